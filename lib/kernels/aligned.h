@@ -1,0 +1,39 @@
+// Memory for packed weights and scratch: aligned for every vector width, with slack so that kernels may read (never
+// use) a little past the end.
+#pragma once
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+
+namespace mlt {
+
+inline constexpr size_t kAlignment = 64;
+inline constexpr size_t kSlack = 256;
+
+inline constexpr size_t align_up(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+class AlignedBuffer {
+ public:
+  AlignedBuffer() = default;
+  // False, and left empty, when memory runs out. The contents are not initialised.
+  bool reset(size_t bytes) {
+    data_.reset();
+    bytes_ = 0;
+    if (bytes > static_cast<size_t>(-1) - 2 * (kSlack + kAlignment)) return false;
+    data_.reset(std::aligned_alloc(kAlignment, align_up(bytes) + kSlack));
+    if (data_) bytes_ = bytes;
+    return data_ != nullptr;
+  }
+  template <typename T = float>
+  T* data() const { return static_cast<T*>(data_.get()); }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  std::unique_ptr<void, Free> data_;
+  size_t bytes_ = 0;
+};
+
+}  // namespace mlt
