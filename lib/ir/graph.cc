@@ -191,8 +191,8 @@ std::string Function::unique_name(std::string_view wish) {
   auto [it, fresh] = taken_.emplace(base, 0);
   if (fresh) return base;
   for (;;) {
-    std::string name = base + "_" + std::to_string(it->second++);
-    if (taken_.emplace(name, 0).second) return name;
+    std::string candidate = base + "_" + std::to_string(it->second++);
+    if (taken_.emplace(candidate, 0).second) return candidate;
     it = taken_.find(base);
   }
 }
