@@ -68,7 +68,7 @@ bool is_classifier(ModelKind kind);
 
 struct ParseLimits {
   uint64_t max_bytes = uint64_t{2} << 30;  // protobuf's own limit is 2 GiB - 1
-  int max_depth = 100;                     // nested messages
+  int max_depth = 100;                     // nested messages; each level costs stack
 };
 
 // Newest specification version this library knows (iOS 26).
