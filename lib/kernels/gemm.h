@@ -47,8 +47,10 @@ struct Matmul {
   float alpha = 1;
   const float* bias = nullptr;  // [n] or null
   Activation f{};
+  // Products of the batch that may run at the same time, each with its own scratch; thread_count() is a good value.
+  int slots = 1;
 };
-// Bytes of scratch that matmul() needs for this shape (any thread count).
+// Bytes of scratch that matmul() needs for this shape and number of slots (at any thread count).
 size_t matmul_scratch_bytes(const Matmul& p) noexcept;
 // `scratch` is aligned to kAlignment. k may be 0: C = f(bias).
 void matmul(const Matmul& p, const float* a, const float* b, float* c, void* scratch) noexcept;

@@ -1,0 +1,36 @@
+// Internal to lib/kernels: how a family's functions reach the instruction set in use, and how work is spread.
+//
+// Each family has a table of function pointers (<family>_target.h); the reference fills one, each Highway target
+// another. Tables hold single-threaded loops; the family's .cc splits the work.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+#include "lib/base/threads.h"
+
+namespace mlt {
+
+// True when the scalar reference is to run. Also makes Highway's dispatch honour MLT_CPU before its first use.
+bool use_reference() noexcept;
+
+// Chunks below this many elementary operations are not worth another thread.
+inline constexpr int64_t kMinWork = 1 << 15;
+
+inline int64_t grain_for(int64_t work_per_item) noexcept {
+  return std::max<int64_t>(1, kMinWork / std::max<int64_t>(1, work_per_item));
+}
+
+// Runs body(slot, item) for every item in [0, items); at any moment each slot in [0, slots) works on one item only, so
+// it can own a piece of scratch.
+template <typename Body>
+void for_slots(int64_t slots, int64_t items, const Body& body) noexcept {
+  slots = std::max<int64_t>(1, std::min(slots, items));
+  std::atomic<int64_t> next{0};
+  parallel_for(slots, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t slot = begin; slot < end; ++slot)
+      for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < items;) body(slot, i);
+  });
+}
+
+}  // namespace mlt

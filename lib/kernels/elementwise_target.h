@@ -1,0 +1,24 @@
+// Internal: the elementwise loops each instruction set provides, over one contiguous run.
+#pragma once
+#include <cstdint>
+
+#include "lib/kernels/elementwise.h"
+
+namespace mlt {
+
+struct ElementwiseTarget {
+  void (*unary)(Unary op, const float* in, float* out, int64_t count, float a, float b) noexcept;
+  // Each step is 0 (one value for the whole run) or 1.
+  void (*binary)(Binary op, const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
+                 int64_t count) noexcept;
+  void (*compare)(Compare op, const float* a, int64_t a_step, const float* b, int64_t b_step, uint8_t* out,
+                  int64_t count) noexcept;
+  // out = f(in * scale + bias)
+  void (*linear)(const float* in, float* out, int64_t count, float scale, float bias) noexcept;
+};
+
+const ElementwiseTarget& elementwise_target() noexcept;
+// The exact-as-libm form of every function, for the reference and for the rarely used ones.
+float unary_reference(Unary op, float x, float a, float b) noexcept;
+
+}  // namespace mlt

@@ -1,0 +1,241 @@
+#include "lib/kernels/gemm.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "lib/kernels/dispatch.h"
+#include "lib/kernels/gemm_target.h"
+
+namespace mlt {
+
+const GemmTarget* gemm_simd();
+
+namespace {
+
+template <bool kPacked>
+void reference_tile(const Tile& t) noexcept {
+  const int64_t width = t.nv * 4;
+  for (int i = 0; i < t.rows; ++i) {
+    float* c = t.c + i * t.ldc;
+    for (int64_t j = 0; j < t.cols; ++j) {
+      float sum = 0;
+      for (int64_t k = 0; k < t.k; ++k)
+        sum += (kPacked ? t.a[k * t.rows + i] : t.a[i * t.lda + k]) * t.b[k * width + j];
+      sum *= t.alpha;
+      if (t.bias_col != nullptr) sum += t.bias_col[j];
+      if (t.bias_row != nullptr) sum += t.bias_row[i];
+      if (t.accumulate) sum += c[j];
+      if (t.residual != nullptr) sum += t.residual[i * t.ldr + j];
+      c[j] = sum;
+    }
+    if (t.f.op != Unary::kIdentity) unary(t.f, c, c, t.cols);
+  }
+}
+
+constexpr GemmTarget kReference{"reference", 4, 3, 4, reference_tile<false>, reference_tile<true>};
+
+// Rows of A that stay in the second-level cache next to a panel of B.
+constexpr int64_t kABlockFloats = 96 * 1024;
+constexpr int64_t kDepth = 1024;
+
+// [k, n] block of B with any strides into panels of `width` columns, zero-padded.
+void pack_panel(const float* b, int64_t k_stride, int64_t n_stride, int64_t k, int64_t cols, int64_t width,
+                float* out) {
+  if (n_stride == 1) {
+    for (int64_t i = 0; i < k; ++i, out += width) {
+      std::memcpy(out, b + i * k_stride, static_cast<size_t>(cols) * sizeof(float));
+      for (int64_t j = cols; j < width; ++j) out[j] = 0;
+    }
+    return;
+  }
+  // Sixteen k at a time: each source line is read whole while the panel's rows stay in the first-level cache.
+  for (int64_t k0 = 0; k0 < k; k0 += 16) {
+    const int64_t k1 = std::min(k, k0 + 16);
+    for (int64_t j = 0; j < cols; ++j)
+      for (int64_t i = k0; i < k1; ++i) out[i * width + j] = b[i * k_stride + j * n_stride];
+    for (int64_t i = k0; i < k1; ++i)
+      for (int64_t j = cols; j < width; ++j) out[i * width + j] = 0;
+  }
+}
+
+struct Product {
+  const GemmTarget& target;
+  int64_t m, n, k, depth;
+  const float* a;
+  int64_t lda;
+  const float* packed;  // for each depth block: panels
+  float* c;
+  int64_t ldc;
+  float alpha;
+  const float* bias;
+  Activation f;
+  const float* residual;
+  int64_t ldr;
+};
+
+// Rows [m0, m1) by panels [p0, p1).
+void run_block(const Product& g, const Panels& panels, int64_t m0, int64_t m1, int64_t p0, int64_t p1) noexcept {
+  const int64_t step = balanced_tile(m1 - m0, g.target.mr);
+  for (int64_t k0 = 0; k0 < g.k; k0 += g.depth) {
+    Tile t;
+    t.k = std::min(g.depth, g.k - k0);
+    t.lda = g.lda;
+    t.ldc = g.ldc;
+    t.ldr = g.ldr;
+    t.alpha = g.alpha;
+    t.accumulate = k0 > 0;
+    const bool last = k0 + t.k == g.k;
+    if (last) t.f = g.f;
+    for (int64_t p = p0; p < p1; ++p) {
+      const int64_t n0 = panels.first_column(p);
+      t.nv = static_cast<int>(panels.width_in_vectors(p));
+      t.cols = std::min<int64_t>(t.nv * panels.lanes, g.n - n0);
+      t.b = g.packed + panels.padded_columns() * k0 + n0 * t.k;
+      t.bias_col = last && g.bias != nullptr ? g.bias + n0 : nullptr;
+      for (int64_t m = m0; m < m1; m += step) {
+        t.rows = static_cast<int>(std::min(step, m1 - m));
+        t.a = g.a + m * g.lda + k0;
+        t.c = g.c + m * g.ldc + n0;
+        t.residual = last && g.residual != nullptr ? g.residual + m * g.ldr + n0 : nullptr;
+        g.target.direct(t);
+      }
+    }
+  }
+}
+
+void run_product(const Product& g) noexcept {
+  const Panels panels(g.n, g.target);
+  const int64_t tile_rows = balanced_tile(g.m, g.target.mr);
+  int64_t block = std::max(tile_rows, kABlockFloats / std::min(g.k, g.depth) / tile_rows * tile_rows);
+  // Few columns: more threads find work only along the rows.
+  if (panels.count < 8) block = std::min(block, std::max(tile_rows, 128 / tile_rows * tile_rows));
+  const int64_t row_blocks = (g.m + block - 1) / block;
+  const int64_t work = std::min(block, g.m) * g.k * panels.widest * panels.lanes / 8;
+  parallel_for(row_blocks * panels.count, grain_for(work), [&](int64_t begin, int64_t end) {
+    while (begin < end) {
+      const int64_t r = begin / panels.count, p0 = begin % panels.count;
+      const int64_t p1 = std::min(panels.count, p0 + (end - begin));
+      run_block(g, panels, r * block, std::min(g.m, (r + 1) * block), p0, p1);
+      begin += p1 - p0;
+    }
+  });
+}
+
+}  // namespace
+
+const GemmTarget& gemm_target() noexcept { return use_reference() ? kReference : *gemm_simd(); }
+
+Result<PackedWeights> PackedWeights::pack(int64_t n, int64_t k, const float* w, int64_t row_stride,
+                                          int64_t col_stride) {
+  if (n < 1 || k < 1 || n > (int64_t{1} << 40) / k) return usage_error("matrix product: weights of impossible size");
+  PackedWeights packed;
+  packed.n_ = n;
+  packed.k_ = k;
+  packed.target_ = &gemm_target();
+  const Panels panels(n, *packed.target_);
+  if (!packed.data_.reset(static_cast<size_t>(panels.padded_columns() * k) * sizeof(float)))
+    return resource_error("out of memory for packed weights");
+  const int64_t depth = balanced_depth(k, kDepth);
+  float* out = packed.data_.data();
+  for (int64_t k0 = 0; k0 < k; k0 += depth) {
+    const int64_t kc = std::min(depth, k - k0);
+    parallel_for(panels.count, grain_for(kc * 64), [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin; p < end; ++p) {
+        const int64_t n0 = panels.first_column(p), width = panels.width_in_vectors(p) * panels.lanes;
+        pack_panel(w + n0 * row_stride + k0 * col_stride, col_stride, row_stride, kc, std::min(width, n - n0), width,
+                   out + panels.padded_columns() * k0 + n0 * kc);
+      }
+    });
+  }
+  return packed;
+}
+
+void PackedWeights::run(int64_t m, const float* a, int64_t lda, float* c, int64_t ldc, const float* bias,
+                        const Activation& f, const float* residual, int64_t ldr) const noexcept {
+  if (m <= 0) return;
+  run_product({*target_, m, n_, k_, balanced_depth(k_, kDepth), a, lda, data_.data(), c, ldc, 1.0f, bias, f, residual,
+               ldr});
+}
+
+// One slot's scratch: B's panels for one product and, when A's rows are not contiguous, A copied row by row.
+static size_t slot_floats(const Matmul& p, const GemmTarget& target) noexcept {
+  const Panels panels(std::max<int64_t>(p.n, 1), target);
+  size_t bytes = align_up(static_cast<size_t>(panels.padded_columns() * std::max<int64_t>(p.k, 0)) * sizeof(float));
+  if (p.a_col != 1) bytes += align_up(static_cast<size_t>(p.m * std::max<int64_t>(p.k, 0)) * sizeof(float));
+  return (bytes + kSlack) / sizeof(float);
+}
+
+static int64_t batch_count(const Matmul& p) noexcept {
+  int64_t count = 1;
+  for (int i = 0; i < p.batch_rank; ++i) count *= p.batch[static_cast<size_t>(i)];
+  return count;
+}
+
+size_t matmul_scratch_bytes(const Matmul& p) noexcept {
+  const int64_t slots = std::clamp<int64_t>(p.slots, 1, std::max<int64_t>(1, batch_count(p)));
+  return slot_floats(p, gemm_target()) * sizeof(float) * static_cast<size_t>(slots);
+}
+
+static void matmul_one(const Matmul& p, const GemmTarget& target, const float* a, const float* b, float* c,
+                       float* scratch) noexcept {
+  const Panels panels(p.n, target);
+  float* packed = scratch;
+  float* rows = packed + align_up(static_cast<size_t>(panels.padded_columns() * p.k) * sizeof(float)) / sizeof(float);
+  const int64_t depth = balanced_depth(p.k, kDepth);
+  parallel_for(panels.count, grain_for(p.k * panels.widest * panels.lanes / 4), [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t n0 = panels.first_column(panel), width = panels.width_in_vectors(panel) * panels.lanes;
+      for (int64_t k0 = 0; k0 < p.k; k0 += depth) {
+        const int64_t kc = std::min(depth, p.k - k0);
+        pack_panel(b + k0 * p.b_row + n0 * p.b_col, p.b_row, p.b_col, kc, std::min(width, p.n - n0), width,
+                   packed + panels.padded_columns() * k0 + n0 * kc);
+      }
+    }
+  });
+  int64_t lda = p.a_row;
+  if (p.a_col != 1) {
+    parallel_for(p.m, grain_for(p.k), [&](int64_t begin, int64_t end) {
+      for (int64_t k0 = 0; k0 < p.k; k0 += 16)
+        for (int64_t i = begin; i < end; ++i)
+          for (int64_t k = k0; k < std::min(p.k, k0 + 16); ++k) rows[i * p.k + k] = a[i * p.a_row + k * p.a_col];
+    });
+    a = rows;
+    lda = p.k;
+  }
+  run_product({target, p.m, p.n, p.k, depth, a, lda, packed, c, p.c_row, p.alpha, p.bias, p.f, nullptr, 0});
+}
+
+void matmul(const Matmul& p, const float* a, const float* b, float* c, void* scratch) noexcept {
+  const int64_t count = batch_count(p);
+  if (p.m <= 0 || p.n <= 0 || count <= 0) return;
+  const GemmTarget& target = gemm_target();
+  const size_t slot_size = slot_floats(p, target);
+  auto one = [&](int64_t slot, int64_t index) {
+    const float *ab = a, *bb = b;
+    float* cb = c;
+    int64_t rest = index;
+    for (int i = p.batch_rank - 1; i >= 0; --i) {
+      const size_t axis = static_cast<size_t>(i);
+      const int64_t at = rest % p.batch[axis];
+      rest /= p.batch[axis];
+      ab += at * p.a_batch[axis];
+      bb += at * p.b_batch[axis];
+      cb += at * p.c_batch[axis];
+    }
+    if (p.k > 0)
+      return matmul_one(p, target, ab, bb, cb, static_cast<float*>(scratch) + static_cast<size_t>(slot) * slot_size);
+    for (int64_t i = 0; i < p.m; ++i) {
+      for (int64_t j = 0; j < p.n; ++j) cb[i * p.c_row + j] = p.bias != nullptr ? p.bias[j] : 0;
+      unary(p.f, cb + i * p.c_row, cb + i * p.c_row, p.n);
+    }
+  };
+  const int64_t slots = std::clamp<int64_t>(p.slots, 1, count);
+  // Few large products are better split inside.
+  if (slots > 1 && (count >= 4 * slots || p.m * p.n * p.k < kMinWork * 64)) {
+    for_slots(slots, count, one);
+  } else {
+    for (int64_t i = 0; i < count; ++i) one(0, i);
+  }
+}
+
+}  // namespace mlt

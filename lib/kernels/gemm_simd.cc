@@ -1,0 +1,190 @@
+// The tile kernels on Highway. AVX-512 holds 8 rows by 3 vectors (24 of 32 registers), the 16-register sets 4 by 3.
+#include "lib/kernels/hwy_config.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "lib/kernels/gemm_simd.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include "lib/kernels/gemm_target.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mlt {
+namespace HWY_NAMESPACE {
+namespace {
+#if !MLT_HWY_EMULATED
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+constexpr int kLanes = HWY_MAX_BYTES / sizeof(float);
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
+constexpr int kMr = 8, kNv = 3;
+#else
+constexpr int kMr = 4, kNv = 3;
+#endif
+
+HWY_INLINE V activate(D d, V v, Unary op, V lo, V hi) {
+  if (op == Unary::kLeakyRelu) return hn::IfThenElse(hn::Lt(v, hn::Zero(d)), hn::Mul(v, lo), v);
+  // The operand order lets NaN through.
+  return hn::Min(hi, hn::Max(lo, v));
+}
+
+template <int kRows, int kVectors>
+HWY_INLINE void finish(const Tile& t, V (&acc)[kRows][kVectors]) {
+  const D d;
+  const V alpha = hn::Set(d, t.alpha);
+  const bool scale = t.alpha != 1.0f;
+  const Unary op = t.f.op;
+  const bool cheap = op == Unary::kRelu || op == Unary::kClip || op == Unary::kLeakyRelu;
+  const V lo = hn::Set(d, op == Unary::kRelu ? 0.0f : t.f.a);
+  const V hi = hn::Set(d, op == Unary::kClip ? t.f.b : HUGE_VALF);
+  HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
+    const int64_t left = t.cols - j * kLanes;
+    if (left <= 0) break;
+    const bool whole = left >= kLanes;
+    const auto mask = hn::FirstN(d, static_cast<size_t>(whole ? kLanes : left));
+    V bias = hn::Zero(d);
+    if (t.bias_col != nullptr) {
+      const float* p = t.bias_col + j * kLanes;
+      if (whole) {
+        bias = hn::LoadU(d, p);
+      } else {
+        HWY_ALIGN float edge[kLanes] = {};
+        for (int64_t e = 0; e < left; ++e) edge[e] = p[e];
+        bias = hn::Load(d, edge);
+      }
+    }
+    HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+      V v = acc[i][j];
+      float* c = t.c + i * t.ldc + j * kLanes;
+      if (scale) v = hn::Mul(v, alpha);
+      v = hn::Add(v, bias);
+      if (t.bias_row != nullptr) v = hn::Add(v, hn::Set(d, t.bias_row[i]));
+      if (whole) {
+        if (t.accumulate) v = hn::Add(v, hn::LoadU(d, c));
+        if (t.residual != nullptr) v = hn::Add(v, hn::LoadU(d, t.residual + i * t.ldr + j * kLanes));
+        if (cheap) v = activate(d, v, op, lo, hi);
+        hn::StoreU(v, d, c);
+      } else {
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+        if (t.accumulate) v = hn::Add(v, hn::MaskedLoad(mask, d, c));
+        if (t.residual != nullptr) v = hn::Add(v, hn::MaskedLoad(mask, d, t.residual + i * t.ldr + j * kLanes));
+        if (cheap) v = activate(d, v, op, lo, hi);
+        hn::BlendedStore(v, mask, d, c);
+#else
+        (void)mask;
+        HWY_ALIGN float edge[kLanes] = {};
+        if (t.accumulate) {
+          for (int64_t e = 0; e < left; ++e) edge[e] = c[e];
+          v = hn::Add(v, hn::Load(d, edge));
+        }
+        if (t.residual != nullptr) {
+          for (int64_t e = 0; e < left; ++e) edge[e] = t.residual[i * t.ldr + j * kLanes + e];
+          v = hn::Add(v, hn::Load(d, edge));
+        }
+        if (cheap) v = activate(d, v, op, lo, hi);
+        hn::Store(v, d, edge);
+        for (int64_t e = 0; e < left; ++e) c[e] = edge[e];
+#endif
+      }
+    }
+  }
+}
+
+template <int kRows, int kVectors, bool kPacked>
+HWY_NOINLINE void tile(const Tile& t) {
+  const D d;
+  V acc[kRows][kVectors];
+  HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::Zero(d);
+  }
+  const float* HWY_RESTRICT b = t.b;
+  if constexpr (kPacked) {
+    const float* HWY_RESTRICT a = t.a;
+    for (int64_t k = 0; k < t.k; ++k) {
+      V bv[kVectors];
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::LoadU(d, b + kLanes * j);
+      HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+        const V av = hn::Set(d, a[i]);
+        HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(av, bv[j], acc[i][j]);
+      }
+      a += kRows;
+      b += kLanes * kVectors;
+    }
+  } else {
+    // One pointer per three rows, each reached with an index of 0, lda or 2 * lda, keeps the addresses in registers.
+    const float* rows[(kRows + 2) / 3];
+    HWY_UNROLL(8) for (int i = 0; i < (kRows + 2) / 3; ++i) rows[i] = t.a + 3 * i * t.lda;
+    const int64_t lda = t.lda, lda2 = 2 * t.lda;
+    for (int64_t k = 0; k < t.k; ++k) {
+      V bv[kVectors];
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::LoadU(d, b + kLanes * j);
+      // One or two rows wait for memory: fetch well ahead of the hardware's own guess.
+      if constexpr (kRows <= 2) {
+        HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) hwy::Prefetch(b + kLanes * j + 1024);
+      }
+      HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+        const V av = hn::Set(d, rows[i / 3][k + (i % 3 == 0 ? 0 : i % 3 == 1 ? lda : lda2)]);
+        HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(av, bv[j], acc[i][j]);
+      }
+      b += kLanes * kVectors;
+    }
+  }
+  finish<kRows, kVectors>(t, acc);
+}
+
+template <int kVectors, bool kPacked>
+void tile_rows(const Tile& t) {
+  switch (t.rows) {
+    case 1: return tile<1, kVectors, kPacked>(t);
+    case 2: return tile<2, kVectors, kPacked>(t);
+    case 3: return tile<3, kVectors, kPacked>(t);
+    case 4: return tile<4, kVectors, kPacked>(t);
+    default: break;
+  }
+  if constexpr (kMr > 4) {
+    switch (t.rows) {
+      case 5: return tile<5, kVectors, kPacked>(t);
+      case 6: return tile<6, kVectors, kPacked>(t);
+      case 7: return tile<7, kVectors, kPacked>(t);
+      case 8: return tile<8, kVectors, kPacked>(t);
+      default: break;
+    }
+  }
+}
+
+template <bool kPacked>
+void tile_any(const Tile& t) noexcept {
+  switch (t.nv) {
+    case 1: tile_rows<1, kPacked>(t); break;
+    case 2: tile_rows<2, kPacked>(t); break;
+    default: tile_rows<3, kPacked>(t); break;
+  }
+  if (!is_cheap(t.f.op))
+    for (int i = 0; i < t.rows; ++i) unary(t.f, t.c + i * t.ldc, t.c + i * t.ldc, t.cols);
+}
+
+const GemmTarget* simd_target() {
+  static constexpr GemmTarget kTarget{
+      HWY_TARGET == HWY_AVX3 ? "gemm 8x48" : HWY_TARGET == HWY_AVX2 ? "gemm 4x24" : kMr == 8 ? "gemm 8x12" : "gemm 4x12",
+      kMr, kNv, kLanes, tile_any<false>, tile_any<true>};
+  return &kTarget;
+}
+
+#else
+const GemmTarget* simd_target() { return nullptr; }
+#endif
+}  // namespace
+const GemmTarget* gemm_simd_target() { return simd_target(); }
+}  // namespace HWY_NAMESPACE
+}  // namespace mlt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mlt {
+HWY_EXPORT(gemm_simd_target);
+const GemmTarget* gemm_simd() { return HWY_DYNAMIC_DISPATCH(gemm_simd_target)(); }
+}  // namespace mlt
+#endif

@@ -1,0 +1,79 @@
+// Internal: the tile kernel that matrix products and convolutions are built from.
+//
+// A tile is up to `mr` rows by up to `nv` vectors of columns of C, held in registers while k runs. B is a panel: for
+// each k, the tile's columns adjacent (nv * lanes, zero-padded). A is either rows of the caller's matrix ("direct") or
+// a packed panel: for each k, the tile's rows adjacent.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "lib/kernels/elementwise.h"
+
+namespace mlt {
+
+struct Tile {
+  int64_t k = 0;
+  const float* a = nullptr;
+  int64_t lda = 0;  // direct only
+  const float* b = nullptr;
+  float* c = nullptr;
+  int64_t ldc = 0;
+  int rows = 0, nv = 0;
+  int64_t cols = 0;  // valid columns, <= nv * lanes
+  // c = [c +] alpha * a.b [+ bias_col[j]] [+ bias_row[i]] [+ residual], then f. Callers that split k leave all but
+  // alpha and accumulate to the last part.
+  float alpha = 1;
+  bool accumulate = false;
+  const float* bias_col = nullptr;
+  const float* bias_row = nullptr;
+  const float* residual = nullptr;
+  int64_t ldr = 0;
+  Activation f{};
+};
+
+struct GemmTarget {
+  const char* name;
+  int mr, nv, lanes;
+  void (*direct)(const Tile&) noexcept;
+  void (*packed)(const Tile&) noexcept;
+};
+
+// The table in use.
+const GemmTarget& gemm_target() noexcept;
+
+// Columns are cut into panels of 3 vectors, the last one or two narrower so that none is a lone vector (a one-vector
+// tile cannot keep the multipliers busy).
+struct Panels {
+  Panels(int64_t columns, const GemmTarget& target)
+      : lanes(target.lanes), cols(columns), vectors((columns + lanes - 1) / lanes) {
+    count = (vectors + target.nv - 1) / target.nv;
+    widest = target.nv;
+    narrow = count * widest - vectors;  // this many panels lack one vector
+    if (vectors < widest) widest = vectors, narrow = 0;
+  }
+  int64_t width_in_vectors(int64_t panel) const { return widest - (panel >= count - narrow ? 1 : 0); }
+  int64_t first_column(int64_t panel) const {
+    int64_t full = count - narrow;
+    return lanes * (panel * widest - std::max<int64_t>(0, panel - full));
+  }
+  int64_t padded_columns() const { return vectors * lanes; }
+  int64_t lanes, cols, vectors, count = 0, widest = 0, narrow = 0;
+};
+
+// Rows in tiles of equal size, rather than a few full ones and a tiny rest.
+inline int64_t balanced_tile(int64_t rows, int64_t most) {
+  int64_t tiles = (rows + most - 1) / most;
+  return (rows + tiles - 1) / tiles;
+}
+
+// k is cut into equal parts of at most about `most`; the last part may be shorter.
+inline int64_t balanced_depth(int64_t k, int64_t most) {
+  int64_t parts = (k + most - 1) / most;
+  return parts <= 1 ? k : (k + parts - 1) / parts;
+}
+
+inline bool is_cheap(Unary op) {
+  return op == Unary::kIdentity || op == Unary::kRelu || op == Unary::kClip || op == Unary::kLeakyRelu;
+}
+
+}  // namespace mlt
