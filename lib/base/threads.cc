@@ -136,7 +136,8 @@ void set_thread_count(int threads) {
 int thread_count() {
   Global& g = global();
   std::lock_guard lock(g.mutex);
-  return g.requested > 0 ? g.requested : available_cores();
+  static const int cores = available_cores();  // reads files: too slow to ask at every kernel
+  return g.requested > 0 ? g.requested : cores;
 }
 
 void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_t)> body) {
