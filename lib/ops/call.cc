@@ -56,8 +56,15 @@ const ir::Type& Call::type(std::string_view param, size_t i) {
 
 const Tensor* Call::value(std::string_view param, size_t i) const {
   const Binding* b = find(param);
-  if (b == nullptr || i >= b->items.size() || !b->items[i].value.tensor.valid()) return nullptr;
-  return &b->items[i].value.tensor;
+  if (b == nullptr || i >= b->items.size()) return nullptr;
+  return item_value(b->items[i]);
+}
+
+const Tensor* Call::item_value(const Item& item) const {
+  Tensor& tensor = item.value.tensor;
+  if (!tensor.valid()) return nullptr;
+  if (!def().raw_inputs) tensor = to_compute(tensor);
+  return &tensor;
 }
 
 const Tensor& Call::tensor(std::string_view param, size_t i) {
@@ -227,10 +234,9 @@ Result<Call> bind_call(const ir::Op& op, Opset opset, const ValueOf& value_of, c
   const OpInfo* info = find_op(op.kind, opset);
   if (info == nullptr) return unsupported_error("op \"" + op.kind + "\" is not known in opset " + std::string(opset_token(opset)));
   Call call(*info, &op);
-  bool raw = info->def->raw_inputs;
-  auto literal_item = [&](const ir::Literal& literal) {
+  auto literal_item = [](const ir::Literal& literal) {
     Item item{literal.type, {}};
-    if (literal.tensor.valid()) item.value.tensor = raw ? literal.tensor : to_compute(literal.tensor);
+    item.value.tensor = literal.tensor;
     return item;
   };
   for (const ir::Arg& arg : op.args) {

@@ -26,10 +26,11 @@ struct RtValue {
   bool known() const { return tensor.valid() || list != nullptr; }
 };
 
-// One bound operand: its type, and its value when it is known.
+// One bound operand: its type, and its value when it is known. The value may be bound in its stored element type; the
+// Call converts it to the compute type when it is first asked for.
 struct Item {
   ir::Type type;
-  RtValue value;
+  mutable RtValue value;
 };
 struct Binding {
   const Param* param = nullptr;
@@ -86,6 +87,7 @@ class Call {
 
  private:
   const Binding* find(std::string_view param) const;
+  const Tensor* item_value(const Item& item) const;
   const Tensor* constant(std::string_view param) const;
   std::string_view default_text(std::string_view param) const;
 
@@ -99,8 +101,7 @@ class Call {
 
 // Runs the row's inference on a bound call (checks bindings first), fills out_types.
 Status infer(Call& call);
-// Runs inference (unless out_types are set), allocates, evaluates. Values must be in compute type (or raw, see
-// OpDef::raw_inputs); outputs are in compute type.
+// Runs inference (unless out_types are set), allocates, evaluates. Outputs are in compute type.
 Status evaluate(Call& call);
 
 // Binds a call from an op of the IR. `value_of` gives an operand's run-time value, or one that is not known();

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "lib/base/float16.h"
+#include "lib/base/threads.h"
 
 namespace mlt {
 namespace {
@@ -220,7 +221,10 @@ Tensor convert(const Tensor& tensor, DType dtype) {
     case DType::kF32:
       if (tensor.dtype() == DType::kF16) {
         const uint16_t* source = tensor.data<uint16_t>();
-        fill<float>(out, [&](int64_t i) { return half_to_float(source[i]); });
+        float* data = out.mutable_data<float>();
+        parallel_for(out.size(), 1 << 15, [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) data[i] = half_to_float(source[i]);
+        });
       } else {
         fill<float>(out, [&](int64_t i) { return static_cast<float>(in.as_double(i)); });
       }
