@@ -1,0 +1,59 @@
+// Sealed files: the age format, version 1 (https://age-encryption.org/v1, man/mlcrypt.5). Interoperable both
+// ways with the age program. Streaming in constant memory; no choice of cipher.
+//
+//   Opening:  MLT_ASSIGN(auto opener, Opener::start(fd_source(0, "stdin")));
+//             if (opener.needs_passphrase()) ...; MLT_TRY(opener.open(identities, sink));
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/file.h"
+#include "lib/base/result.h"
+#include "lib/crypt/header.h"
+#include "lib/crypt/key.h"
+#include "lib/crypt/source.h"
+
+namespace mlt::crypt {
+
+enum class Form { kBinary, kArmored };
+
+// Whether these first bytes of a file (kSniffSize of them, or all there are) begin a sealed file, armored or
+// not, of any version.
+constexpr size_t kSniffSize = 1200;
+bool looks_sealed(ByteSpan head);
+
+// Seals what `plain` gives for all recipients. kUsage when there are none, or a passphrase is not alone.
+Status seal(std::unique_ptr<Source> plain, const std::vector<Recipient>& recipients, Form form,
+            const Sink& sink);
+
+class Opener {
+ public:
+  // Reads the header; armor is recognised. kInput when malformed, kUnsupported for another version.
+  static Result<Opener> start(std::unique_ptr<Source> sealed);
+
+  const Header& header() const { return header_; }
+  Form form() const { return form_; }
+  // The file was sealed with a passphrase: only an Identity::passphrase can open it.
+  bool needs_passphrase() const;
+
+  // Authenticates and hands out the content. kKey when no identity fits or the passphrase is wrong; kInput
+  // when the file is malformed, truncated or was changed. The sink gets authentic bytes only, but the content
+  // is whole only when this returns ok.
+  Status open(const std::vector<Identity>& identities, const Sink& sink);
+  // Bytes that follow the header, counted to the end of the input (and not kept). Once, instead of open().
+  Result<uint64_t> payload_size();
+
+ private:
+  Opener() = default;
+  std::unique_ptr<Buffered> in_;
+  Header header_;
+  Form form_ = Form::kBinary;
+};
+
+// The content of a sealed file that is in memory (or mapped), into memory that core dumps leave out.
+Result<Blob> open_bytes(const Blob& sealed, const std::vector<Identity>& identities);
+// Whether open_bytes() will want an Identity::passphrase.
+Result<bool> needs_passphrase(const Blob& sealed);
+
+}  // namespace mlt::crypt

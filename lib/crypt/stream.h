@@ -1,0 +1,27 @@
+// The payload of a sealed file: a 16 byte nonce, then the content in chunks of 64 KiB, each sealed with
+// ChaCha20-Poly1305 under one payload key. The nonce of a chunk is its number (11 bytes, big endian) and a
+// byte that is 1 for the last chunk, so that chunks cannot be reordered, dropped or appended. Only an empty
+// content has an empty last chunk. Chunks are independent: they are worked on in parallel, a bounded number
+// at a time.
+#pragma once
+#include "lib/base/file.h"
+#include "lib/base/result.h"
+#include "lib/crypt/primitives.h"
+#include "lib/crypt/source.h"
+
+namespace mlt::crypt {
+
+constexpr size_t kChunkSize = 64 << 10;
+constexpr size_t kSealedChunkSize = kChunkSize + kTagSize;
+constexpr size_t kPayloadNonceSize = 16;
+
+Status seal_payload(const FileKey& file_key, Buffered& plain, const Sink& sink);
+// Everything handed to the sink is authentic; the content is complete only when this returns ok.
+Status open_payload(const FileKey& file_key, Buffered& sealed, const Sink& sink);
+// A whole payload at once into memory that is left out of core dumps.
+Result<Blob> open_payload_bytes(const FileKey& file_key, ByteSpan sealed);
+
+// Size of the content of a payload of this many bytes; kInput when no content has such a payload.
+Result<uint64_t> content_size(uint64_t payload_size);
+
+}  // namespace mlt::crypt
