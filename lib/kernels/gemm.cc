@@ -96,7 +96,7 @@ void run_block(const Product& g, const Panels& panels, int64_t m0, int64_t m1, i
         t.rows = static_cast<int>(std::min(step, m1 - m));
         t.a = g.a + m * g.lda + k0;
         t.c = g.c + m * g.ldc + n0;
-        t.residual = last && g.residual != nullptr ? g.residual + m * g.ldr + n0 : nullptr;
+        t.residual = k0 == 0 && g.residual != nullptr ? g.residual + m * g.ldr + n0 : nullptr;
         g.target.direct(t);
       }
     }

@@ -20,8 +20,8 @@ struct Tile {
   int64_t ldc = 0;
   int rows = 0, nv = 0;
   int64_t cols = 0;  // valid columns, <= nv * lanes
-  // c = [c +] alpha * a.b [+ bias_col[j]] [+ bias_row[i]] [+ residual], then f. Callers that split k leave all but
-  // alpha and accumulate to the last part.
+  // c = [c +] alpha * a.b [+ bias_col[j]] [+ bias_row[i]] [+ residual], then f. Callers that split k add the residual
+  // with the first part, because it may be what c held before, and leave the biases and f to the last.
   float alpha = 1;
   bool accumulate = false;
   const float* bias_col = nullptr;

@@ -1,0 +1,89 @@
+// Internal: what a convolution needs of an instruction set besides the tile kernel of gemm_target.h.
+#pragma once
+#include <cstdint>
+
+#include "lib/kernels/conv.h"
+
+namespace mlt {
+
+// One image and one group, spatial axes padded to three (d, h, w) with leading ones.
+struct ConvGeometry {
+  int64_t channels = 1;  // of the input, in this group
+  std::array<int64_t, 3> in{1, 1, 1}, out{1, 1, 1}, kernel{1, 1, 1}, stride{1, 1, 1}, dilation{1, 1, 1}, pad{0, 0, 0};
+  int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
+  int64_t in_pixels() const { return in[0] * in[1] * in[2]; }
+  int64_t out_pixels() const { return out[0] * out[1] * out[2]; }
+};
+
+// One plane of a depthwise convolution: `in` is a padded copy made by the target itself in `scratch`.
+struct DepthwisePlane {
+  const ConvGeometry* g = nullptr;
+  const float* in = nullptr;       // [h, w]
+  const float* weights = nullptr;  // [kh, kw]
+  float bias = 0;
+  const float* residual = nullptr;  // [oh, ow] or null
+  float* out = nullptr;
+  float* scratch = nullptr;
+  Activation f{};
+};
+
+struct ConvTarget {
+  // Rows [k0, k1) of the im2col matrix, k = tap * channels + channel, for the output pixels [p0, p0 + cols), zero
+  // padded to `width` columns: out[(k - k0) * width + j].
+  void (*pack)(const ConvGeometry& g, const float* in, int64_t k0, int64_t k1, int64_t p0, int64_t cols,
+               int64_t width, float* out) noexcept;
+  void (*depthwise)(const DepthwisePlane& p) noexcept;
+  int lanes;
+};
+
+const ConvTarget& conv_target() noexcept;
+
+// A padded plane's rows are split by column into `stride` phases so that every tap reads adjacent floats:
+// column x of the padded row is at phase x % stride, index x / stride.
+struct PaddedPlane {
+  PaddedPlane(const ConvGeometry& g, int lanes) {
+    rows = (g.out[1] - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1;
+    // Whole vectors are read from the last output column's tap on.
+    const int64_t needed = (g.out[2] + lanes - 1) / lanes * lanes + (g.kernel[2] - 1) * g.dilation[2] / g.stride[2] + 1;
+    phase = (needed + lanes - 1) / lanes * lanes;
+    row = phase * g.stride[2];
+  }
+  size_t floats() const { return static_cast<size_t>(rows * row); }
+  int64_t rows = 0, phase = 0, row = 0;
+};
+
+// Walks the im2col rows [k0, k1) over pixels [p0, p0 + cols): zero(offset, length, c0, c1, k) where a tap falls outside
+// the input, copy(offset, length, c0, c1, k, source) where `length` columns starting at `offset` of the panel read
+// source, source + stride, ... for channel 0. k is the row of channel c0.
+template <typename Zero, typename Copy>
+inline void walk_im2col(const ConvGeometry& g, const float* in, int64_t k0, int64_t k1, int64_t p0, int64_t cols,
+                        const Zero& zero, const Copy& copy) {
+  const int64_t ow = g.out[2];
+  for (int64_t k = k0; k < k1;) {
+    const int64_t tap = k / g.channels, c0 = k % g.channels;
+    const int64_t c1 = c0 + (k1 - k < g.channels - c0 ? k1 - k : g.channels - c0);
+    const int64_t kx = tap % g.kernel[2], ky = tap / g.kernel[2] % g.kernel[1], kz = tap / g.kernel[2] / g.kernel[1];
+    const int64_t shift = kx * g.dilation[2] - g.pad[2];  // ix = ox * stride + shift
+    for (int64_t j = 0; j < cols;) {
+      const int64_t p = p0 + j, ox0 = p % ow, line = p / ow;
+      const int64_t ox1 = ow - ox0 < cols - j ? ow : ox0 + cols - j;
+      const int64_t iy = line % g.out[1] * g.stride[1] + ky * g.dilation[1] - g.pad[1];
+      const int64_t iz = line / g.out[1] * g.stride[0] + kz * g.dilation[0] - g.pad[0];
+      int64_t lo = ox1, hi = ox1;  // [lo, hi) is inside
+      if (iy >= 0 && iy < g.in[1] && iz >= 0 && iz < g.in[0]) {
+        lo = shift >= 0 ? 0 : (-shift + g.stride[2] - 1) / g.stride[2];
+        lo = lo < ox0 ? ox0 : lo > ox1 ? ox1 : lo;
+        hi = g.in[2] - 1 - shift < 0 ? 0 : (g.in[2] - 1 - shift) / g.stride[2] + 1;
+        hi = hi < lo ? lo : hi > ox1 ? ox1 : hi;
+      }
+      if (lo > ox0) zero(j, lo - ox0, c0, c1, k);
+      if (hi > lo)
+        copy(j + lo - ox0, hi - lo, c0, c1, k, in + (iz * g.in[1] + iy) * g.in[2] + lo * g.stride[2] + shift);
+      if (ox1 > hi) zero(j + hi - ox0, ox1 - hi, c0, c1, k);
+      j += ox1 - ox0;
+    }
+    k += c1 - c0;
+  }
+}
+
+}  // namespace mlt

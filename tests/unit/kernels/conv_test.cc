@@ -1,0 +1,174 @@
+#include "lib/kernels/conv.h"
+
+#include <algorithm>
+
+#include "tests/unit/kernels/kernels_test.h"
+
+namespace mlt {
+namespace {
+
+std::vector<double> expected_conv(const ConvShape& s, const std::vector<float>& x, const std::vector<float>& w,
+                                  const std::vector<float>* bias, const std::vector<float>* residual, Activation f) {
+  std::array<int64_t, 3> in{1, 1, 1}, out{1, 1, 1}, kernel{1, 1, 1}, stride{1, 1, 1}, dilation{1, 1, 1}, pad{};
+  const auto size = s.out();
+  for (size_t i = 0; i < static_cast<size_t>(s.rank); ++i) {
+    const size_t a = 3 - static_cast<size_t>(s.rank) + i;
+    in[a] = s.in[i], out[a] = size[i], kernel[a] = s.kernel[i], stride[a] = s.stride[i], dilation[a] = s.dilation[i],
+    pad[a] = s.pad_before[i];
+  }
+  const int64_t ci = s.in_channels / s.groups, co = s.out_channels / s.groups;
+  std::vector<double> y;
+  for (int64_t n = 0; n < s.batch; ++n)
+    for (int64_t o = 0; o < s.out_channels; ++o)
+      for (int64_t z = 0; z < out[0]; ++z)
+        for (int64_t r = 0; r < out[1]; ++r)
+          for (int64_t q = 0; q < out[2]; ++q) {
+            double sum = bias != nullptr ? (*bias)[static_cast<size_t>(o)] : 0;
+            for (int64_t c = 0; c < ci; ++c)
+              for (int64_t kz = 0; kz < kernel[0]; ++kz)
+                for (int64_t ky = 0; ky < kernel[1]; ++ky)
+                  for (int64_t kx = 0; kx < kernel[2]; ++kx) {
+                    const int64_t iz = z * stride[0] + kz * dilation[0] - pad[0];
+                    const int64_t iy = r * stride[1] + ky * dilation[1] - pad[1];
+                    const int64_t ix = q * stride[2] + kx * dilation[2] - pad[2];
+                    if (iz < 0 || iz >= in[0] || iy < 0 || iy >= in[1] || ix < 0 || ix >= in[2]) continue;
+                    const int64_t channel = o / co * ci + c;
+                    sum += static_cast<double>(
+                               x[static_cast<size_t>((((n * s.in_channels + channel) * in[0] + iz) * in[1] + iy) * in[2] + ix)]) *
+                           w[static_cast<size_t>((((o * ci + c) * kernel[0] + kz) * kernel[1] + ky) * kernel[2] + kx)];
+                  }
+            if (residual != nullptr) sum += (*residual)[y.size()];
+            float v = static_cast<float>(sum);
+            unary(f, &v, &v, 1);
+            y.push_back(f.op == Unary::kIdentity ? sum : v);
+          }
+  return y;
+}
+
+void check_conv(const ConvShape& s, Activation f = {}, bool with_bias = true, bool with_residual = false,
+                double tolerance = 2e-5) {
+  const auto size = s.out();
+  int64_t x_count = s.batch * s.in_channels, w_count = s.out_channels * (s.in_channels / s.groups);
+  int64_t y_count = s.batch * s.out_channels;
+  for (size_t i = 0; i < static_cast<size_t>(s.rank); ++i) x_count *= s.in[i], w_count *= s.kernel[i], y_count *= size[i];
+  const auto x = numbers(static_cast<size_t>(x_count), 1), w = numbers(static_cast<size_t>(w_count), 2);
+  const auto b = numbers(static_cast<size_t>(s.out_channels), 3), r = numbers(static_cast<size_t>(y_count), 4);
+  const auto expected = expected_conv(s, x, w, with_bias ? &b : nullptr, with_residual ? &r : nullptr, f);
+  std::vector<float> first;
+  std::string first_target;
+  on_every_target([&] {
+    auto plan = ConvPlan::create(s, w.data(), with_bias ? b.data() : nullptr, f);
+    REQUIRE(plan.ok());
+    CAPTURE(plan->kernel());
+    CAPTURE(s.in_channels);
+    CAPTURE(s.out_channels);
+    CAPTURE(s.groups);
+    CAPTURE(s.in[0]);
+    CAPTURE(s.in[1]);
+    CAPTURE(s.kernel[0]);
+    CAPTURE(s.stride[0]);
+    AlignedBuffer scratch;
+    REQUIRE(scratch.reset(plan->scratch_bytes()));
+    // A signalling fill: reading scratch that was not written shows.
+    std::fill_n(scratch.data(), plan->scratch_bytes() / sizeof(float), NAN);
+    std::vector<float> y(static_cast<size_t>(y_count), 777.0f);
+    if (with_residual) y = r;  // in place
+    plan->run(x.data(), y.data(), with_residual ? y.data() : nullptr, scratch.data<void>());
+    CHECK(distance(y, expected) < tolerance);
+    if (kernel_target() != first_target) {
+      first = y;
+      first_target = kernel_target();
+    }
+    CHECK(y == first);  // the same bits with one thread and with two
+  });
+}
+
+ConvShape shape2(int64_t ci, int64_t co, int64_t h, int64_t w, int64_t k, int64_t stride = 1, int64_t pad = 0,
+                 int64_t groups = 1, int64_t dilation = 1) {
+  ConvShape s;
+  s.in_channels = ci;
+  s.out_channels = co;
+  s.groups = groups;
+  s.in = {h, w, 1};
+  s.kernel = {k, k, 1};
+  s.stride = {stride, stride, 1};
+  s.dilation = {dilation, dilation, 1};
+  s.pad_before = s.pad_after = {pad, pad, 0};
+  return s;
+}
+
+TEST_CASE("convolutions agree with double precision") {
+  for (int64_t size : {1, 3, 7, 14, 20, 33}) {
+    check_conv(shape2(5, 9, size, size + 2, 3, 1, 1));
+    check_conv(shape2(5, 20, size, size + 1, 1));
+    check_conv(shape2(3, 17, size + 4, size + 3, 5, 2, 2));
+    check_conv(shape2(4, 7, size + 6, size + 6, 3, 3, 1));
+  }
+  check_conv(shape2(3, 16, 40, 37, 7, 2, 3), {Unary::kRelu});
+  check_conv(shape2(8, 8, 12, 12, 1, 2), {Unary::kClip, 0, 6});
+  check_conv(shape2(6, 10, 15, 15, 3, 1, 2, 1, 2), {Unary::kSilu});
+  check_conv(shape2(130, 24, 14, 14, 3, 1, 1), {Unary::kRelu}, true, true, 4e-5);
+  check_conv(shape2(70, 64, 56, 56, 1), {Unary::kLeakyRelu, 0.1f}, false, true);
+}
+
+TEST_CASE("grouped and depthwise convolutions") {
+  check_conv(shape2(8, 12, 10, 9, 3, 1, 1, 4));
+  check_conv(shape2(32, 32, 6, 6, 3, 2, 1, 2));
+  for (int64_t stride : {1, 2, 3})
+    for (int64_t k : {1, 3, 4, 5, 7}) {
+      check_conv(shape2(5, 5, 19, 23, k, stride, k / 2, 5), {Unary::kClip, 0, 6});
+      check_conv(shape2(3, 6, 9, 34, k, stride, 0, 3), {Unary::kHardSwish, 1.0f / 6, 0.5f}, true, true);
+    }
+  check_conv(shape2(4, 4, 20, 20, 3, 1, 2, 4, 2));
+  check_conv(shape2(4, 4, 20, 20, 3, 2, 3, 4, 3));
+  check_conv(shape2(2, 2, 1, 1, 3, 1, 1, 2));
+}
+
+TEST_CASE("one and three spatial axes, batches, uneven padding") {
+  ConvShape s;
+  s.rank = 1;
+  s.batch = 3;
+  s.in_channels = 6;
+  s.out_channels = 10;
+  s.in = {50, 1, 1};
+  s.kernel = {3, 1, 1};
+  s.stride = {2, 1, 1};
+  s.pad_before = {0, 0, 0};
+  s.pad_after = {4, 0, 0};
+  check_conv(s);
+  s.groups = 2;
+  check_conv(s);
+  s.in_channels = s.groups = s.out_channels = 6;
+  check_conv(s);
+  ConvShape v;
+  v.rank = 3;
+  v.batch = 2;
+  v.in_channels = 3;
+  v.out_channels = 5;
+  v.in = {5, 6, 7};
+  v.kernel = {3, 2, 3};
+  v.stride = {1, 2, 1};
+  v.dilation = {1, 1, 2};
+  v.pad_before = {1, 0, 2};
+  v.pad_after = {0, 1, 2};
+  check_conv(v);
+  v.in_channels = v.out_channels = v.groups = 3;
+  check_conv(v);
+}
+
+TEST_CASE("wrong convolution shapes are refused") {
+  const std::vector<float> w(1000);
+  auto refused = [&](ConvShape s) { return !ConvPlan::create(s, w.data(), nullptr).ok(); };
+  CHECK(refused(shape2(3, 4, 5, 5, 3, 1, 0, 2)));
+  CHECK(refused(shape2(3, 4, 2, 2, 3)));
+  CHECK(refused(shape2(3, 4, 5, 5, 3, 0)));
+  CHECK(refused(shape2(3, 4, 5, 5, 3, 1, -1)));
+  CHECK(refused(shape2(0, 4, 5, 5, 3)));
+  CHECK(refused(shape2(int64_t{1} << 40, int64_t{1} << 40, 5, 5, 1)));
+  ConvShape s = shape2(1, 1, 5, 5, 1);
+  s.rank = 4;
+  CHECK(refused(s));
+}
+
+}  // namespace
+}  // namespace mlt
