@@ -151,6 +151,7 @@ Option& Option::file() { return completes_ = Completes::kFile, *this; }
 Option& Option::directory() { return completes_ = Completes::kDirectory, *this; }
 Option& Option::hidden() { return hidden_ = true, *this; }
 Option& Option::required() { return required_ = true, *this; }
+Option& Option::common() { return common_ = true, *this; }
 Option& Option::repeatable() { return list_ = true, *this; }
 
 Option& Command::add(const std::string& names) {
@@ -309,7 +310,7 @@ Command& App::command(const std::string& word, std::string summary) {
 }
 
 void App::add_common(Command& command) {
-  auto common = [](Option& option) -> Option& { return option.common_ = true, option; };
+  auto common = [](Option& option) -> Option& { return option.common(); };
   if (has_json_) common(command.flag("--json", json_, json_help_));
   if (has_threads_)
     common(command.option("--threads", threads_, "N", "threads to use (default: all available cores)")
@@ -335,6 +336,9 @@ Result<int> App::run_checked(int argc, char** argv, const std::function<Result<i
   add_common(*this);
   option("--completions", completions_, "SHELL", "").choices({"bash", "zsh", "fish"}).hidden();
   std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  for (const std::string& word : missing_words_)
+    if (!arguments.empty() && arguments[0] == word)
+      return unsupported_error("'" + word + "' is not supported in this version");
   Command* called = this;
   for (Command& word : commands_) {
     add_common(word);

@@ -76,6 +76,7 @@ class Option {
   Option& directory();
   Option& hidden();      // parsed, but not in --help or completions
   Option& required();    // absent is a usage error
+  Option& common();      // shown with the common options, after the tool's own
   Option& repeatable();  // a scalar that may be given again: the last one wins
   bool given() const { return count_ > 0; }
 
@@ -145,6 +146,9 @@ class App : public Command {
   // A word that, as first argument, selects another option table: "keygen". The common options are there too.
   Command& command(const std::string& word, std::string summary);
 
+  // A planned word that this version lacks: using it ends the tool with exit status 4.
+  void not_yet_command(const std::string& word) { missing_words_.push_back(word); }
+
   // Parses, runs body, reports. body returns Status (0 when ok) or Result<int> (an exit status). Returns the
   // exit status of the process. Also installs the signal handlers that remove unfinished outputs.
   template <typename Body>
@@ -164,6 +168,7 @@ class App : public Command {
   Result<int> run_checked(int argc, char** argv, const std::function<Result<int>()>& body);
   void add_common(Command& command);
   std::deque<Command> commands_;
+  std::vector<std::string> missing_words_;
   bool json_ = false, has_json_ = false, has_threads_ = false;
   std::string json_help_;
   bool help_ = false, version_ = false;

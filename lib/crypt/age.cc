@@ -36,8 +36,7 @@ bool looks_sealed(ByteSpan head) {
   return as_text(head).starts_with("age-encryption.org/") || looks_armored(as_text(head));
 }
 
-Status seal(std::unique_ptr<Source> plain, const std::vector<Recipient>& recipients, Form form,
-            const Sink& sink) {
+Result<Sealer> Sealer::start(const std::vector<Recipient>& recipients, Form form, Sink sink) {
   MLT_TRY(init_primitives());
   if (recipients.empty()) return usage_error("no recipient to seal for");
   if (recipients.size() > 1 &&
@@ -50,16 +49,29 @@ Status seal(std::unique_ptr<Source> plain, const std::vector<Recipient>& recipie
     MLT_ASSIGN(Stanza stanza, recipient.wrap(file_key));
     stanzas.push_back(std::move(stanza));
   }
-  std::string header = write_header(stanzas, file_key);
-  Buffered in(std::move(plain));
-  if (form == Form::kBinary) {
-    MLT_TRY(sink(as_bytes(header)));
-    return seal_payload(file_key, in, sink);
+  Sealer sealer;
+  if (form == Form::kArmored) {
+    sealer.armor_ = std::make_unique<ArmorWriter>(std::move(sink));
+    sink = [armor = sealer.armor_.get()](ByteSpan bytes) { return armor->write(bytes); };
   }
-  ArmorWriter armor(sink);
-  MLT_TRY(armor.write(as_bytes(header)));
-  MLT_TRY(seal_payload(file_key, in, [&](ByteSpan bytes) { return armor.write(bytes); }));
-  return armor.finish();
+  MLT_TRY(sink(as_bytes(write_header(stanzas, file_key))));
+  sealer.payload_ = std::make_unique<PayloadSealer>(file_key, std::move(sink));
+  return sealer;
+}
+
+Status Sealer::finish() {
+  MLT_TRY(payload_->finish());
+  return armor_ ? armor_->finish() : Status{};
+}
+
+Status seal(Source& plain, const std::vector<Recipient>& recipients, Form form, const Sink& sink) {
+  MLT_ASSIGN(Sealer sealer, Sealer::start(recipients, form, sink));
+  Bytes buffer(1 << 18);
+  for (;;) {
+    MLT_ASSIGN(size_t n, plain.read(buffer));
+    if (n == 0) return sealer.finish();
+    MLT_TRY(sealer.write(ByteSpan(buffer).first(n)));
+  }
 }
 
 Result<Opener> Opener::start(std::unique_ptr<Source> sealed) {

@@ -1,8 +1,12 @@
 // Sealed files: the age format, version 1 (https://age-encryption.org/v1, man/mlcrypt.5). Interoperable both
 // ways with the age program. Streaming in constant memory; no choice of cipher.
 //
-//   Opening:  MLT_ASSIGN(auto opener, Opener::start(fd_source(0, "stdin")));
-//             if (opener.needs_passphrase()) ...; MLT_TRY(opener.open(identities, sink));
+//   MLT_ASSIGN(Sealer sealer, Sealer::start(recipients, Form::kBinary, sink));
+//   MLT_TRY(sealer.write(bytes)); ... MLT_TRY(sealer.finish());
+//
+//   MLT_ASSIGN(Opener opener, Opener::start(fd_source(0, "stdin")));
+//   if (opener.needs_passphrase()) ...
+//   MLT_TRY(opener.open(identities, sink));
 #pragma once
 #include <memory>
 #include <string>
@@ -10,9 +14,11 @@
 
 #include "lib/base/file.h"
 #include "lib/base/result.h"
+#include "lib/crypt/armor.h"
 #include "lib/crypt/header.h"
 #include "lib/crypt/key.h"
 #include "lib/crypt/source.h"
+#include "lib/crypt/stream.h"
 
 namespace mlt::crypt {
 
@@ -23,9 +29,22 @@ enum class Form { kBinary, kArmored };
 constexpr size_t kSniffSize = 1200;
 bool looks_sealed(ByteSpan head);
 
-// Seals what `plain` gives for all recipients. kUsage when there are none, or a passphrase is not alone.
-Status seal(std::unique_ptr<Source> plain, const std::vector<Recipient>& recipients, Form form,
-            const Sink& sink);
+// Seals what is written to it. The file is whole only after finish().
+class Sealer {
+ public:
+  // kUsage when there is no recipient, or a passphrase is not alone.
+  static Result<Sealer> start(const std::vector<Recipient>& recipients, Form form, Sink sink);
+  Status write(ByteSpan plain) { return payload_->write(plain); }
+  Status finish();
+
+ private:
+  Sealer() = default;
+  std::unique_ptr<ArmorWriter> armor_;  // when armored
+  std::unique_ptr<PayloadSealer> payload_;
+};
+
+// Seals all that `plain` gives.
+Status seal(Source& plain, const std::vector<Recipient>& recipients, Form form, const Sink& sink);
 
 class Opener {
  public:

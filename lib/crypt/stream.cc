@@ -96,28 +96,36 @@ class Pages {
 
 }  // namespace
 
-Status seal_payload(const FileKey& file_key, Buffered& plain, const Sink& sink) {
-  std::array<std::byte, kPayloadNonceSize> nonce;
-  random_bytes(nonce.data(), nonce.size());
-  Key key = payload_key(file_key, nonce);
-  MLT_TRY(sink(nonce));
-  // One byte more than a batch tells whether the batch ends the content.
-  Bytes in(kBatch * kChunkSize + 1), out(kBatch * kSealedChunkSize);
-  size_t held = 0;
-  for (uint64_t number = 0;; number += kBatch) {
-    MLT_ASSIGN(size_t n, plain.read_full(std::span(in).subspan(held)));
-    held += n;
-    bool ended = held < in.size();
-    size_t size = std::min(held, in.size() - 1);
-    size_t count = std::max<size_t>(1, (size + kChunkSize - 1) / kChunkSize);
-    seal_chunks(key, ByteSpan(in).first(size), number, ended, out.data());
-    MLT_TRY(sink(ByteSpan(out).first(size + count * kTagSize)));
-    if (ended) break;
-    in[0] = in[size];
-    held = 1;
+PayloadSealer::PayloadSealer(const FileKey& file_key, Sink sink)
+    : sink_(std::move(sink)), in_(kBatch * kChunkSize), out_(kBatch * kSealedChunkSize) {
+  random_bytes(nonce_.data(), nonce_.size());
+  key_ = payload_key(file_key, nonce_);
+}
+
+Status PayloadSealer::flush(bool last) {
+  if (!started_) MLT_TRY(sink_(nonce_));
+  started_ = true;
+  size_t count = std::max<size_t>(1, (held_ + kChunkSize - 1) / kChunkSize);
+  seal_chunks(key_, ByteSpan(in_).first(held_), number_, last, out_.data());
+  number_ += count;
+  size_t size = held_ + count * kTagSize;
+  held_ = 0;
+  return sink_(ByteSpan(out_).first(size));
+}
+
+Status PayloadSealer::write(ByteSpan plain) {
+  while (!plain.empty()) {
+    // A full buffer waits for what follows it: only then is it known not to hold the last chunk.
+    if (held_ == in_.size()) MLT_TRY(flush(false));
+    size_t n = std::min(plain.size(), in_.size() - held_);
+    std::memcpy(in_.data() + held_, plain.data(), n);
+    held_ += n;
+    plain = plain.subspan(n);
   }
   return {};
 }
+
+Status PayloadSealer::finish() { return flush(true); }
 
 Status open_payload(const FileKey& file_key, Buffered& sealed, const Sink& sink) {
   std::array<std::byte, kPayloadNonceSize> nonce;

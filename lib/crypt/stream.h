@@ -4,6 +4,8 @@
 // content has an empty last chunk. Chunks are independent: they are worked on in parallel, a bounded number
 // at a time.
 #pragma once
+#include <array>
+
 #include "lib/base/file.h"
 #include "lib/base/result.h"
 #include "lib/crypt/primitives.h"
@@ -15,7 +17,22 @@ constexpr size_t kChunkSize = 64 << 10;
 constexpr size_t kSealedChunkSize = kChunkSize + kTagSize;
 constexpr size_t kPayloadNonceSize = 16;
 
-Status seal_payload(const FileKey& file_key, Buffered& plain, const Sink& sink);
+class PayloadSealer {
+ public:
+  PayloadSealer(const FileKey& file_key, Sink sink);
+  Status write(ByteSpan plain);
+  Status finish();
+
+ private:
+  Status flush(bool last);
+  Sink sink_;
+  std::array<std::byte, kPayloadNonceSize> nonce_;
+  Key key_;
+  Bytes in_, out_;
+  size_t held_ = 0;  // bytes of in_
+  uint64_t number_ = 0;
+  bool started_ = false;
+};
 // Everything handed to the sink is authentic; the content is complete only when this returns ok.
 Status open_payload(const FileKey& file_key, Buffered& sealed, const Sink& sink);
 // A whole payload at once into memory that is left out of core dumps.

@@ -26,7 +26,7 @@ Blob noise(size_t size) {
 
 Bytes sealed(const Blob& content, const std::vector<Recipient>& recipients, Form form = Form::kBinary) {
   Bytes out;
-  Status status = seal(blob_source(content), recipients, form, [&](ByteSpan bytes) -> Status {
+  Status status = seal(*blob_source(content), recipients, form, [&](ByteSpan bytes) -> Status {
     out.insert(out.end(), bytes.begin(), bytes.end());
     return {};
   });
@@ -116,7 +116,7 @@ TEST_CASE("passphrases") {
   CHECK(equal(right->bytes(), content.bytes()));
   CHECK(open_bytes(Blob(file), {Identity::passphrase(SecretText("wrong"))}).error().code == Code::kKey);
   CHECK(open_bytes(Blob(file), with_key()).error().code == Code::kKey);
-  Status both = seal(blob_source(content), {to_key(), Recipient::passphrase(SecretText("x"), kQuick)},
+  Status both = seal(*blob_source(content), {to_key(), Recipient::passphrase(SecretText("x"), kQuick)},
                      Form::kBinary, [](ByteSpan) -> Status { return {}; });
   CHECK(both.error().code == Code::kUsage);
 }
