@@ -1,0 +1,65 @@
+// Op cases: tests of the op table as text (tests/ops/*.case, grammar in tests/ops/README.md), and the ways to run them.
+// A backend is anything that turns a case into outputs; the reference evaluation, the same op inside a program, and
+// later the executor with each instruction set and a model's round trip through its files are all backends.
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/ir/graph.h"
+#include "lib/ops/call.h"
+
+namespace mlt::test {
+
+// An input or expected output. Without a value only the type counts.
+struct CaseValue {
+  ir::Type type;
+  ops::RtValue value;  // in the declared element type
+};
+
+struct OpCase {
+  std::string file, name;
+  int line = 0;
+  ops::Opset opset = ops::Opset::kCoreML5;
+  std::string op;   // the op under test, or
+  std::string mil;  // a whole program's MIL text; inputs are then those of its function "main"
+  struct Input {
+    std::string param;
+    std::vector<CaseValue> values;  // several make a tuple
+  };
+  std::vector<Input> inputs;
+  std::vector<CaseValue> outputs;
+  std::optional<std::string> error;  // part of the expected message
+  std::optional<double> tolerance;
+  std::string place() const { return file + ":" + std::to_string(line) + ": " + name; }
+};
+
+// All cases of a text; errors name the line.
+Result<std::vector<OpCase>> parse_op_cases(std::string_view text, const std::string& file);
+// Every tests/ops/*.case below the source directory whose name contains `filter`.
+Result<std::vector<OpCase>> load_op_cases(const std::string& filter = {});
+
+// The case as a program: parameters that are constant by signature become const ops, the others inputs of "main" named
+// as the parameter (with _0, _1 ... in a tuple); output types come from inference.
+struct CaseProgram {
+  std::unique_ptr<ir::Program> program;
+  std::map<std::string, ops::RtValue> inputs;  // by name; incomplete when the case gives only types
+};
+Result<CaseProgram> program_of(const OpCase& op_case);
+
+struct CaseBackend {
+  std::string name;
+  // Outputs in their declared element types. Values may be unknown (types only) when the case gives no values.
+  std::function<Result<std::vector<CaseValue>>(const OpCase&)> run;
+};
+CaseBackend reference_backend();  // inference and reference evaluation of the one op
+CaseBackend program_backend();    // program_of, then op by op, with cond and while_loop
+
+// Empty when the backend's answer is the expected one; otherwise what is wrong.
+std::string check_case(const OpCase& op_case, const CaseBackend& backend);
+
+}  // namespace mlt::test
