@@ -24,6 +24,8 @@ class WeightSource {
   // file: as the program names it, e.g. "@model_path/weights/weight.bin". offset: of the metadata record.
   // kInput when the file is missing, the record is damaged or lies outside the file. Safe from several threads.
   virtual Result<WeightBlob> read(std::string_view file, uint64_t offset) const = 0;
+  // False when there is no such file: its constants are then unknown, which is no error for who only reads the graph.
+  virtual bool has(std::string_view file) const = 0;
 };
 
 // Where a program's constants go when it is written.
