@@ -1,0 +1,160 @@
+#include "lib/runtime/executor.h"
+
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <list>
+
+#include "lib/runtime/plan.h"
+
+namespace mlt {
+namespace {
+
+// Plans kept for different input shapes; the one not used for longest goes first.
+constexpr size_t kMaxPlans = 16;
+
+}  // namespace
+
+struct Executor::Impl {
+  const ir::Function& function;
+  std::shared_ptr<const void> owner;
+  ops::Opset opset;
+  ExecOptions options;
+  std::list<std::pair<std::vector<Dims>, std::unique_ptr<Plan>>> plans;  // most recently used first
+  std::vector<std::string> findings;
+
+  std::vector<const ir::Value*> data_inputs() const {
+    std::vector<const ir::Value*> inputs;
+    for (const auto& input : function.inputs)
+      if (!input->type.is_state()) inputs.push_back(input.get());
+    return inputs;
+  }
+
+  Result<Plan*> find_plan(const std::vector<Dims>& dims) {
+    for (auto it = plans.begin(); it != plans.end(); ++it)
+      if (it->first == dims) {
+        plans.splice(plans.begin(), plans, it);
+        return plans.front().second.get();
+      }
+    auto inputs = data_inputs();
+    if (dims.size() != inputs.size())
+      return input_error(std::to_string(inputs.size()) + " inputs expected, " + std::to_string(dims.size()) + " given");
+    for (size_t i = 0; i < dims.size(); ++i) {
+      const ir::Type& type = inputs[i]->type;
+      MLT_TRY(element_count(dims[i]));
+      if (!ir::compatible(type, ir::Type::tensor(type.dtype, dims[i])))
+        return input_error("input \"" + inputs[i]->name + "\": expected " + dims_text(type.dims) + ", got " + dims_text(dims[i]));
+    }
+    auto plan = Plan::build(function, opset, dims, options);
+    if (!plan) return std::move(plan).error().in_path("function " + function.name);
+    plans.emplace_front(dims, std::move(*plan));
+    if (plans.size() > kMaxPlans) plans.pop_back();
+    return plans.front().second.get();
+  }
+
+  // Rounds what the step declares as float16, and notes overflow and NaN.
+  void round_step(const Step& step, Plan& plan) {
+    for (int id : step.outs) {
+      PlanValue& value = plan.values[static_cast<size_t>(id)];
+      Tensor& tensor = plan.regs[static_cast<size_t>(id)].tensor;
+      if (!value.type.is_tensor() || value.type.dtype != DType::kF16 || !tensor.valid() || tensor.dtype() != DType::kF32) continue;
+      int64_t overflows = round_to_half_precision(tensor), nans = 0;
+      for (float f : tensor.span<float>()) nans += std::isnan(f);
+      std::string place = "op " + step.info.name + " (" + step.info.kind + "): ";
+      if (overflows > 0) findings.push_back(place + std::to_string(overflows) + " values overflow float16");
+      if (nans > 0) findings.push_back(place + std::to_string(nans) + " values are not a number");
+    }
+  }
+};
+
+Executor::Executor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Executor::~Executor() = default;
+
+Result<std::unique_ptr<Executor>> Executor::create(const ir::Function& function, std::shared_ptr<const void> owner, ExecOptions options) {
+  auto opset = ops::opset_from_token(function.opset);
+  if (!opset) return unsupported_error("opset \"" + function.opset + "\" is not known");
+  // All unknown ops at once.
+  std::map<std::string, int> unknown;
+  function.for_each_op([&](const ir::Op& op) {
+    if (!op.is_const() && ops::find_op(op.kind, *opset) == nullptr) ++unknown[op.kind];
+  });
+  if (!unknown.empty()) {
+    std::string list;
+    for (const auto& [kind, count] : unknown) list += (list.empty() ? "" : ", ") + kind + " (" + std::to_string(count) + ")";
+    return unsupported_error("ops that cannot be run: " + list).in_path("function " + function.name);
+  }
+  auto impl = std::unique_ptr<Impl>(new Impl{function, std::move(owner), *opset, options, {}, {}});
+  return std::unique_ptr<Executor>(new Executor(std::move(impl)));
+}
+
+Result<std::vector<ops::RtValue>> Executor::run(const std::vector<Tensor>& inputs, StateTensors* state, const StepObserver* observer) {
+  std::vector<Dims> dims;
+  for (const Tensor& input : inputs) dims.push_back(input.dims());
+  MLT_ASSIGN(Plan * plan, impl_->find_plan(dims));
+  impl_->findings.clear();
+
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    int id = plan->input_ids[i];
+    ir::Type& type = plan->values[static_cast<size_t>(id)].type;
+    Tensor& place = plan->regs[static_cast<size_t>(id)].tensor;
+    if (type.dtype == DType::kString || inputs[i].dtype() == DType::kString) {
+      if (type.dtype != inputs[i].dtype()) return input_error("input " + std::to_string(i) + ": strings and numbers do not mix");
+      place = inputs[i];
+      continue;
+    }
+    if (!place.valid()) continue;  // nothing reads this input
+    Tensor value = inputs[i];
+    // A float16 input has float16's precision whatever the caller holds it in.
+    if (value.dtype() != type.dtype && !(value.dtype() == DType::kF32 && type.dtype == DType::kF32)) value = convert(value, type.dtype);
+    value = to_compute(value);
+    std::memcpy(place.mutable_bytes(), value.bytes().data(), value.bytes().size());
+  }
+
+  RunContext context{plan->regs, plan->scratch(), state};
+  std::vector<const Tensor*> outs;
+  for (Step& step : plan->steps) {
+    auto start = observer != nullptr ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
+    if (step.run) {
+      Status status = step.run(context);
+      if (!status.ok()) return std::move(status).error().in_path("op " + step.info.name + " (" + step.info.kind + ")").in_path("function " + impl_->function.name);
+    }
+    if (impl_->options.strict_fp16) impl_->round_step(step, *plan);
+    if (observer != nullptr) {
+      double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      outs.clear();
+      for (int id : step.outs) outs.push_back(&plan->regs[static_cast<size_t>(id)].tensor);
+      (*observer)(step.info, outs, seconds);
+    }
+  }
+
+  std::vector<ops::RtValue> results;
+  for (int id : plan->output_ids) {
+    const PlanValue& value = plan->values[static_cast<size_t>(id)];
+    ops::RtValue result = plan->regs[static_cast<size_t>(id)];
+    if (result.tensor.valid()) result.tensor = result.tensor.clone();
+    if (value.type.is_tensor() && value.type.dtype == DType::kF16 && result.tensor.valid()) round_to_half_precision(result.tensor);
+    results.push_back(std::move(result));
+  }
+  return results;
+}
+
+Result<PlanInfo> Executor::plan(const std::vector<Dims>& input_dims) {
+  MLT_ASSIGN(Plan * plan, impl_->find_plan(input_dims));
+  return plan->info;
+}
+
+Result<StateTensors> Executor::initial_state() const {
+  StateTensors state;
+  for (const auto& input : impl_->function.inputs) {
+    if (!input->type.is_state()) continue;
+    const ir::Type& held = input->type.held();
+    if (!held.is_static()) return input_error("state \"" + input->name + "\" has no fixed shape");
+    MLT_TRY(element_count(held.dims));
+    state[input->name] = Tensor::zeros(compute_dtype(held.dtype), held.dims);
+  }
+  return state;
+}
+
+const std::vector<std::string>& Executor::precision_findings() const { return impl_->findings; }
+
+}  // namespace mlt

@@ -1,0 +1,76 @@
+// Runs one function of a program. For every set of input shapes there is a plan, made once and cached: shapes are
+// inferred op by op, what is constant is folded, neighbouring ops are fused, each remaining op gets the first kernel
+// of its ordered list that does not refuse (the op table's reference evaluation is the last), and every value gets its
+// place in one arena by liveness. Values whose shape depends on data, lists, and the blocks of cond and while_loop are
+// evaluated one op at a time beside the arena.
+//
+// Floats are held and computed in float32 whatever their declared type; with strict_fp16 every op that declares
+// float16 outputs has them rounded, and nothing is fused.
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/ir/graph.h"
+#include "lib/ops/call.h"
+
+namespace mlt {
+
+struct ExecOptions {
+  bool fuse = true;
+  bool fast_kernels = true;   // false: the op table's reference evaluation only
+  bool strict_fp16 = false;
+  bool keep_all = false;      // every op's outputs stay readable: nothing fused, nothing overwritten
+};
+
+// What a program keeps between predictions: one tensor per state, in the compute type.
+using StateTensors = std::map<std::string, Tensor>;
+
+// One executed step, for profilers, dumps and --explain.
+struct StepInfo {
+  std::string name, kind;           // of the op that names the step's result
+  std::vector<std::string> fused;   // kinds of the ops merged into it, in order; at least {kind}
+  std::string kernel;               // "gemm 8x48", "reference", ...
+  std::vector<std::string> refused; // "kernel: reason" for each faster candidate
+  std::vector<ir::Type> input_types, output_types;
+  std::vector<std::string> output_names;
+  const ir::Op* op = nullptr;
+};
+
+struct PlanInfo {
+  std::vector<StepInfo> steps;
+  size_t arena_bytes = 0, scratch_bytes = 0, packed_bytes = 0;
+  size_t folded_ops = 0;
+};
+
+// Called after every step with its outputs (valid during the call) and the time it took.
+using StepObserver = std::function<void(const StepInfo& info, const std::vector<const Tensor*>& outputs, double seconds)>;
+
+class Executor {
+ public:
+  // Does not copy the function; `owner` keeps it alive.
+  static Result<std::unique_ptr<Executor>> create(const ir::Function& function, std::shared_ptr<const void> owner, ExecOptions options = {});
+  ~Executor();
+
+  // One tensor for every input that is not a state, in the function's input order; element types are converted to the
+  // input's. kInput when a shape does not fit the declared type. The result has one value for each output of the
+  // function's body, in compute types.
+  Result<std::vector<ops::RtValue>> run(const std::vector<Tensor>& inputs, StateTensors* state = nullptr, const StepObserver* observer = nullptr);
+
+  // Makes (or finds) the plan for these input shapes.
+  Result<PlanInfo> plan(const std::vector<Dims>& input_dims);
+  // Zero-filled states of the function.
+  Result<StateTensors> initial_state() const;
+  // In strict mode: "op conv_3 (conv): 12 values overflow float16" of the last run, in order; otherwise empty.
+  const std::vector<std::string>& precision_findings() const;
+
+ private:
+  struct Impl;
+  explicit Executor(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mlt

@@ -1,0 +1,16 @@
+// Fusion at plan level: an activation and a residual addition become the epilogue of the convolution or linear layer
+// before them.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "lib/runtime/plan.h"
+
+namespace mlt {
+
+// The kernel library's name for an elementwise op with constant parameters, or nothing.
+std::optional<Activation> activation_of(Node& node);
+
+void fuse_epilogues(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes);
+
+}  // namespace mlt

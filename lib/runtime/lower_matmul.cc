@@ -1,0 +1,112 @@
+// linear and matmul on the packed matrix kernels.
+#include <memory>
+
+#include "lib/base/threads.h"
+#include "lib/kernels/gemm.h"
+#include "lib/ops/infer_util.h"
+#include "lib/runtime/plan.h"
+
+namespace mlt {
+namespace {
+
+int64_t product(const Dims& dims, size_t begin, size_t end) {
+  int64_t n = 1;
+  for (size_t i = begin; i < end; ++i) n *= dims[i];
+  return n;
+}
+
+std::optional<Lowered> packed_product(Lowering& l, int x, int weight, int bias, int64_t n, int64_t k, int64_t row_stride, int64_t col_stride) {
+  int out = l.out();
+  const Dims& xd = l.dims(x);
+  int64_t m = product(xd, 0, xd.size() - 1);
+  if (m == 0 || n == 0 || k == 0) return l.refuse("empty product");
+  Tensor weights = l.constant(weight);
+  auto packed = PackedWeights::pack(n, k, weights.data<float>(), row_stride, col_stride);
+  if (!packed) return l.refuse(packed.error().message);
+  auto shared = std::make_shared<PackedWeights>(std::move(*packed));
+  Tensor biases = bias >= 0 ? l.constant(bias) : Tensor();
+  Activation act = l.node().act.value_or(Activation{});
+  int residual = l.node().residual;
+  Lowered lowered;
+  lowered.kernel = m == 1 ? "gemv packed" : "gemm packed";
+  lowered.packed = shared->bytes();
+  if (residual >= 0) lowered.in_place = {residual};
+  lowered.run = [=](RunContext& c) {
+    shared->run(m, c.f32(x), k, c.f32_out(out), n, biases.valid() ? biases.data<float>() : nullptr, act,
+                residual >= 0 ? c.f32(residual) : nullptr, n);
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_linear(Lowering& l) {
+  int x = l.in("x"), weight = l.in("weight"), bias = l.in("bias");
+  if (!l.is_float(x) || l.dims(x).empty()) return l.refuse("not a float tensor");
+  if (!l.is_constant(weight) || (bias >= 0 && !l.is_constant(bias))) return l.refuse("weights are not constant");
+  const Dims& wd = l.dims(weight);
+  if (wd.size() != 2) return l.refuse("weights are not of rank 2");
+  return packed_product(l, x, weight, bias, wd[0], wd[1], wd[1], 1);
+}
+
+std::optional<Lowered> lower_matmul_constant(Lowering& l) {
+  int x = l.in("x"), y = l.in("y");
+  if (!l.is_float(x) || !l.is_constant(y)) return l.refuse("right operand is not constant");
+  if (l.is_constant(x) || l.dims(y).size() != 2 || l.dims(x).size() < 2) return l.refuse("right operand is not a matrix");
+  if (l.call.flag("transpose_x")) return l.refuse("left operand is transposed");
+  const Dims& yd = l.dims(y);
+  bool transposed = l.call.flag("transpose_y");
+  int64_t n = transposed ? yd[0] : yd[1], k = transposed ? yd[1] : yd[0];
+  return packed_product(l, x, y, -1, n, k, transposed ? k : 1, transposed ? 1 : n);
+}
+
+std::optional<Lowered> lower_matmul(Lowering& l) {
+  int x = l.in("x"), y = l.in("y"), out = l.out();
+  if (!l.is_float(x) || !l.is_float(y)) return l.refuse("not float");
+  const Dims &xd = l.dims(x), &yd = l.dims(y), &od = l.dims(out);
+  if (xd.size() < 2 || yd.size() < 2) return l.refuse("an operand is a vector");
+  if (od.size() - 2 > static_cast<size_t>(kMaxRank)) return l.refuse("too many batch axes");
+  bool tx = l.call.flag("transpose_x"), ty = l.call.flag("transpose_y");
+  size_t r = od.size();
+  Matmul p;
+  p.m = od[r - 2];
+  p.n = od[r - 1];
+  p.k = tx ? xd[xd.size() - 2] : xd[xd.size() - 1];
+  if (p.m == 0 || p.n == 0) return l.refuse("empty product");
+  p.a_row = tx ? 1 : p.k;
+  p.a_col = tx ? p.m : 1;
+  p.b_row = ty ? 1 : p.n;
+  p.b_col = ty ? p.k : 1;
+  p.c_row = p.n;
+  p.batch_rank = static_cast<int>(r - 2);
+  Dims batch(od.begin(), od.end() - 2), xb(xd.begin(), xd.end() - 2), yb(yd.begin(), yd.end() - 2);
+  Dims xs = ops::broadcast_strides(xb, batch), ys = ops::broadcast_strides(yb, batch), os = row_major_strides(batch);
+  for (size_t i = 0; i + 2 < r; ++i) {
+    p.batch[i] = batch[i];
+    p.a_batch[i] = xs[i] * p.m * p.k;
+    p.b_batch[i] = ys[i] * p.k * p.n;
+    p.c_batch[i] = os[i] * p.m * p.n;
+  }
+  p.slots = thread_count();
+  l.keep_constant(x);
+  l.keep_constant(y);
+  Lowered lowered;
+  lowered.kernel = "gemm";
+  lowered.scratch = matmul_scratch_bytes(p);
+  lowered.run = [=](RunContext& c) {
+    matmul(p, c.f32(x), c.f32(y), c.f32_out(out), c.scratch);
+    return Status();
+  };
+  return lowered;
+}
+
+constexpr LowerRow kRows[] = {
+    {"linear", "gemm packed", lower_linear},
+    {"matmul", "gemm packed", lower_matmul_constant},
+    {"matmul", "gemm", lower_matmul},
+};
+
+}  // namespace
+
+std::span<const LowerRow> matmul_lowerings() { return kRows; }
+
+}  // namespace mlt

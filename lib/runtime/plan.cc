@@ -1,0 +1,528 @@
+#include "lib/runtime/plan.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <unordered_set>
+
+#include "lib/runtime/fuse.h"
+
+namespace mlt {
+namespace {
+
+using ir::Type;
+
+// Results of folding larger than this are computed at run time instead of being kept.
+constexpr int64_t kFoldLimit = int64_t{1} << 24;
+
+bool is_state_op(std::string_view kind) {
+  return kind == "read_state" || kind == "write_state" || kind == "coreml_update_state";
+}
+
+std::string op_place(const ir::Op& op) { return "op " + std::string(op.name()) + " (" + op.kind + ")"; }
+
+// Values from outside that the blocks of an op read.
+void collect_captured(const ir::Block& block, std::unordered_set<const ir::Value*>* inner, std::vector<const ir::Value*>* captured) {
+  for (const auto& input : block.inputs) inner->insert(input.get());
+  auto see = [&](const ir::Value* value) {
+    if (value != nullptr && !inner->contains(value)) captured->push_back(value);
+  };
+  for (const auto& op : block.ops) {
+    for (const ir::Arg& arg : op->args)
+      for (const ir::Operand& operand : arg.operands) see(operand.value);
+    for (const auto& nested : op->blocks) collect_captured(*nested, inner, captured);
+    for (const auto& output : op->outputs) inner->insert(output.get());
+  }
+  for (const ir::Value* output : block.outputs) see(output);
+}
+
+const std::vector<LowerRow>& lowerings_of(std::string_view kind) {
+  static const auto table = [] {
+    std::unordered_map<std::string_view, std::vector<LowerRow>> rows;
+    for (auto family : {conv_lowerings, matmul_lowerings, elementwise_lowerings, movement_lowerings, reduction_lowerings, recurrent_lowerings})
+      for (const LowerRow& row : family()) rows[row.kind].push_back(row);
+    return rows;
+  }();
+  static const std::vector<LowerRow> kNone;
+  auto it = table.find(kind);
+  return it == table.end() ? kNone : it->second;
+}
+
+}  // namespace
+
+const Type& Lowering::type(int id) const { return plan_.values[static_cast<size_t>(id)].type; }
+bool Lowering::is_float(int id) const { return type(id).is_tensor() && mlt::is_float(type(id).dtype); }
+bool Lowering::is_constant(int id) const { return id >= 0 && plan_.values[static_cast<size_t>(id)].is_constant; }
+Tensor Lowering::constant(int id) const { return is_constant(id) ? to_compute(plan_.values[static_cast<size_t>(id)].constant) : Tensor(); }
+void Lowering::keep_constant(int id) {
+  if (is_constant(id) && !plan_.regs[static_cast<size_t>(id)].known()) plan_.regs[static_cast<size_t>(id)].tensor = constant(id);
+}
+
+int Plan::id_of(const ir::Value* value) const {
+  auto it = ids_.find(value);
+  return it == ids_.end() ? -1 : it->second;
+}
+
+int Plan::root(int id) const {
+  while (values[static_cast<size_t>(id)].alias_of >= 0) id = values[static_cast<size_t>(id)].alias_of;
+  return id;
+}
+
+int Plan::add_value(const ir::Value* value, Type type) {
+  int id = static_cast<int>(values.size());
+  PlanValue& v = values.emplace_back();
+  v.value = value;
+  v.type = std::move(type);
+  if (value != nullptr) ids_[value] = id;
+  return id;
+}
+
+void Plan::set_constant(int id, Tensor tensor) {
+  PlanValue& v = values[static_cast<size_t>(id)];
+  v.constant = std::move(tensor);
+  v.is_constant = true;
+}
+
+Result<std::unique_ptr<Plan>> Plan::build(const ir::Function& function, ops::Opset opset, const std::vector<Dims>& input_dims,
+                                          const ExecOptions& options) {
+  auto plan = std::make_unique<Plan>();
+  plan->function_ = &function;
+  plan->opset_ = opset;
+  plan->options_ = options;
+  // 1. Shapes and constants.
+  MLT_TRY(plan->add_nodes(function, input_dims));
+  // 2. Neighbours that one kernel computes together.
+  plan->fuse();
+  // 3. A kernel for every node.
+  plan->regs.resize(plan->values.size());
+  MLT_TRY(plan->lower_all());
+  // 4. A place for every value.
+  plan->place();
+  if (!plan->arena_ok()) return resource_error("cannot allocate " + std::to_string(plan->info.arena_bytes) + " bytes for activations");
+  plan->nodes_.clear();
+  return plan;
+}
+
+Status Plan::add_nodes(const ir::Function& function, const std::vector<Dims>& input_dims) {
+  size_t next = 0;
+  for (const auto& input : function.inputs) {
+    if (input->type.is_state()) {
+      add_value(input.get(), input->type);
+      continue;
+    }
+    int id = add_value(input.get(), Type::tensor(input->type.dtype, input_dims[next++]));
+    input_ids.push_back(id);
+  }
+  for (const auto& op : function.body->ops) MLT_TRY(add_node(*op).in(op_place(*op)));
+  for (const ir::Value* output : function.body->outputs) {
+    int id = id_of(output);
+    if (id < 0) return input_error("output \"" + output->name + "\" is not defined");
+    output_ids.push_back(id);
+  }
+
+  // Drop what nothing needs.
+  auto& v = values;
+  for (int id : output_ids) ++v[static_cast<size_t>(id)].users;
+  for (auto& node : nodes_)
+    for (const Node::Source& s : node->sources) ++v[static_cast<size_t>(s.id)].users;
+  for (auto it = nodes_.rbegin(); it != nodes_.rend(); ++it) {
+    Node& node = **it;
+    bool needed = is_state_op(node.op->kind) || options_.keep_all || !node.op->blocks.empty();
+    for (int id : node.outs) needed = needed || v[static_cast<size_t>(id)].users > 0;
+    if (needed) continue;
+    node.dead = true;
+    for (const Node::Source& s : node.sources) --v[static_cast<size_t>(s.id)].users;
+  }
+  std::erase_if(nodes_, [](const auto& node) { return node->dead; });
+  return {};
+}
+
+Status Plan::add_node(const ir::Op& op) {
+  if (op.is_const()) {
+    if (op.outputs.size() != 1 || op.output()->constant() == nullptr) return input_error("const without a value");
+    int id = add_value(op.output(), op.output()->type);
+    const Tensor* tensor = op.output()->constant_tensor();
+    if (tensor != nullptr) {
+      set_constant(id, *tensor);
+    } else if (op.output()->constant()->blob) {
+      return input_error("the weights of this constant are missing: " + op.output()->constant()->blob->file,
+                         "the package is incomplete: its weight file was not there");
+    }
+    return {};
+  }
+
+  const ops::OpInfo* row = ops::find_op(op.kind, opset_);
+  bool raw = row != nullptr && row->def->raw_inputs;
+  auto value_of = [&](const ir::Value& value) {
+    ops::RtValue known;
+    int id = id_of(&value);
+    if (id >= 0 && values[static_cast<size_t>(id)].is_constant) {
+      known.tensor = values[static_cast<size_t>(id)].constant;
+      if (raw) known.tensor = convert(known.tensor, value.type.dtype);
+    }
+    return known;
+  };
+  auto type_of = [&](const ir::Value& value) {
+    int id = id_of(&value);
+    return id >= 0 ? values[static_cast<size_t>(id)].type : value.type;
+  };
+  MLT_ASSIGN(ops::Call call, ops::bind_call(op, opset_, value_of, type_of));
+  auto node = std::make_unique<Node>(&op, std::move(call));
+  ops::Call& bound = node->call;
+
+  std::vector<Type> types;
+  bool known = op.blocks.empty() && !is_state_op(op.kind) && bound.def().eval != nullptr &&
+               bound.def().exactness != ops::Exactness::kRandom;
+  bool inputs_dynamic = false;
+  for (const ops::Binding& b : bound.bindings())
+    for (const ops::Item& item : b.items) known = known && item.value.known();
+  for (const ir::Arg& arg : op.args)
+    for (const ir::Operand& operand : arg.operands)
+      if (operand.value != nullptr) {
+        int id = id_of(operand.value);
+        if (id < 0) return input_error("\"" + operand.value->name + "\" is used before it is defined");
+        inputs_dynamic = inputs_dynamic || values[static_cast<size_t>(id)].dynamic;
+      }
+
+  if (!op.blocks.empty() || inputs_dynamic) {
+    for (const auto& output : op.outputs) types.push_back(output->type);
+  } else {
+    MLT_TRY(ops::infer(bound));
+    types = bound.out_types();
+    if (types.size() != op.outputs.size())
+      return input_error(std::to_string(op.outputs.size()) + " outputs declared, " + std::to_string(types.size()) + " expected");
+  }
+
+  // The declared element type stands (inference agrees with it in a valid program); extents are the inferred ones.
+  int64_t elements = 0;
+  bool all_static = true;
+  for (const Type& type : types) {
+    all_static = all_static && type.is_static();
+    if (type.is_static()) {
+      MLT_ASSIGN(int64_t count, element_count(type.dims));
+      elements += count;
+    }
+  }
+  if (known && !inputs_dynamic && (elements <= kFoldLimit || op.kind.starts_with("constexpr_"))) {
+    MLT_TRY(ops::evaluate(bound));
+    bool tensors = true;
+    for (const ops::RtValue& result : bound.outputs()) tensors = tensors && result.tensor.valid();
+    if (tensors) {
+      for (size_t i = 0; i < types.size(); ++i) {
+        Tensor result = bound.outputs()[i].tensor;
+        if (options_.strict_fp16) result = convert(result, types[i].dtype);
+        int id = add_value(op.outputs[i].get(), Type::tensor(types[i].dtype, result.dims()));
+        set_constant(id, std::move(result));
+      }
+      ++info.folded_ops;
+      return {};
+    }
+  }
+  // The one op whose value follows from a type alone.
+  if (op.kind == "shape" && !inputs_dynamic && bound.type("x").is_static()) {
+    int id = add_value(op.output(), types[0]);
+    set_constant(id, Tensor::ints(bound.type("x").dims));
+    ++info.folded_ops;
+    return {};
+  }
+
+  node->eager = !op.blocks.empty() || inputs_dynamic || (!all_static && !is_state_op(op.kind));
+  for (const ops::Binding& b : bound.bindings()) {
+    const ir::Arg* arg = op.find(b.param->name);
+    for (size_t i = 0; i < b.items.size(); ++i) {
+      int id = -1;
+      if (arg != nullptr && i < arg->operands.size() && arg->operands[i].value != nullptr) {
+        id = id_of(arg->operands[i].value);
+      } else {
+        id = add_value(nullptr, b.items[i].type);
+        set_constant(id, b.items[i].value.tensor);
+      }
+      node->sources.push_back({b.param->name, i, id});
+    }
+  }
+  if (!op.blocks.empty()) {
+    std::unordered_set<const ir::Value*> inner;
+    std::vector<const ir::Value*> captured;
+    for (const auto& block : op.blocks) collect_captured(*block, &inner, &captured);
+    for (const ir::Value* value : captured) {
+      int id = id_of(value);
+      if (id >= 0) node->sources.push_back({"", node->sources.size(), id});
+    }
+  }
+  for (size_t i = 0; i < op.outputs.size(); ++i) {
+    int id = add_value(op.outputs[i].get(), types[i]);
+    values[static_cast<size_t>(id)].dynamic = node->eager && (!types[i].is_static() || !op.blocks.empty() || inputs_dynamic);
+    node->outs.push_back(id);
+  }
+  node->fused.push_back(&op);
+  nodes_.push_back(std::move(node));
+  return {};
+}
+
+void Plan::fuse() {
+  if (!options_.fuse || options_.strict_fp16 || options_.keep_all || !options_.fast_kernels) return;
+  fuse_epilogues(*this, nodes_);
+}
+
+Status Plan::lower_all() {
+  for (auto& node : nodes_) {
+    if (node->dead) continue;
+    MLT_TRY(lower_node(*node).in(op_place(*node->op)));
+  }
+  return {};
+}
+
+Status Plan::lower_node(Node& node) {
+  Step step;
+  const ir::Op& last = *node.fused.back();
+  step.info.op = node.op;
+  step.info.name = std::string(last.name());
+  step.info.kind = node.op->kind;
+  for (const ir::Op* op : node.fused) step.info.fused.push_back(op->kind);
+  for (const Node::Source& s : node.sources) {
+    step.ins.push_back(s.id);
+    step.info.input_types.push_back(values[static_cast<size_t>(s.id)].type);
+  }
+  if (node.residual >= 0) step.ins.push_back(node.residual);
+  step.outs = node.outs;
+  for (int id : node.outs) {
+    step.info.output_types.push_back(values[static_cast<size_t>(id)].type);
+    step.info.output_names.push_back(values[static_cast<size_t>(id)].value->name);
+  }
+
+  if (is_state_op(node.op->kind) || node.eager) {
+    MLT_TRY(lower_eager(node, step));
+    steps.push_back(std::move(step));
+    in_place_.emplace_back();
+    return {};
+  }
+  if (options_.fast_kernels) {
+    for (const LowerRow& row : lowerings_of(node.op->kind)) {
+      Lowering lowering(*this, node);
+      std::optional<Lowered> lowered = row.lower(lowering);
+      if (node.call.error()) return *node.call.error();
+      if (!lowered) {
+        step.info.refused.push_back(std::string(row.kernel) + ": " + lowering.refusal);
+        continue;
+      }
+      step.info.kernel = lowered->kernel;
+      info.scratch_bytes = std::max(info.scratch_bytes, lowered->scratch);
+      info.packed_bytes += lowered->packed;
+      if (lowered->is_view && !options_.keep_all) {
+        values[static_cast<size_t>(node.outs[0])].alias_of = lowered->in_place[0];
+      } else if (lowered->is_view) {
+        int from = lowered->in_place[0], to = node.outs[0];
+        keep(from);
+        step.run = [from, to](RunContext& c) {
+          std::memcpy(c.out(to).mutable_bytes(), c.tensor(from).bytes().data(), c.tensor(from).bytes().size());
+          return Status();
+        };
+      } else {
+        step.run = std::move(lowered->run);
+        in_place_.resize(steps.size());
+        in_place_.push_back(std::move(lowered->in_place));
+      }
+      steps.push_back(std::move(step));
+      in_place_.resize(steps.size());
+      return {};
+    }
+  }
+  MLT_TRY(lower_reference(node, step));
+  steps.push_back(std::move(step));
+  in_place_.resize(steps.size());
+  return {};
+}
+
+void Plan::keep(int id) {
+  PlanValue& v = values[static_cast<size_t>(id)];
+  if (v.is_constant && !regs[static_cast<size_t>(id)].known()) regs[static_cast<size_t>(id)].tensor = to_compute(v.constant);
+}
+
+// The op table's evaluation, on the arena's tensors. The call is bound to them at the first run: they do not move.
+Status Plan::lower_reference(Node& node, Step& step) {
+  step.info.kernel = "reference";
+  auto call = std::make_shared<ops::Call>(std::move(node.call));
+  auto bound = std::make_shared<bool>(false);
+  std::vector<Node::Source> sources = node.sources;
+  std::vector<int> outs = node.outs;
+  step.run = [call, bound, sources, outs](RunContext& c) -> Status {
+    if (!*bound) {
+      for (ops::Binding& b : call->bindings())
+        for (const Node::Source& s : sources)
+          if (b.param->name == s.param && s.index < b.items.size() && !b.items[s.index].value.known())
+            b.items[s.index].value = c.regs[static_cast<size_t>(s.id)];
+      *bound = true;
+    }
+    call->outputs().resize(outs.size());
+    for (size_t i = 0; i < outs.size(); ++i) call->outputs()[i].tensor = c.out(outs[i]);
+    MLT_TRY(call->def().eval(*call));
+    if (call->error()) return *call->error();
+    for (size_t i = 0; i < outs.size(); ++i) {
+      const Tensor& result = call->outputs()[i].tensor;
+      Tensor& place = c.out(outs[i]);
+      if (result.dtype() == DType::kString) {
+        place = result;
+      } else if (result.bytes().data() != place.bytes().data()) {
+        if (result.dims() != place.dims() || result.dtype() != place.dtype())
+          return input_error("evaluation gave " + dims_text(result.dims()) + " where " + dims_text(place.dims()) + " was inferred");
+        std::memcpy(place.mutable_bytes(), result.bytes().data(), result.bytes().size());
+      }
+    }
+    return {};
+  };
+  return {};
+}
+
+Status Plan::lower_eager(Node& node, Step& step) {
+  step.info.kernel = is_state_op(node.op->kind) ? "state" : "eager";
+  for (const Node::Source& s : node.sources) keep(s.id);
+  const ir::Op* op = node.op;
+  std::vector<int> outs = node.outs;
+  ops::Opset opset = opset_;
+  bool strict = options_.strict_fp16;
+  std::vector<bool> dynamic;
+  for (int id : outs) dynamic.push_back(values[static_cast<size_t>(id)].dynamic);
+  step.run = [this, op, outs, dynamic, opset, strict](RunContext& c) -> Status {
+    EagerContext context{opset,
+                         [&](const ir::Value& value) {
+                           int id = id_of(&value);
+                           return id < 0 ? ops::RtValue{} : c.regs[static_cast<size_t>(id)];
+                         },
+                         c.state, strict};
+    MLT_ASSIGN(std::vector<ops::RtValue> results, run_eagerly(*op, context));
+    for (size_t i = 0; i < outs.size(); ++i) {
+      ops::RtValue& place = c.regs[static_cast<size_t>(outs[i])];
+      if (dynamic[i] || !results[i].tensor.valid() || results[i].tensor.dtype() == DType::kString) {
+        place = std::move(results[i]);
+        continue;
+      }
+      const Tensor& result = results[i].tensor;
+      if (result.dims() != place.tensor.dims() || result.dtype() != place.tensor.dtype())
+        return input_error("evaluation gave " + dims_text(result.dims()) + " where " + dims_text(place.tensor.dims()) + " was inferred");
+      std::memcpy(place.tensor.mutable_bytes(), result.bytes().data(), result.bytes().size());
+    }
+    return {};
+  };
+  return {};
+}
+
+// Gives every static value a place in one arena: values whose lifetimes (step of definition to step of last use) do
+// not overlap share bytes. Largest first, each at the lowest offset that is free during its life; a value whose kernel
+// can work in place takes over its input's bytes when nobody reads them afterwards.
+void Plan::place() {
+  struct Buffer {
+    int id;
+    int64_t bytes;
+    int first, last;
+    int64_t offset = -1;
+  };
+  size_t n = values.size();
+  std::vector<int> first(n, -2), last(n, -2), storage(n);
+  for (size_t i = 0; i < n; ++i) storage[i] = root(static_cast<int>(i));
+  int end = static_cast<int>(steps.size());
+  for (int id : input_ids) first[static_cast<size_t>(storage[static_cast<size_t>(id)])] = -1;
+  for (int s = 0; s < end; ++s) {
+    for (int id : steps[static_cast<size_t>(s)].outs) {
+      auto r = static_cast<size_t>(storage[static_cast<size_t>(id)]);
+      if (first[r] == -2) first[r] = s;
+      last[r] = std::max(last[r], s);
+    }
+    for (int id : steps[static_cast<size_t>(s)].ins) {
+      auto r = static_cast<size_t>(storage[static_cast<size_t>(id)]);
+      last[r] = std::max(last[r], s);
+    }
+  }
+  std::vector<bool> is_output(n, false);
+  for (int id : output_ids) {
+    auto r = static_cast<size_t>(storage[static_cast<size_t>(id)]);
+    last[r] = end;
+    is_output[r] = true;
+  }
+  if (options_.keep_all) std::fill(last.begin(), last.end(), end);
+
+  auto arena_value = [&](size_t r) {
+    const PlanValue& v = values[r];
+    return !v.is_constant && !v.dynamic && v.type.is_static() && v.type.dtype != DType::kString && first[r] != -2;
+  };
+  // In place: union of storage, walked in step order so that chains work.
+  std::vector<int> merged(n);
+  for (size_t i = 0; i < n; ++i) merged[i] = static_cast<int>(i);
+  auto find = [&](int id) {
+    while (merged[static_cast<size_t>(id)] != id) id = merged[static_cast<size_t>(id)];
+    return id;
+  };
+  auto bytes_of = [&](int id) {
+    const Type& type = values[static_cast<size_t>(id)].type;
+    return storage_bytes(compute_dtype(type.dtype), *element_count(type.dims));
+  };
+  if (!options_.keep_all)
+    for (int s = 0; s < end; ++s) {
+      if (steps[static_cast<size_t>(s)].outs.size() != 1) continue;
+      int out = storage[static_cast<size_t>(steps[static_cast<size_t>(s)].outs[0])];
+      if (!arena_value(static_cast<size_t>(out)) || first[static_cast<size_t>(out)] != s) continue;
+      for (int candidate : in_place_[static_cast<size_t>(s)]) {
+        int in = find(storage[static_cast<size_t>(candidate)]);
+        if (!arena_value(static_cast<size_t>(in)) || last[static_cast<size_t>(in)] != s || bytes_of(in) != bytes_of(out)) continue;
+        // The same bytes may be read by another operand of this step, which is fine only when it is this operand.
+        int reads = 0;
+        for (int id : steps[static_cast<size_t>(s)].ins) reads += find(storage[static_cast<size_t>(id)]) == in;
+        if (reads != 1) continue;
+        merged[static_cast<size_t>(out)] = in;
+        last[static_cast<size_t>(in)] = last[static_cast<size_t>(out)];
+        break;
+      }
+    }
+
+  std::vector<Buffer> buffers;
+  for (size_t i = 0; i < n; ++i)
+    if (static_cast<size_t>(storage[i]) == i && merged[i] == static_cast<int>(i) && arena_value(i))
+      buffers.push_back({static_cast<int>(i), static_cast<int64_t>(align_up(static_cast<size_t>(bytes_of(static_cast<int>(i))) + kAlignment)),
+                         first[i], std::max(last[i], first[i])});
+  std::vector<size_t> order(buffers.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return buffers[a].bytes > buffers[b].bytes; });
+  std::vector<size_t> placed;  // sorted by offset
+  int64_t total = 0;
+  for (size_t index : order) {
+    Buffer& buffer = buffers[index];
+    int64_t offset = 0;
+    for (size_t other_index : placed) {
+      const Buffer& other = buffers[other_index];
+      if (other.last < buffer.first || other.first > buffer.last) continue;
+      if (offset + buffer.bytes <= other.offset) break;
+      offset = std::max(offset, other.offset + other.bytes);
+    }
+    buffer.offset = offset;
+    total = std::max(total, offset + buffer.bytes);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), index, [&](size_t a, size_t b) { return buffers[a].offset < buffers[b].offset; }), index);
+  }
+  info.arena_bytes = align_up(static_cast<size_t>(total));
+  arena_ok_ = arena_.reset(info.arena_bytes + align_up(info.scratch_bytes) + kAlignment);
+  if (!arena_ok_) return;
+
+  std::vector<int64_t> offset_of(n, -1);
+  for (const Buffer& buffer : buffers) offset_of[static_cast<size_t>(buffer.id)] = buffer.offset;
+  for (size_t i = 0; i < n; ++i) {
+    PlanValue& v = values[i];
+    if (v.is_constant || v.dynamic || !v.type.is_static()) continue;
+    int r = storage[i];
+    DType dtype = compute_dtype(v.type.dtype);
+    if (values[static_cast<size_t>(r)].is_constant) {
+      keep(r);
+      regs[i].tensor = regs[static_cast<size_t>(r)].tensor.reshaped(v.type.dims);
+      continue;
+    }
+    if (v.type.dtype == DType::kString) {
+      regs[i].tensor = Tensor::uninitialized(DType::kString, v.type.dims);
+      continue;
+    }
+    int64_t offset = offset_of[static_cast<size_t>(find(r))];
+    if (offset < 0) continue;
+    regs[i].tensor = Tensor::window(dtype, v.type.dims, arena_.data<std::byte>() + offset, nullptr);
+  }
+  for (int id : output_ids) keep(id);
+  // A view of a value outside the arena would be stale; views are only made of arena values and constants.
+  for (Step& step : steps) info.steps.push_back(step.info);
+}
+
+}  // namespace mlt

@@ -1,0 +1,187 @@
+// A plan: the steps that compute a function for one set of input shapes, and where every value lies. Internal to
+// lib/runtime.
+//
+// Values are numbered; a number is an index into Plan::values (what is known) and Plan::regs (the tensor at run time).
+// A step's kernel is a closure that reads and writes regs by number.
+#pragma once
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/kernels/aligned.h"
+#include "lib/kernels/elementwise.h"
+#include "lib/runtime/executor.h"
+
+namespace mlt {
+
+struct PlanValue {
+  const ir::Value* value = nullptr;  // null for literals bound in place
+  ir::Type type;                     // concrete where static
+  Tensor constant;                   // as stored; valid when the value is known at plan time
+  bool is_constant = false;
+  bool dynamic = false;              // lives outside the arena: a list, or extents known only at run time
+  int alias_of = -1;                 // a view of that value's bytes (reshape and its kin)
+  int users = 0;                     // nodes that read it, plus one for each time it is an output
+};
+
+struct RunContext {
+  std::vector<ops::RtValue>& regs;
+  std::byte* scratch;
+  StateTensors* state;
+  const float* f32(int id) const { return regs[static_cast<size_t>(id)].tensor.data<float>(); }
+  float* f32_out(int id) const { return regs[static_cast<size_t>(id)].tensor.mutable_data<float>(); }
+  const Tensor& tensor(int id) const { return regs[static_cast<size_t>(id)].tensor; }
+  Tensor& out(int id) const { return regs[static_cast<size_t>(id)].tensor; }
+};
+using KernelFn = std::function<Status(RunContext&)>;
+
+// One op (later a fused group) waiting for a kernel.
+struct Node {
+  Node(const ir::Op* node_op, ops::Call node_call) : op(node_op), call(std::move(node_call)) {}
+  const ir::Op* op;
+  ops::Call call;  // bound with concrete types and known values
+  struct Source {
+    std::string_view param;
+    size_t index;
+    int id;
+  };
+  std::vector<Source> sources;
+  std::vector<int> outs;
+  bool eager = false;  // cannot use the arena: see Executor
+
+  // Fusion.
+  bool dead = false;  // absorbed by another node
+  std::optional<Activation> act;
+  int residual = -1;
+  std::vector<const ir::Op*> fused;
+
+  int in(std::string_view param, size_t index = 0) const {
+    for (const Source& s : sources)
+      if (s.param == param && s.index == index) return s.id;
+    return -1;
+  }
+};
+
+// What a lowering function hands back.
+struct Lowered {
+  std::string kernel;
+  KernelFn run;
+  size_t scratch = 0;
+  size_t packed = 0;            // bytes of prepared constants it owns
+  std::vector<int> in_place{};  // inputs whose bytes output 0 may take over, when nobody reads them later
+  bool is_view = false;         // output 0 is input in_place[0] with other extents; run is not called
+};
+
+class Plan;
+
+// Everything a lowering function may ask.
+class Lowering {
+ public:
+  Lowering(Plan& plan, Node& node) : call(node.call), plan_(plan), node_(node) {}
+  Node& node() { return node_; }
+  int in(std::string_view param, size_t i = 0) const { return node_.in(param, i); }
+  int out(size_t i = 0) const { return node_.outs[i]; }
+  const ir::Type& type(int id) const;
+  const Dims& dims(int id) const { return type(id).dims; }
+  bool is_float(int id) const;  // computed in float32
+  bool is_constant(int id) const;
+  // Known value in compute type; empty when not known.
+  Tensor constant(int id) const;
+  // Makes a constant available to the kernel under its number.
+  void keep_constant(int id);
+  // Says why this kernel cannot be used, for --explain.
+  std::nullopt_t refuse(std::string reason) {
+    refusal = std::move(reason);
+    return std::nullopt;
+  }
+
+  ops::Call& call;
+  std::string refusal;
+
+ private:
+  Plan& plan_;
+  Node& node_;
+};
+
+using LowerFn = std::optional<Lowered> (*)(Lowering&);
+struct LowerRow {
+  std::string_view kind;    // op kind
+  std::string_view kernel;  // name for refusals
+  LowerFn lower;
+};
+// The ordered candidates of all op kinds, one table per family file.
+std::span<const LowerRow> conv_lowerings();
+std::span<const LowerRow> matmul_lowerings();
+std::span<const LowerRow> elementwise_lowerings();
+std::span<const LowerRow> movement_lowerings();
+std::span<const LowerRow> reduction_lowerings();
+std::span<const LowerRow> recurrent_lowerings();
+
+struct Step {
+  StepInfo info;
+  KernelFn run;
+  std::vector<int> ins, outs;
+};
+
+class Plan {
+ public:
+  static Result<std::unique_ptr<Plan>> build(const ir::Function& function, ops::Opset opset, const std::vector<Dims>& input_dims,
+                                             const ExecOptions& options);
+  std::vector<PlanValue> values;
+  std::vector<ops::RtValue> regs;
+  std::vector<int> input_ids;   // of inputs that are not states
+  std::vector<int> output_ids;
+  std::vector<Step> steps;
+  PlanInfo info;
+  std::byte* scratch() { return arena_.data<std::byte>() + info.arena_bytes; }
+
+  bool arena_ok() const { return arena_ok_; }
+  int id_of(const ir::Value* value) const;
+  int root(int id) const;
+
+ private:
+  friend class Lowering;
+  int add_value(const ir::Value* value, ir::Type type);
+  Status add_nodes(const ir::Function& function, const std::vector<Dims>& input_dims);
+  Status add_node(const ir::Op& op);
+  void set_constant(int id, Tensor tensor);
+  void fuse();
+  Status lower_all();
+  Status lower_node(Node& node);
+  Status lower_reference(Node& node, Step& step);
+  Status lower_eager(Node& node, Step& step);
+  void keep(int id);  // makes a constant available in regs
+  void place();
+
+  const ir::Function* function_ = nullptr;
+  ops::Opset opset_{};
+  ExecOptions options_;
+  std::unordered_map<const ir::Value*, int> ids_;
+  std::vector<std::unique_ptr<Node>> nodes_;
+  std::vector<std::vector<int>> in_place_;  // per step
+  AlignedBuffer arena_;
+  bool arena_ok_ = false;
+};
+
+// What an eagerly run op needs from around it.
+struct EagerContext {
+  ops::Opset opset;
+  std::function<ops::RtValue(const ir::Value&)> value_of;  // of values defined outside the op
+  StateTensors* state;
+  bool strict_fp16;
+};
+// Evaluates one op with whatever shapes its inputs have at this moment; the blocks of cond and while_loop are
+// interpreted op by op. One result per output.
+Result<std::vector<ops::RtValue>> run_eagerly(const ir::Op& op, const EagerContext& context);
+
+// State ops on a set of states: a copy out of it, or a rounded copy into it.
+Result<Tensor> read_state_tensor(StateTensors* state, const std::string& name);
+Status write_state_tensor(StateTensors* state, const std::string& name, const ir::Type& held, const Tensor& value);
+// Rounds float32 contents to float16 precision; returns how many finite values became infinite.
+int64_t round_to_half_precision(Tensor& tensor);
+
+}  // namespace mlt
