@@ -29,12 +29,14 @@ class FileTree {
   // The part below a directory, as a tree of its own; empty name: all of it.
   FileTree subtree(std::string_view directory) const;
   // Where it comes from, for messages: a directory's path, an archive's name.
-  std::string origin() const;
+  const std::string& origin() const;
   // Path of a file on disk, when it has one.
   std::optional<std::string> disk_path(std::string_view name) const;
 
- private:
   struct State;
+  explicit FileTree(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+
+ private:
   std::shared_ptr<const State> state_;
   std::string prefix_;  // "" or "a/b/"
 };

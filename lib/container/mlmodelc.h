@@ -68,6 +68,8 @@ struct CompiledModel {
   std::vector<CompiledModel> children;  // model0/, model1/ ...
   std::vector<std::string> child_names;
 };
+// A tree with one of the files that only a compiled model has.
+bool detect_compiled(const FileTree& tree);
 // kInput when nothing in the tree says what the model is, or a file that is there is damaged.
 Result<CompiledModel> open_compiled(const FileTree& tree);
 

@@ -64,6 +64,7 @@ class TreeWeights : public coreml::WeightSource {
  public:
   explicit TreeWeights(FileTree tree) : tree_(std::move(tree)) {}
   Result<WeightBlob> read(std::string_view file, uint64_t offset) const override;
+  bool has(std::string_view file) const override;
   // The blob file itself.
   Result<BlobFile> file(std::string_view name) const;
 

@@ -1,4 +1,4 @@
-// Zip archives as trees of files. Reading is through libzip with limits; stored entries of a mapped archive are mapped
+// Zip archives as trees of files. Reading goes through libzip, with limits; stored entries of a mapped archive are mapped
 // too, not copied. Writing is uncompressed, streamed, byte-reproducible, with every file's data on a 64-byte boundary.
 #pragma once
 #include <cstdint>
