@@ -150,6 +150,7 @@ Option& Option::range(double low, double high) { return range_ = {low, high}, *t
 Option& Option::file() { return completes_ = Completes::kFile, *this; }
 Option& Option::directory() { return completes_ = Completes::kDirectory, *this; }
 Option& Option::hidden() { return hidden_ = true, *this; }
+Option& Option::optional() { return required_ = false, *this; }
 Option& Option::required() { return required_ = true, *this; }
 Option& Option::common() { return common_ = true, *this; }
 Option& Option::repeatable() { return list_ = true, *this; }

@@ -75,6 +75,7 @@ class Option {
   Option& file();                          // completions offer files
   Option& directory();
   Option& hidden();      // parsed, but not in --help or completions
+  Option& optional();    // a positional that may be absent
   Option& required();    // absent is a usage error
   Option& common();      // shown with the common options, after the tool's own
   Option& repeatable();  // a scalar that may be given again: the last one wins

@@ -25,6 +25,12 @@ Error key_error(std::string message, std::string hint = {}) {
   return make_error(Code::kKey, std::move(message), std::move(hint));
 }
 
+// Whatever is wrong with a key, the exit status is that of keys; a wrong command line stays one.
+Error as_key_error(Error error) {
+  if (error.code == Code::kInput) error.code = Code::kKey;
+  return error;
+}
+
 // Up to a line feed or the end.
 Result<crypt::SecretText> read_line(int fd, const std::string& name) {
   std::string text;
@@ -164,17 +170,15 @@ Result<crypt::SecretText> Keyring::passphrase(const std::string& prompt, bool co
 Status Keyring::add(Blob content, const std::string& name) {
   if (content.size() > kMaxIdentityFile) return key_error("too large for an identity file").in_path(name);
   if (crypt::looks_sealed(content.bytes().first(std::min(content.size(), crypt::kSniffSize)))) {
-    auto sealed = crypt::needs_passphrase(content).in(name);
-    MLT_TRY(sealed);
-    if (!*sealed) return key_error("an identity file can be sealed with a passphrase only").in_path(name);
+    MLT_ASSIGN(auto sealed, crypt::needs_passphrase(content).in(name));
+    if (!sealed) return key_error("an identity file can be sealed with a passphrase only").in_path(name);
     MLT_ASSIGN(crypt::SecretText text, passphrase("passphrase of " + name, false));
-    auto opened = crypt::open_bytes(content, {crypt::Identity::passphrase(std::move(text))}).in(name);
-    MLT_TRY(opened);
-    content = *opened;
+    MLT_ASSIGN(auto opened,
+               crypt::open_bytes(content, {crypt::Identity::passphrase(std::move(text))}).in(name));
+    content = opened;
   }
-  auto parsed = crypt::parse_identities(content.text()).in(name);
-  MLT_TRY(parsed);
-  for (crypt::Identity& identity : *parsed) identities_.push_back(std::move(identity));
+  MLT_ASSIGN(auto parsed, crypt::parse_identities(content.text()).in(name));
+  for (crypt::Identity& identity : parsed) identities_.push_back(std::move(identity));
   return {};
 }
 
@@ -183,18 +187,14 @@ Status Keyring::load() {
   loaded_ = true;
   for (const std::string& path : options_.identities) {
     auto content = read_input(path);
-    // Whatever is wrong with a key, the exit status is that of keys; two uses of stdin stay a wrong command
-    // line.
-    if (!content.ok() && content.error().code == Code::kInput) content.error().code = Code::kKey;
-    MLT_TRY(content);
+    if (!content.ok()) return as_key_error(std::move(content).error());
     MLT_TRY(add(*content, input_name(path)));
   }
   if (options_.identity_fd) {
     std::string name = "descriptor " + std::to_string(*options_.identity_fd);
     if (*options_.identity_fd == STDIN_FILENO) MLT_TRY(claim_stdin());
     auto content = read_fd(*options_.identity_fd, name, kMaxIdentityFile);
-    if (!content.ok() && content.error().code == Code::kInput) content.error().code = Code::kKey;
-    MLT_TRY(content);
+    if (!content.ok()) return as_key_error(std::move(content).error());
     MLT_TRY(add(Blob(std::move(*content)), name));
   }
   if (options_.identity_command) {

@@ -1,5 +1,7 @@
 #include "lib/crypt/source.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,7 +13,10 @@ namespace {
 
 class FdSource : public Source {
  public:
-  FdSource(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
+  FdSource(int fd, std::string name, bool owned) : fd_(fd), owned_(owned), name_(std::move(name)) {}
+  ~FdSource() override {
+    if (owned_) ::close(fd_);
+  }
   Result<size_t> read(std::span<std::byte> buffer) override {
     for (;;) {
       ssize_t n = ::read(fd_, buffer.data(), buffer.size());
@@ -23,6 +28,7 @@ class FdSource : public Source {
 
  private:
   int fd_;
+  bool owned_;
   std::string name_;
 };
 
@@ -46,9 +52,18 @@ constexpr size_t kReadSize = 1 << 16;
 }  // namespace
 
 std::unique_ptr<Source> fd_source(int fd, std::string name) {
-  return std::make_unique<FdSource>(fd, std::move(name));
+  return std::make_unique<FdSource>(fd, std::move(name), false);
 }
 std::unique_ptr<Source> blob_source(Blob blob) { return std::make_unique<BlobSource>(std::move(blob)); }
+
+Result<std::unique_ptr<Source>> file_source(const std::string& path) {
+  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return input_error(std::string("cannot open: ") + std::strerror(errno)).in_path(path);
+  std::unique_ptr<Source> source = std::make_unique<FdSource>(fd, path, true);
+  struct stat info;
+  if (::fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) return input_error("is a directory").in_path(path);
+  return source;
+}
 
 Result<ByteSpan> Buffered::peek(size_t size) {
   if (start_ > 0 && buffer_.size() - start_ < size) {

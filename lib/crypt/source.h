@@ -24,6 +24,8 @@ using Sink = std::function<Status(ByteSpan)>;
 // Reads a descriptor, which stays the caller's. name is for messages.
 std::unique_ptr<Source> fd_source(int fd, std::string name);
 std::unique_ptr<Source> blob_source(Blob blob);
+// Opens a file, closes it at the end; kInput when missing, unreadable or a directory.
+Result<std::unique_ptr<Source>> file_source(const std::string& path);
 
 // A Source that can be looked into without consuming, and read by lines.
 class Buffered : public Source {
