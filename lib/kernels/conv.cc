@@ -5,9 +5,8 @@
 #include <cstring>
 #include <vector>
 
-#include "lib/kernels/conv_target.h"
+#include "lib/kernels/conv_impl.h"
 #include "lib/kernels/dispatch.h"
-#include "lib/kernels/gemm_target.h"
 
 namespace mlt {
 
@@ -15,16 +14,16 @@ const ConvTarget* conv_simd();
 
 namespace {
 
-void pack_reference(const ConvGeometry& g, const float* in, int64_t k0, int64_t k1, int64_t p0, int64_t cols,
+void pack_reference(const ConvGeometry& g, const float* in, int64_t c0, int64_t c1, int64_t p0, int64_t cols,
                     int64_t width, float* out) noexcept {
-  const int64_t plane = g.in_pixels();
-  std::fill_n(out, (k1 - k0) * width, 0.0f);
+  const int64_t plane = g.in_pixels(), taps = g.taps();
+  std::fill_n(out, (c1 - c0) * taps * width, 0.0f);
   walk_im2col(
-      g, in, k0, k1, p0, cols, [](int64_t, int64_t, int64_t, int64_t, int64_t) {},
-      [&](int64_t at, int64_t length, int64_t c0, int64_t c1, int64_t k, const float* from) {
+      g, p0, cols, [](int64_t, int64_t, int64_t) {},
+      [&](int64_t tap, int64_t at, int64_t length, int64_t source) {
         for (int64_t c = c0; c < c1; ++c)
           for (int64_t i = 0; i < length; ++i)
-            out[(k - k0 + c - c0) * width + at + i] = from[c * plane + i * g.stride[2]];
+            out[((c - c0) * taps + tap) * width + at + i] = in[c * plane + source + i * g.stride[2]];
       });
 }
 
@@ -56,8 +55,6 @@ constexpr int64_t kDepth = 576;
 constexpr int64_t kPixelFloats = 112 * 1024;
 constexpr int64_t kMaxPixels = 384;
 
-enum class Method { kPrivate, kShared, kDepthwise };
-
 constexpr int64_t kMaxExtent = int64_t{1} << 40;
 
 // Product of sizes that must stay far from overflow; -1 when it does not.
@@ -83,187 +80,95 @@ std::array<int64_t, 3> ConvShape::out() const {
   return size;
 }
 
-struct ConvPlan::Impl {
-  ConvShape shape;
-  ConvGeometry g;
-  Activation f;
-  Method method = Method::kPrivate;
-  const GemmTarget* gemm = nullptr;
-  const ConvTarget* conv = nullptr;
-  int64_t rows = 0, k = 0, depth = 0;  // of one group's product
-  int64_t row_step = 0;                // rows of a tile
-  int64_t panels_per_block = 0, blocks = 0, threads = 1;
-  AlignedBuffer weights, bias;
-  std::string kernel_name;
-
-  // Weights of one group: for each depth block, tiles of rows, each [k][row].
-  void pack_weights(const float* w) {
-    const int64_t taps = g.taps(), channels = g.channels;
-    for (int64_t group = 0; group < shape.groups; ++group) {
-      const float* source = w + group * rows * k;
-      float* out = weights.data() + group * rows * k;
-      parallel_for((rows + row_step - 1) / row_step, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t tile = begin; tile < end; ++tile)
-          for (int64_t k0 = 0; k0 < k; k0 += depth) {
-            const int64_t kc = std::min(depth, k - k0), m0 = tile * row_step, m1 = std::min(rows, m0 + row_step);
-            float* o = out + rows * k0 + m0 * kc;
-            for (int64_t q = k0; q < k0 + kc; ++q)
-              for (int64_t m = m0; m < m1; ++m) *o++ = source[m * k + q % channels * taps + q / channels];
-          }
-      });
+void ConvPlan::Impl::choose(int64_t pool) {
+  threads = pool;
+  const int64_t pixels = g.out_pixels(), images = shape.batch * shape.groups;
+  const Panels panels(pixels, *gemm);
+  if (g.channels == 1 && g.kernel[0] == 1 && g.in[0] == 1 && g.out[0] == 1 && shape.groups > 1) {
+    method = ConvMethod::kDepthwise;
+    kernel_name = "depthwise";
+    return;
+  }
+  // A lane in five or more idle, and output channels to fill them with.
+  const Panels channel_panels(rows, *gemm);
+  if (5 * pixels < 4 * panels.padded_columns() && pixels <= kMaxPixels &&
+      rows * panels.padded_columns() > channel_panels.padded_columns() * pixels && rows >= panels.lanes) {
+    method = ConvMethod::kSwapped;
+    kernel_name = std::string("conv swapped ") + gemm->name;
+    return;
+  }
+  kernel_name = std::string("conv ") + gemm->name;
+  const int64_t width = panels.widest * panels.lanes;
+  int64_t most = std::clamp(kPixelFloats / depth, int64_t{2} * width, kMaxPixels) / width;
+  method = ConvMethod::kPrivate;
+  if (pool > 1) {
+    // Enough independent blocks for every thread, if need be smaller ones; otherwise threads share each block.
+    const int64_t wanted = 3 * pool;
+    if (images * ((panels.count + most - 1) / most) < wanted)
+      most = std::max<int64_t>(std::min<int64_t>(most, 4), panels.count / std::max<int64_t>(1, wanted / std::max<int64_t>(1, images)));
+    if (images * ((panels.count + most - 1) / most) < wanted) {
+      method = ConvMethod::kShared;
+      most = std::max<int64_t>(1, kMaxPixels / width);
     }
   }
+  blocks = (panels.count + most - 1) / most;
+  panels_per_block = (panels.count + blocks - 1) / blocks;
+  blocks = (panels.count + panels_per_block - 1) / panels_per_block;
+}
 
-  void choose(int64_t pool) {
-    const Panels panels(g.out_pixels(), *gemm);
-    const int64_t width = panels.widest * panels.lanes;
-    int64_t most = std::clamp(kPixelFloats / std::min(k, depth), int64_t{2} * width, kMaxPixels) / width;
-    threads = pool;
-    const int64_t images = shape.batch * shape.groups;
-    method = Method::kPrivate;
-    if (pool > 1) {
-      // Enough independent blocks for every thread, if need be smaller ones; otherwise threads share each block.
-      const int64_t wanted = 3 * pool;
-      if (images * ((panels.count + most - 1) / most) < wanted)
-        most = std::max<int64_t>(std::min<int64_t>(most, 4), panels.count / std::max<int64_t>(1, wanted / images));
-      if (images * ((panels.count + most - 1) / most) < wanted) {
-        method = Method::kShared;
-        most = std::max<int64_t>(1, std::min(kMaxPixels / width, most * 2));
-      }
+size_t ConvPlan::Impl::weight_floats() const {
+  const int64_t columns = method == ConvMethod::kSwapped ? Panels(rows, *gemm).padded_columns() : rows;
+  return static_cast<size_t>(columns * k * shape.groups);
+}
+
+// kPrivate, kShared: for each part of k, tiles of rows, each [k][row]. kSwapped: panels of columns.
+void ConvPlan::Impl::pack_weights(const float* w) {
+  if (method == ConvMethod::kDepthwise) {
+    std::memcpy(weights.data(), w, weight_floats() * sizeof(float));
+    return;
+  }
+  for (int64_t group = 0; group < shape.groups; ++group) {
+    const float* source = w + group * rows * k;
+    if (method == ConvMethod::kSwapped) {
+      float* out = weights.data() + group * Panels(rows, *gemm).padded_columns() * k;
+      pack_columns(*gemm, source, rows, k, k, 1, depth, out);
+      continue;
     }
-    blocks = (panels.count + most - 1) / most;
-    panels_per_block = (panels.count + blocks - 1) / blocks;
-    blocks = (panels.count + panels_per_block - 1) / panels_per_block;
-  }
-
-  int64_t block_width() const {
-    const Panels panels(g.out_pixels(), *gemm);
-    return panels_per_block * panels.widest * panels.lanes;
-  }
-
-  size_t scratch_floats_per_slot() const {
-    size_t floats = 0;
-    switch (method) {
-      case Method::kPrivate: floats = static_cast<size_t>(std::min(depth, k) * block_width()); break;
-      case Method::kShared: floats = static_cast<size_t>(k * block_width()); break;
-      case Method::kDepthwise: floats = PaddedPlane(g, conv->lanes).floats(); break;
-    }
-    return align_up(floats * sizeof(float) + kSlack) / sizeof(float);
-  }
-
-  // Rows [m0, m1) by panels [b0, b1) for k in [k0, k0 + kc). `packed` holds these panels from b0 on.
-  void multiply(const Panels& panels, int64_t group, int64_t m0, int64_t m1, int64_t b0, int64_t b1, int64_t k0,
-                const float* packed, const float* residual, float* out) const noexcept {
-    const int64_t pixels = g.out_pixels(), kc = std::min(depth, k - k0), first = panels.first_column(b0);
-    const float* w = weights.data() + group * rows * k + rows * k0;
-    const float* b = bias.data() + group * rows;
-    Tile t;
-    t.k = kc;
-    t.ldc = t.ldr = pixels;
-    t.accumulate = k0 > 0;
-    const bool last = k0 + kc == k;
-    if (last) t.f = f;
-    for (int64_t m = m0; m < m1; m += row_step) {
-      t.rows = static_cast<int>(std::min(row_step, m1 - m));
-      t.a = w + m * kc;
-      t.bias_row = last ? b + m : nullptr;
-      for (int64_t p = b0; p < b1; ++p) {
-        const int64_t column = panels.first_column(p);
-        t.nv = static_cast<int>(panels.width_in_vectors(p));
-        t.cols = std::min<int64_t>(t.nv * panels.lanes, pixels - column);
-        t.b = packed + (column - first) * kc;
-        t.c = out + m * pixels + column;
-        t.residual = k0 == 0 && residual != nullptr ? residual + m * pixels + column : nullptr;
-        gemm->packed(t);
-      }
-    }
-  }
-
-  void pack_panels(const Panels& panels, const float* in, int64_t k0, int64_t k1, int64_t part_k0, int64_t part_kc,
-                   int64_t b0, int64_t first_panel, int64_t end_panel, float* packed) const noexcept {
-    for (int64_t p = first_panel; p < end_panel; ++p) {
-      const int64_t column = panels.first_column(p), width = panels.width_in_vectors(p) * panels.lanes;
-      conv->pack(g, in, k0, k1, column, std::min(width, g.out_pixels() - column), width,
-                 packed + (column - panels.first_column(b0)) * part_kc + (k0 - part_k0) * width);
-    }
-  }
-
-  void run_private(const float* in, float* out, const float* residual, float* scratch) const noexcept {
-    const Panels panels(g.out_pixels(), *gemm);
-    const int64_t images = shape.batch * shape.groups;
-    const size_t slot_size = scratch_floats_per_slot();
-    for_slots(std::min<int64_t>(threads, thread_count()), images * blocks, [&](int64_t slot, int64_t item) {
-      const int64_t image = item / blocks, b0 = item % blocks * panels_per_block;
-      const int64_t b1 = std::min(panels.count, b0 + panels_per_block);
-      float* packed = scratch + static_cast<size_t>(slot) * slot_size;
-      const float* x = in + image * g.channels * g.in_pixels();
-      float* y = out + image * rows * g.out_pixels();
-      const float* r = residual != nullptr ? residual + image * rows * g.out_pixels() : nullptr;
-      for (int64_t k0 = 0; k0 < k; k0 += depth) {
-        const int64_t kc = std::min(depth, k - k0);
-        pack_panels(panels, x, k0, k0 + kc, k0, kc, b0, b0, b1, packed);
-        multiply(panels, image % shape.groups, 0, rows, b0, b1, k0, packed, r, y);
-      }
+    float* out = weights.data() + group * rows * k;
+    parallel_for((rows + row_step - 1) / row_step, grain_for(k * row_step), [&](int64_t begin, int64_t end) {
+      for (int64_t m0 = begin * row_step; m0 < std::min(rows, end * row_step); m0 += row_step)
+        for (int64_t k0 = 0; k0 < k; k0 += depth) {
+          const int64_t kc = std::min(depth, k - k0), m1 = std::min(rows, m0 + row_step);
+          float* o = out + rows * k0 + m0 * kc;
+          for (int64_t q = k0; q < k0 + kc; ++q)
+            for (int64_t m = m0; m < m1; ++m) *o++ = source[m * k + q];
+        }
     });
   }
+}
 
-  void run_shared(const float* in, float* out, const float* residual, float* packed) const noexcept {
-    const Panels panels(g.out_pixels(), *gemm);
-    const int64_t slots = std::min<int64_t>(threads, thread_count());
-    const int64_t tiles = (rows + row_step - 1) / row_step, parts = (k + depth - 1) / depth;
-    // Packing is cut along k within each depth block.
-    const int64_t cuts = std::max<int64_t>(1, (2 * slots + parts - 1) / parts);
-    for (int64_t image = 0; image < shape.batch * shape.groups; ++image) {
-      const float* x = in + image * g.channels * g.in_pixels();
-      float* y = out + image * rows * g.out_pixels();
-      const float* r = residual != nullptr ? residual + image * rows * g.out_pixels() : nullptr;
-      for (int64_t b0 = 0; b0 < panels.count; b0 += panels_per_block) {
-        const int64_t b1 = std::min(panels.count, b0 + panels_per_block);
-        const int64_t end_column = std::min(panels.first_column(b1 - 1) + panels.width_in_vectors(b1 - 1) * panels.lanes,
-                                            panels.padded_columns());
-        const int64_t block_columns = end_column - panels.first_column(b0);
-        for_slots(slots, parts * cuts, [&](int64_t, int64_t item) {
-          const int64_t k0 = item / cuts * depth, kc = std::min(depth, k - k0), cut = item % cuts;
-          const int64_t from = k0 + kc * cut / cuts, to = k0 + kc * (cut + 1) / cuts;
-          if (from < to)
-            pack_panels(panels, x, from, to, k0, kc, b0, b0, b1, packed + block_columns * k0);
-        });
-        // A few groups of tiles per thread; small ones let the threads finish together.
-        const int64_t group_tiles = std::max<int64_t>(1, std::min<int64_t>(8, tiles / (4 * slots)));
-        for_slots(slots, (tiles + group_tiles - 1) / group_tiles, [&](int64_t, int64_t item) {
-          const int64_t m0 = item * group_tiles * row_step, m1 = std::min(rows, m0 + group_tiles * row_step);
-          for (int64_t k0 = 0; k0 < k; k0 += depth)
-            multiply(panels, image % shape.groups, m0, m1, b0, b1, k0, packed + block_columns * k0, r, y);
-        });
-      }
+size_t ConvPlan::Impl::slot_floats() const {
+  size_t floats = 0;
+  const auto rounded = [](int64_t n) { return align_up(static_cast<size_t>(n) * sizeof(float)) / sizeof(float); };
+  switch (method) {
+    case ConvMethod::kPrivate:
+    case ConvMethod::kShared: {
+      const Panels panels(g.out_pixels(), *gemm);
+      floats = rounded(depth * panels_per_block * panels.widest * panels.lanes) * (method == ConvMethod::kShared ? 2 : 1);
+      break;
     }
+    case ConvMethod::kSwapped:
+      floats = 2 * rounded(depth * g.out_pixels()) + rounded(rows * g.out_pixels());
+      break;
+    case ConvMethod::kDepthwise: floats = PaddedPlane(g, conv->lanes).floats(); break;
   }
+  return rounded(static_cast<int64_t>(floats + 2 * kSlack));
+}
 
-  void run_depthwise(const float* in, float* out, const float* residual, float* scratch) const noexcept {
-    const int64_t multiplier = shape.out_channels / shape.groups;
-    const size_t slot_size = scratch_floats_per_slot();
-    const int64_t planes = shape.batch * shape.out_channels;
-    // Several planes at a time where they are small.
-    const int64_t bunch = std::clamp<int64_t>(kMinWork / std::max<int64_t>(1, g.out_pixels() * g.taps() / 4), 1,
-                                              std::max<int64_t>(1, planes / (2 * threads)));
-    for_slots(std::min<int64_t>(threads, thread_count()), (planes + bunch - 1) / bunch, [&](int64_t slot, int64_t item) {
-      DepthwisePlane p;
-      p.g = &g;
-      p.scratch = scratch + static_cast<size_t>(slot) * slot_size;
-      p.f = f;
-      for (int64_t i = item * bunch; i < std::min(planes, (item + 1) * bunch); ++i) {
-        const int64_t channel = i % shape.out_channels;
-        const int64_t source = i / shape.out_channels * shape.in_channels + channel / multiplier;
-        p.in = in + source * g.in_pixels();
-        p.weights = weights.data() + channel * g.taps();
-        p.bias = bias.data()[channel];
-        p.out = out + i * g.out_pixels();
-        p.residual = residual != nullptr ? residual + i * g.out_pixels() : nullptr;
-        conv->depthwise(p);
-      }
-    });
-  }
-};
+size_t ConvPlan::Impl::scratch_floats() const {
+  const bool one = method == ConvMethod::kShared || method == ConvMethod::kSwapped;
+  return slot_floats() * (one ? 1 : static_cast<size_t>(threads));
+}
 
 Result<ConvPlan> ConvPlan::create(const ConvShape& s, const float* weights, const float* bias, const Activation& f) {
   if (s.rank < 1 || s.rank > 3) return usage_error("convolution: rank must be 1, 2 or 3");
@@ -309,23 +214,15 @@ Result<ConvPlan> ConvPlan::create(const ConvShape& s, const float* weights, cons
   impl->conv = &conv_target();
   impl->rows = s.out_channels / s.groups;
   impl->k = g.channels * g.taps();
-  impl->depth = balanced_depth(impl->k, kDepth);
+  impl->channel_step = balanced_depth(g.channels, std::max<int64_t>(1, kDepth / g.taps()));
+  impl->depth = impl->channel_step * g.taps();
   impl->row_step = balanced_tile(impl->rows, impl->gemm->mr);
-  if (!impl->weights.reset(static_cast<size_t>(weight_count) * sizeof(float)) ||
+  impl->choose(thread_count());
+  if (!impl->weights.reset(impl->weight_floats() * sizeof(float)) ||
       !impl->bias.reset(static_cast<size_t>(s.out_channels) * sizeof(float)))
     return resource_error("out of memory for a convolution's weights");
   for (int64_t i = 0; i < s.out_channels; ++i) impl->bias.data()[i] = bias != nullptr ? bias[i] : 0;
-  const int64_t pool = thread_count();
-  if (g.channels == 1 && g.kernel[0] == 1 && g.in[0] == 1 && g.out[0] == 1 && s.groups > 1) {
-    impl->method = Method::kDepthwise;
-    impl->threads = pool;
-    std::memcpy(impl->weights.data(), weights, static_cast<size_t>(weight_count) * sizeof(float));
-    impl->kernel_name = "depthwise";
-  } else {
-    impl->pack_weights(weights);
-    impl->choose(pool);
-    impl->kernel_name = std::string("conv ") + impl->gemm->name;
-  }
+  impl->pack_weights(weights);
   return ConvPlan(std::move(impl));
 }
 
@@ -338,17 +235,15 @@ const ConvShape& ConvPlan::shape() const { return impl_->shape; }
 size_t ConvPlan::weight_bytes() const { return impl_->weights.bytes(); }
 const char* ConvPlan::kernel() const { return impl_->kernel_name.c_str(); }
 
-size_t ConvPlan::scratch_bytes() const {
-  const size_t slots = impl_->method == Method::kShared ? 1 : static_cast<size_t>(impl_->threads);
-  return impl_->scratch_floats_per_slot() * slots * sizeof(float);
-}
+size_t ConvPlan::scratch_bytes() const { return impl_->scratch_floats() * sizeof(float); }
 
 void ConvPlan::run(const float* in, float* out, const float* residual, void* scratch) const noexcept {
   float* memory = static_cast<float*>(scratch);
   switch (impl_->method) {
-    case Method::kPrivate: return impl_->run_private(in, out, residual, memory);
-    case Method::kShared: return impl_->run_shared(in, out, residual, memory);
-    case Method::kDepthwise: return impl_->run_depthwise(in, out, residual, memory);
+    case ConvMethod::kPrivate: return impl_->run_private(in, out, residual, memory);
+    case ConvMethod::kShared: return impl_->run_shared(in, out, residual, memory);
+    case ConvMethod::kSwapped: return impl_->run_swapped(in, out, residual, memory);
+    case ConvMethod::kDepthwise: return impl_->run_depthwise(in, out, residual, memory);
   }
 }
 

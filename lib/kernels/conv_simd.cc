@@ -107,23 +107,29 @@ HWY_INLINE void zero_rows(float* out, int64_t out_row, int64_t count, int64_t le
   }
 }
 
-void pack(const ConvGeometry& g, const float* in, int64_t k0, int64_t k1, int64_t p0, int64_t cols, int64_t width,
+void pack(const ConvGeometry& g, const float* in, int64_t c0, int64_t c1, int64_t p0, int64_t cols, int64_t width,
           float* out) noexcept {
-  const int64_t plane = g.in_pixels(), stride = g.stride[2];
-  walk_im2col(
-      g, in, k0, k1, p0, cols,
-      [=](int64_t at, int64_t length, int64_t c0, int64_t c1, int64_t k) {
-        zero_rows(out + (k - k0) * width + at, width, c1 - c0, length);
-      },
-      [=](int64_t at, int64_t length, int64_t c0, int64_t c1, int64_t k, const float* from) {
-        float* o = out + (k - k0) * width + at;
-        from += c0 * plane;
-        if (stride == 1) return copy_rows(from, plane, o, width, c1 - c0, length);
-        if (stride == 2) return copy_rows_by_two(from, plane, o, width, c1 - c0, length);
-        for (int64_t c = 0; c < c1 - c0; ++c)
-          for (int64_t i = 0; i < length; ++i) o[c * width + i] = from[c * plane + i * stride];
-      });
-  if (cols < width) zero_rows(out + cols, width, k1 - k0, width - cols);
+  const int64_t plane = g.in_pixels(), stride = g.stride[2], taps = g.taps(), row = taps * width;
+  // As many channels at a time as leave the rows being written in the first-level cache.
+  int64_t step = 4096 / row;
+  step = step < 1 ? 1 : step;
+  for (int64_t c = c0; c < c1; c += step) {
+    const int64_t n = c1 - c < step ? c1 - c : step;
+    float* to = out + (c - c0) * row;
+    const float* from = in + c * plane;
+    walk_im2col(
+        g, p0, cols,
+        [=](int64_t tap, int64_t at, int64_t length) { zero_rows(to + tap * width + at, row, n, length); },
+        [=](int64_t tap, int64_t at, int64_t length, int64_t source) {
+          float* o = to + tap * width + at;
+          const float* s = from + source;
+          if (stride == 1) return copy_rows(s, plane, o, row, n, length);
+          if (stride == 2) return copy_rows_by_two(s, plane, o, row, n, length);
+          for (int64_t q = 0; q < n; ++q)
+            for (int64_t i = 0; i < length; ++i) o[q * row + i] = s[q * plane + i * stride];
+        });
+  }
+  if (cols < width) zero_rows(out + cols, width, (c1 - c0) * taps, width - cols);
 }
 
 // The padded, phase-split copy of one plane.

@@ -28,9 +28,9 @@ struct DepthwisePlane {
 };
 
 struct ConvTarget {
-  // Rows [k0, k1) of the im2col matrix, k = tap * channels + channel, for the output pixels [p0, p0 + cols), zero
-  // padded to `width` columns: out[(k - k0) * width + j].
-  void (*pack)(const ConvGeometry& g, const float* in, int64_t k0, int64_t k1, int64_t p0, int64_t cols,
+  // Rows of the im2col matrix, k = channel * taps + tap, for channels [c0, c1) and the output pixels [p0, p0 + cols),
+  // zero-padded to `width` columns: out[(k - c0 * taps) * width + j].
+  void (*pack)(const ConvGeometry& g, const float* in, int64_t c0, int64_t c1, int64_t p0, int64_t cols,
                int64_t width, float* out) noexcept;
   void (*depthwise)(const DepthwisePlane& p) noexcept;
   int lanes;
@@ -52,38 +52,38 @@ struct PaddedPlane {
   int64_t rows = 0, phase = 0, row = 0;
 };
 
-// Walks the im2col rows [k0, k1) over pixels [p0, p0 + cols): zero(offset, length, c0, c1, k) where a tap falls outside
-// the input, copy(offset, length, c0, c1, k, source) where `length` columns starting at `offset` of the panel read
-// source, source + stride, ... for channel 0. k is the row of channel c0.
+// Walks the taps over pixels [p0, p0 + cols): zero(tap, offset, length) where a tap falls outside the input,
+// copy(tap, offset, length, source) where `length` columns starting at `offset` of the panel read source,
+// source + stride, ... of every channel's plane; source is an offset into the plane.
 template <typename Zero, typename Copy>
-inline void walk_im2col(const ConvGeometry& g, const float* in, int64_t k0, int64_t k1, int64_t p0, int64_t cols,
-                        const Zero& zero, const Copy& copy) {
+inline void walk_im2col(const ConvGeometry& g, int64_t p0, int64_t cols, const Zero& zero, const Copy& copy) {
   const int64_t ow = g.out[2];
-  for (int64_t k = k0; k < k1;) {
-    const int64_t tap = k / g.channels, c0 = k % g.channels;
-    const int64_t c1 = c0 + (k1 - k < g.channels - c0 ? k1 - k : g.channels - c0);
-    const int64_t kx = tap % g.kernel[2], ky = tap / g.kernel[2] % g.kernel[1], kz = tap / g.kernel[2] / g.kernel[1];
-    const int64_t shift = kx * g.dilation[2] - g.pad[2];  // ix = ox * stride + shift
-    for (int64_t j = 0; j < cols;) {
-      const int64_t p = p0 + j, ox0 = p % ow, line = p / ow;
-      const int64_t ox1 = ow - ox0 < cols - j ? ow : ox0 + cols - j;
-      const int64_t iy = line % g.out[1] * g.stride[1] + ky * g.dilation[1] - g.pad[1];
-      const int64_t iz = line / g.out[1] * g.stride[0] + kz * g.dilation[0] - g.pad[0];
-      int64_t lo = ox1, hi = ox1;  // [lo, hi) is inside
-      if (iy >= 0 && iy < g.in[1] && iz >= 0 && iz < g.in[0]) {
-        lo = shift >= 0 ? 0 : (-shift + g.stride[2] - 1) / g.stride[2];
-        lo = lo < ox0 ? ox0 : lo > ox1 ? ox1 : lo;
-        hi = g.in[2] - 1 - shift < 0 ? 0 : (g.in[2] - 1 - shift) / g.stride[2] + 1;
-        hi = hi < lo ? lo : hi > ox1 ? ox1 : hi;
+  int64_t tap = 0;
+  for (int64_t kz = 0; kz < g.kernel[0]; ++kz)
+    for (int64_t ky = 0; ky < g.kernel[1]; ++ky)
+      for (int64_t kx = 0; kx < g.kernel[2]; ++kx, ++tap) {
+        const int64_t shift = kx * g.dilation[2] - g.pad[2];  // ix = ox * stride + shift
+        // [first, last) of an output row reads inside the input row.
+        const int64_t first = shift >= 0 ? 0 : (-shift + g.stride[2] - 1) / g.stride[2];
+        const int64_t last = g.in[2] - 1 - shift < 0 ? 0 : (g.in[2] - 1 - shift) / g.stride[2] + 1;
+        int64_t ox0 = p0 % ow, oy = p0 / ow % g.out[1], oz = p0 / ow / g.out[1];
+        for (int64_t j = 0; j < cols;) {
+          const int64_t ox1 = ow - ox0 < cols - j ? ow : ox0 + cols - j;
+          const int64_t iy = oy * g.stride[1] + ky * g.dilation[1] - g.pad[1];
+          const int64_t iz = oz * g.stride[0] + kz * g.dilation[0] - g.pad[0];
+          int64_t lo = ox1, hi = ox1;
+          if (iy >= 0 && iy < g.in[1] && iz >= 0 && iz < g.in[0]) {
+            lo = first < ox0 ? ox0 : first > ox1 ? ox1 : first;
+            hi = last < lo ? lo : last > ox1 ? ox1 : last;
+          }
+          if (lo > ox0) zero(tap, j, lo - ox0);
+          if (hi > lo) copy(tap, j + lo - ox0, hi - lo, (iz * g.in[1] + iy) * g.in[2] + lo * g.stride[2] + shift);
+          if (ox1 > hi) zero(tap, j + hi - ox0, ox1 - hi);
+          j += ox1 - ox0;
+          ox0 = 0;
+          if (++oy == g.out[1]) oy = 0, ++oz;
+        }
       }
-      if (lo > ox0) zero(j, lo - ox0, c0, c1, k);
-      if (hi > lo)
-        copy(j + lo - ox0, hi - lo, c0, c1, k, in + (iz * g.in[1] + iy) * g.in[2] + lo * g.stride[2] + shift);
-      if (ox1 > hi) zero(j + hi - ox0, ox1 - hi, c0, c1, k);
-      j += ox1 - ox0;
-    }
-    k += c1 - c0;
-  }
 }
 
 }  // namespace mlt

@@ -125,6 +125,21 @@ void run_product(const Product& g) noexcept {
 
 const GemmTarget& gemm_target() noexcept { return use_reference() ? kReference : *gemm_simd(); }
 
+void pack_columns(const GemmTarget& target, const float* w, int64_t n, int64_t k, int64_t row_stride,
+                  int64_t col_stride, int64_t depth, float* out) noexcept {
+  const Panels panels(n, target);
+  for (int64_t k0 = 0; k0 < k; k0 += depth) {
+    const int64_t kc = std::min(depth, k - k0);
+    parallel_for(panels.count, grain_for(kc * 64), [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin; p < end; ++p) {
+        const int64_t n0 = panels.first_column(p), width = panels.width_in_vectors(p) * panels.lanes;
+        pack_panel(w + n0 * row_stride + k0 * col_stride, col_stride, row_stride, kc, std::min(width, n - n0), width,
+                   out + panels.padded_columns() * k0 + n0 * kc);
+      }
+    });
+  }
+}
+
 Result<PackedWeights> PackedWeights::pack(int64_t n, int64_t k, const float* w, int64_t row_stride,
                                           int64_t col_stride) {
   if (n < 1 || k < 1 || n > (int64_t{1} << 40) / k) return usage_error("matrix product: weights of impossible size");
@@ -136,17 +151,7 @@ Result<PackedWeights> PackedWeights::pack(int64_t n, int64_t k, const float* w, 
   if (!packed.data_.reset(static_cast<size_t>(panels.padded_columns() * k) * sizeof(float)))
     return resource_error("out of memory for packed weights");
   const int64_t depth = balanced_depth(k, kDepth);
-  float* out = packed.data_.data();
-  for (int64_t k0 = 0; k0 < k; k0 += depth) {
-    const int64_t kc = std::min(depth, k - k0);
-    parallel_for(panels.count, grain_for(kc * 64), [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin; p < end; ++p) {
-        const int64_t n0 = panels.first_column(p), width = panels.width_in_vectors(p) * panels.lanes;
-        pack_panel(w + n0 * row_stride + k0 * col_stride, col_stride, row_stride, kc, std::min(width, n - n0), width,
-                   out + panels.padded_columns() * k0 + n0 * kc);
-      }
-    });
-  }
+  pack_columns(*packed.target_, w, n, k, row_stride, col_stride, depth, packed.data_.data());
   return packed;
 }
 

@@ -72,6 +72,11 @@ inline int64_t balanced_depth(int64_t k, int64_t most) {
   return parts <= 1 ? k : (k + parts - 1) / parts;
 }
 
+// Packs W, [n, k] through its strides: for each part of k of `depth`, panels of columns (that is, of n).
+// Panels(n).padded_columns() * k floats.
+void pack_columns(const GemmTarget& target, const float* w, int64_t n, int64_t k, int64_t row_stride,
+                  int64_t col_stride, int64_t depth, float* out) noexcept;
+
 inline bool is_cheap(Unary op) {
   return op == Unary::kIdentity || op == Unary::kRelu || op == Unary::kClip || op == Unary::kLeakyRelu;
 }

@@ -1,0 +1,195 @@
+#include <algorithm>
+
+#include "lib/kernels/conv_impl.h"
+#include "lib/kernels/dispatch.h"
+
+namespace mlt {
+
+namespace {
+// An intermediate [pixels, channels] becomes [channels, pixels].
+void transpose_out(const float* in, int64_t pixels, int64_t channels, int64_t c0, int64_t c1, const float* residual,
+                   const Activation& f, float* out) noexcept {
+  for (int64_t c = c0; c < c1; ++c) {
+    float* o = out + c * pixels;
+    if (residual != nullptr) {
+      const float* r = residual + c * pixels;
+      for (int64_t p = 0; p < pixels; ++p) o[p] = in[p * channels + c] + r[p];
+    } else {
+      for (int64_t p = 0; p < pixels; ++p) o[p] = in[p * channels + c];
+    }
+    unary(f, o, o, pixels);
+  }
+}
+}  // namespace
+
+// Output channels [m0, m1) by panels [b0, b1) for the part of k from k0 on. `packed` holds these panels.
+void ConvPlan::Impl::multiply(const Panels& panels, int64_t group, int64_t m0, int64_t m1, int64_t b0, int64_t b1,
+                              int64_t k0, const float* packed, const float* residual, float* out) const noexcept {
+  const int64_t pixels = g.out_pixels(), kc = std::min(depth, k - k0), first = panels.first_column(b0);
+  const float* w = weights.data() + group * rows * k + rows * k0;
+  const float* b = bias.data() + group * rows;
+  const bool last = k0 + kc == k;
+  Tile t;
+  t.k = kc;
+  t.ldc = t.ldr = pixels;
+  t.accumulate = k0 > 0;
+  if (last) t.f = f;
+  for (int64_t m = m0; m < m1; m += row_step) {
+    t.rows = static_cast<int>(std::min(row_step, m1 - m));
+    t.a = w + m * kc;
+    t.bias_row = last ? b + m : nullptr;
+    for (int64_t p = b0; p < b1; ++p) {
+      const int64_t column = panels.first_column(p);
+      t.nv = static_cast<int>(panels.width_in_vectors(p));
+      t.cols = std::min<int64_t>(t.nv * panels.lanes, pixels - column);
+      t.b = packed + (column - first) * kc;
+      t.c = out + m * pixels + column;
+      t.residual = k0 == 0 && residual != nullptr ? residual + m * pixels + column : nullptr;
+      gemm->packed(t);
+    }
+  }
+}
+
+// Channels [c0, c1) of the part of k that starts at channel part_c0 and is part_kc deep, for panels [b0, b1).
+void ConvPlan::Impl::pack_block(const Panels& panels, const float* in, int64_t c0, int64_t c1, int64_t part_c0,
+                                int64_t part_kc, int64_t b0, int64_t b1, float* packed) const noexcept {
+  for (int64_t p = b0; p < b1; ++p) {
+    const int64_t column = panels.first_column(p), width = panels.width_in_vectors(p) * panels.lanes;
+    conv->pack(g, in, c0, c1, column, std::min(width, g.out_pixels() - column), width,
+               packed + (column - panels.first_column(b0)) * part_kc + (c0 - part_c0) * g.taps() * width);
+  }
+}
+
+void ConvPlan::Impl::run_private(const float* in, float* out, const float* residual, float* scratch) const noexcept {
+  const Panels panels(g.out_pixels(), *gemm);
+  const size_t slot_size = slot_floats();
+  for_slots(std::min<int64_t>(threads, thread_count()), shape.batch * shape.groups * blocks,
+            [&](int64_t slot, int64_t item) {
+    const int64_t image = item / blocks, b0 = item % blocks * panels_per_block;
+    const int64_t b1 = std::min(panels.count, b0 + panels_per_block);
+    float* packed = scratch + static_cast<size_t>(slot) * slot_size;
+    const float* x = in + image * g.channels * g.in_pixels();
+    float* y = out + image * rows * g.out_pixels();
+    const float* r = residual != nullptr ? residual + image * rows * g.out_pixels() : nullptr;
+    for (int64_t c = 0; c < g.channels; c += channel_step) {
+      const int64_t end = std::min(g.channels, c + channel_step);
+      pack_block(panels, x, c, end, c, (end - c) * g.taps(), b0, b1, packed);
+      multiply(panels, image % shape.groups, 0, rows, b0, b1, c * g.taps(), packed, r, y);
+    }
+  });
+}
+
+// Each step multiplies one part of k while the next is packed into the other half of the scratch: one barrier a part.
+void ConvPlan::Impl::run_shared(const float* in, float* out, const float* residual, float* scratch) const noexcept {
+  const Panels panels(g.out_pixels(), *gemm);
+  const int64_t slots = std::min<int64_t>(threads, thread_count());
+  const int64_t tiles = (rows + row_step - 1) / row_step, parts = (g.channels + channel_step - 1) / channel_step;
+  const int64_t cuts = std::min<int64_t>(2 * slots, channel_step);
+  // Groups of tiles small enough for the threads to finish together.
+  const int64_t group_tiles = std::clamp<int64_t>(tiles / (4 * slots), 1, 8);
+  const int64_t groups = (tiles + group_tiles - 1) / group_tiles;
+  const size_t half = slot_floats() / 2;
+  for (int64_t image = 0; image < shape.batch * shape.groups; ++image) {
+    const float* x = in + image * g.channels * g.in_pixels();
+    float* y = out + image * rows * g.out_pixels();
+    const float* r = residual != nullptr ? residual + image * rows * g.out_pixels() : nullptr;
+    for (int64_t b0 = 0; b0 < panels.count; b0 += panels_per_block) {
+      const int64_t b1 = std::min(panels.count, b0 + panels_per_block);
+      for (int64_t part = 0; part <= parts; ++part) {
+        const int64_t to_pack = part < parts ? cuts : 0, to_multiply = part > 0 ? groups : 0;
+        for_slots(slots, to_pack + to_multiply, [&](int64_t, int64_t item) {
+          if (item < to_pack) {
+            const int64_t c0 = part * channel_step, n = std::min(channel_step, g.channels - c0);
+            const int64_t from = c0 + n * item / cuts, to = c0 + n * (item + 1) / cuts;
+            if (from < to)
+              pack_block(panels, x, from, to, c0, n * g.taps(), b0, b1, scratch + static_cast<size_t>(part % 2) * half);
+            return;
+          }
+          const int64_t m0 = (item - to_pack) * group_tiles * row_step, m1 = std::min(rows, m0 + group_tiles * row_step);
+          multiply(panels, image % shape.groups, m0, m1, b0, b1, (part - 1) * depth,
+                   scratch + static_cast<size_t>((part - 1) % 2) * half, r, y);
+        });
+      }
+    }
+  }
+}
+
+void ConvPlan::Impl::run_swapped(const float* in, float* out, const float* residual, float* scratch) const noexcept {
+  const Panels panels(rows, *gemm);
+  const int64_t pixels = g.out_pixels(), slots = std::min<int64_t>(threads, thread_count());
+  const int64_t parts = (g.channels + channel_step - 1) / channel_step;
+  const int64_t pixel_step = balanced_tile(pixels, gemm->mr), tiles = (pixels + pixel_step - 1) / pixel_step;
+  const int64_t cuts = std::min<int64_t>(2 * slots, channel_step);
+  const size_t half = align_up(static_cast<size_t>(pixels * depth) * sizeof(float)) / sizeof(float);
+  float* sums = scratch + 2 * half;  // [pixels, rows]
+  for (int64_t image = 0; image < shape.batch * shape.groups; ++image) {
+    const int64_t group = image % shape.groups;
+    const float* x = in + image * g.channels * g.in_pixels();
+    const float* w = weights.data() + group * panels.padded_columns() * k;
+    for (int64_t part = 0; part <= parts; ++part) {
+      const int64_t to_pack = part < parts ? cuts : 0, to_multiply = part > 0 ? panels.count : 0;
+      for_slots(slots, to_pack + to_multiply, [&](int64_t, int64_t item) {
+        if (item < to_pack) {
+          const int64_t c0 = part * channel_step, n = std::min(channel_step, g.channels - c0);
+          const int64_t from = c0 + n * item / cuts, to = c0 + n * (item + 1) / cuts;
+          float* packed = scratch + static_cast<size_t>(part % 2) * half;
+          for (int64_t p = 0; p < pixels && from < to; p += pixel_step) {
+            const int64_t width = std::min(pixel_step, pixels - p);
+            conv->pack(g, x, from, to, p, width, width, packed + (p * n + (from - c0) * width) * g.taps());
+          }
+          return;
+        }
+        const int64_t panel = item - to_pack, k0 = (part - 1) * depth, kc = std::min(depth, k - k0);
+        const int64_t column = panels.first_column(panel);
+        const float* packed = scratch + static_cast<size_t>((part - 1) % 2) * half;
+        Tile t;
+        t.k = kc;
+        t.ldc = rows;
+        t.accumulate = k0 > 0;
+        t.nv = static_cast<int>(panels.width_in_vectors(panel));
+        t.cols = std::min<int64_t>(t.nv * panels.lanes, rows - column);
+        t.b = w + panels.padded_columns() * k0 + column * kc;
+        t.bias_col = part == parts ? bias.data() + group * rows + column : nullptr;
+        for (int64_t tile = 0; tile < tiles; ++tile) {
+          const int64_t p = tile * pixel_step;
+          t.rows = static_cast<int>(std::min(pixel_step, pixels - p));
+          t.a = packed + p * kc;
+          t.c = sums + p * rows + column;
+          gemm->packed(t);
+        }
+      });
+    }
+    float* y = out + image * rows * pixels;
+    const float* r = residual != nullptr ? residual + image * rows * pixels : nullptr;
+    parallel_for(rows, grain_for(pixels * 4), [&](int64_t begin, int64_t end) {
+      transpose_out(sums, pixels, rows, begin, end, r, f, y);
+    });
+  }
+}
+
+void ConvPlan::Impl::run_depthwise(const float* in, float* out, const float* residual, float* scratch) const noexcept {
+  const int64_t multiplier = shape.out_channels / shape.groups;
+  const size_t slot_size = slot_floats();
+  const int64_t planes = shape.batch * shape.out_channels;
+  // Several planes at a time where they are small.
+  const int64_t bunch = std::clamp<int64_t>(kMinWork / std::max<int64_t>(1, g.out_pixels() * g.taps() / 4), 1,
+                                            std::max<int64_t>(1, planes / (2 * threads)));
+  for_slots(std::min<int64_t>(threads, thread_count()), (planes + bunch - 1) / bunch, [&](int64_t slot, int64_t item) {
+    DepthwisePlane p;
+    p.g = &g;
+    p.scratch = scratch + static_cast<size_t>(slot) * slot_size;
+    p.f = f;
+    for (int64_t i = item * bunch; i < std::min(planes, (item + 1) * bunch); ++i) {
+      const int64_t channel = i % shape.out_channels;
+      const int64_t source = i / shape.out_channels * shape.in_channels + channel / multiplier;
+      p.in = in + source * g.in_pixels();
+      p.weights = weights.data() + channel * g.taps();
+      p.bias = bias.data()[channel];
+      p.out = out + i * g.out_pixels();
+      p.residual = residual != nullptr ? residual + i * g.out_pixels() : nullptr;
+      conv->depthwise(p);
+    }
+  });
+}
+
+}  // namespace mlt
