@@ -1,0 +1,87 @@
+#include "lib/estimators/glm.h"
+
+#include <algorithm>
+
+namespace mlt {
+namespace {
+
+Status check(const LinearParams& params) {
+  if (params.weights.empty()) return input_error("linear model: no weights");
+  if (!params.offset.empty() && params.offset.size() != params.weights.size())
+    return input_error("linear model: " + std::to_string(params.offset.size()) + " offsets for " + std::to_string(params.weights.size()) + " rows");
+  for (const auto& row : params.weights)
+    if (row.size() != params.weights[0].size()) return input_error("linear model: rows of weights differ in length");
+  return {};
+}
+
+double link(Link kind, double z) {
+  switch (kind) {
+    case Link::kNone: return z;
+    case Link::kLogit: return logistic(z);
+    case Link::kProbit: return normal_cdf(z);
+  }
+  return z;
+}
+
+class Glm : public Estimator {
+ public:
+  Glm(Interface interface, LinearParams params, Labels labels, bool classifier)
+      : interface_(std::move(interface)), params_(std::move(params)), labels_(std::move(labels)), classifier_(classifier) {}
+
+  Result<FeatureMap> predict(const FeatureMap& inputs) const override {
+    auto width = static_cast<int64_t>(params_.weights[0].size());
+    MLT_ASSIGN(std::vector<double> row, gather_numbers(interface_, inputs, width));
+    if (static_cast<int64_t>(row.size()) != width)
+      return input_error("expected " + std::to_string(width) + " input values, got " + std::to_string(row.size()));
+    std::vector<double> z(params_.weights.size());
+    for (size_t i = 0; i < z.size(); ++i) {
+      double sum = params_.offset.empty() ? 0.0 : params_.offset[i];
+      for (size_t j = 0; j < row.size(); ++j) sum += params_.weights[i][j] * row[j];
+      z[i] = sum;
+    }
+    if (!classifier_) {
+      for (double& v : z) v = link(params_.link, v);
+      return regressor_outputs(interface_, z);
+    }
+    if (z.size() == 1 && labels_.size() == 2) {
+      double p = link(params_.link, z[0]);
+      std::vector<double> probabilities{1.0 - p, p};
+      return classifier_outputs(interface_, labels_, p > 0.5 ? 1 : 0, probabilities);
+    }
+    if (!params_.one_vs_rest) {
+      z.insert(z.begin(), 0.0);
+      softmax_in_place(z);
+      return classifier_outputs(interface_, labels_, arg_max(z), z);
+    }
+    size_t best = arg_max(z);  // before the link saturates
+    double sum = 0;
+    for (double& v : z) sum += v = link(params_.link, v);
+    for (double& v : z) v = sum > 0 ? v / sum : 1.0 / static_cast<double>(z.size());
+    return classifier_outputs(interface_, labels_, best, z);
+  }
+
+ private:
+  Interface interface_;
+  LinearParams params_;
+  Labels labels_;
+  bool classifier_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Estimator>> make_glm_regressor(Interface interface, LinearParams params) {
+  MLT_TRY(check(params));
+  return std::unique_ptr<Estimator>(std::make_unique<Glm>(std::move(interface), std::move(params), Labels(), false));
+}
+
+Result<std::unique_ptr<Estimator>> make_glm_classifier(Interface interface, LinearParams params, Labels labels) {
+  MLT_TRY(check(params));
+  size_t rows = params.weights.size();
+  if (!(labels.size() == 2 && rows == 1) && labels.size() != (params.one_vs_rest ? rows : rows + 1))
+    return input_error("linear classifier: " + std::to_string(labels.size()) + " class labels for " + std::to_string(rows) + " rows of weights");
+  if (!params.one_vs_rest && rows > 1 && params.link == Link::kProbit)
+    return unsupported_error("linear classifier: probit with several classes and a reference class");
+  return std::unique_ptr<Estimator>(std::make_unique<Glm>(std::move(interface), std::move(params), std::move(labels), true));
+}
+
+}  // namespace mlt
