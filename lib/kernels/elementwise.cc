@@ -11,6 +11,7 @@
 
 namespace mlt {
 
+const ElementwiseTarget* elementwise_simd();
 
 namespace {
 
@@ -23,25 +24,6 @@ float softplus(float x) {
 float clip(float x, float lo, float hi) {
   x = x < lo ? lo : x;
   return x > hi ? hi : x;
-}
-
-float binary_reference(Binary op, float x, float y) {
-  switch (op) {
-    case Binary::kAdd: return x + y;
-    case Binary::kSub: return x - y;
-    case Binary::kMul: return x * y;
-    case Binary::kDiv: return x / y;
-    case Binary::kFloorDiv: return std::floor(x / y);
-    case Binary::kMod: {
-      if (std::isinf(y) && std::isfinite(x)) return (x < 0) != (y < 0) && x != 0 ? y : x;
-      float r = std::fmod(x, y);
-      return r != 0 && (r < 0) != (y < 0) ? r + y : r;
-    }
-    case Binary::kPow: return std::pow(x, y);
-    case Binary::kMax: return x > y || std::isnan(x) ? x : y;
-    case Binary::kMin: return x < y || std::isnan(x) ? x : y;
-  }
-  return 0;
 }
 
 int32_t int_pow(int32_t x, int32_t y) {
@@ -211,6 +193,25 @@ void broadcast_with(const Broadcast& s, const T* a, const T* b, R* out, const F&
 
 }  // namespace
 
+float binary_reference(Binary op, float x, float y) noexcept {
+  switch (op) {
+    case Binary::kAdd: return x + y;
+    case Binary::kSub: return x - y;
+    case Binary::kMul: return x * y;
+    case Binary::kDiv: return x / y;
+    case Binary::kFloorDiv: return std::floor(x / y);
+    case Binary::kMod: {
+      if (std::isinf(y) && std::isfinite(x)) return (x < 0) != (y < 0) && x != 0 ? y : x;
+      float r = std::fmod(x, y);
+      return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+    }
+    case Binary::kPow: return std::pow(x, y);
+    case Binary::kMax: return x > y || std::isnan(x) ? x : y;
+    case Binary::kMin: return x < y || std::isnan(x) ? x : y;
+  }
+  return 0;
+}
+
 float unary_reference(Unary op, float x, float a, float b) noexcept {
   switch (op) {
     case Unary::kIdentity: return x;
@@ -273,7 +274,7 @@ float unary_reference(Unary op, float x, float a, float b) noexcept {
 }
 
 const ElementwiseTarget& elementwise_target() noexcept {
-  return kReference;
+  return use_reference() ? kReference : *elementwise_simd();
 }
 
 void unary(Unary op, const float* in, float* out, int64_t count, float a, float b) noexcept {

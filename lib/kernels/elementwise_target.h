@@ -20,5 +20,6 @@ struct ElementwiseTarget {
 const ElementwiseTarget& elementwise_target() noexcept;
 // The exact-as-libm form of every function, for the reference and for the rarely used ones.
 float unary_reference(Unary op, float x, float a, float b) noexcept;
+float binary_reference(Binary op, float x, float y) noexcept;
 
 }  // namespace mlt

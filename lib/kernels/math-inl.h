@@ -1,0 +1,192 @@
+// Vectorised functions of float32, for inclusion inside each target's namespace. Polynomials are minimax fits or
+// truncated series evaluated by Horner's rule; errors were measured against double precision (elementwise_test.cc).
+#if defined(MLT_KERNELS_MATH_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef MLT_KERNELS_MATH_INL_H
+#undef MLT_KERNELS_MATH_INL_H
+#else
+#define MLT_KERNELS_MATH_INL_H
+#endif
+
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace mlt {
+namespace HWY_NAMESPACE {
+namespace math {
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+using DI = hn::RebindToSigned<D>;
+using VI = hn::Vec<DI>;
+
+HWY_INLINE V set(float x) { return hn::Set(D(), x); }
+
+// 2^n for integers n in [-252, 254], in two factors because either alone may leave the exponent's range.
+HWY_INLINE V scale_by_power(V x, VI n) {
+  const DI di;
+  const VI half = hn::ShiftRight<1>(n), rest = hn::Sub(n, half), bias = hn::Set(di, 127);
+  x = hn::Mul(x, hn::BitCast(D(), hn::ShiftLeft<23>(hn::Add(half, bias))));
+  return hn::Mul(x, hn::BitCast(D(), hn::ShiftLeft<23>(hn::Add(rest, bias))));
+}
+
+// exp(r) - 1 for |r| <= ln(2) / 2.
+HWY_INLINE V expm1_small(V r) {
+  V p = set(1.9841270e-4f);
+  p = hn::MulAdd(p, r, set(1.3888889e-3f));
+  p = hn::MulAdd(p, r, set(8.3333333e-3f));
+  p = hn::MulAdd(p, r, set(4.1666667e-2f));
+  p = hn::MulAdd(p, r, set(1.6666667e-1f));
+  p = hn::MulAdd(p, r, set(0.5f));
+  return hn::MulAdd(hn::Mul(p, r), r, r);
+}
+
+HWY_INLINE V keep_nan(V from, V x) { return hn::IfThenElse(hn::IsNaN(from), from, x); }
+
+HWY_INLINE V exp(V x) {
+  const V c = hn::Min(set(89.0f), hn::Max(set(-104.0f), x));
+  const V n = hn::Round(hn::Mul(c, set(1.44269504f)));
+  V r = hn::NegMulAdd(n, set(0.693359375f), c);
+  r = hn::NegMulAdd(n, set(-2.12194440e-4f), r);
+  return keep_nan(x, scale_by_power(hn::Add(expm1_small(r), set(1.0f)), hn::ConvertTo(DI(), n)));
+}
+
+HWY_INLINE V exp2(V x) {
+  const V c = hn::Min(set(129.0f), hn::Max(set(-151.0f), x));
+  const V n = hn::Round(c);
+  const V r = hn::Mul(hn::Sub(c, n), set(0.69314718f));
+  return keep_nan(x, scale_by_power(hn::Add(expm1_small(r), set(1.0f)), hn::ConvertTo(DI(), n)));
+}
+
+// exp(x) - 1 without cancellation near zero.
+HWY_INLINE V expm1(V x) {
+  const V c = hn::Min(set(89.0f), hn::Max(set(-40.0f), x));
+  const V n = hn::Round(hn::Mul(c, set(1.44269504f)));
+  V r = hn::NegMulAdd(n, set(0.693359375f), c);
+  r = hn::NegMulAdd(n, set(-2.12194440e-4f), r);
+  const V power = scale_by_power(set(1.0f), hn::ConvertTo(DI(), n));
+  const V big = hn::MulAdd(expm1_small(r), power, hn::Sub(power, set(1.0f)));
+  return keep_nan(x, hn::IfThenElse(hn::Eq(power, set(HUGE_VALF)), set(HUGE_VALF), big));
+}
+
+// log(x); -infinity at 0, NaN below.
+HWY_INLINE V log(V x) {
+  const DI di;
+  const auto tiny = hn::Lt(x, set(1.17549435e-38f));
+  const V y = hn::IfThenElse(tiny, hn::Mul(x, set(8388608.0f)), x);
+  // y = m * 2^e with m in [sqrt(1/2), sqrt 2).
+  const VI bits = hn::BitCast(di, y);
+  const VI shifted = hn::Sub(bits, hn::Set(di, 0x3f3504f3));
+  const VI e = hn::ShiftRight<23>(shifted);
+  const V m = hn::BitCast(D(), hn::Sub(bits, hn::ShiftLeft<23>(e)));
+  const V ef = hn::Sub(hn::ConvertTo(D(), e), hn::IfThenElseZero(tiny, set(23.0f)));
+  // log((1 + s) / (1 - s)) = 2 s + 2 s^3 / 3 + ..., with f = m - 1 and s = f / (2 + f).
+  const V f = hn::Sub(m, set(1.0f));
+  const V s = hn::Div(f, hn::Add(f, set(2.0f))), z = hn::Mul(s, s);
+  V p = hn::MulAdd(z, set(0.24279079f), set(0.28498787f));
+  p = hn::MulAdd(p, z, set(0.40000972f));
+  p = hn::MulAdd(p, z, set(0.66666663f));
+  const V square = hn::Mul(hn::Mul(f, f), set(0.5f));
+  V r = hn::Mul(s, hn::MulAdd(p, z, square));
+  r = hn::MulAdd(ef, set(9.05800023e-6f), r);
+  r = hn::Add(f, hn::Sub(r, square));
+  r = hn::MulAdd(ef, set(0.693138123f), r);
+  r = hn::IfThenElse(hn::Eq(x, hn::Zero(D())), set(-HUGE_VALF), r);
+  r = hn::IfThenElse(hn::Lt(x, hn::Zero(D())), set(NAN), r);
+  r = hn::IfThenElse(hn::Eq(x, set(HUGE_VALF)), x, r);
+  return keep_nan(x, r);
+}
+
+HWY_INLINE V sigmoid(V x) {
+  return hn::Div(set(1.0f), hn::Add(set(1.0f), exp(hn::Neg(x))));
+}
+
+HWY_INLINE V tanh(V x) {
+  const V a = hn::Abs(x);
+  // (e - 1) / (e + 1) with e = exp(2 |x|); expm1 keeps small arguments exact.
+  const V e = expm1(hn::Min(hn::Add(a, a), set(20.0f)));
+  const V t = hn::Div(e, hn::Add(e, set(2.0f)));
+  return keep_nan(x, hn::CopySignToAbs(t, x));
+}
+
+// exp(-x^2) up to a factor: erfc(a) for 1 <= a <= 4, from a fit of its logarithm.
+HWY_INLINE V erfc_large(V a) {
+  V p = set(1.863809682e-4f);
+  p = hn::MulAdd(p, a, set(-2.947675204e-3f));
+  p = hn::MulAdd(p, a, set(2.183812958e-2f));
+  p = hn::MulAdd(p, a, set(-1.031068875e-1f));
+  p = hn::MulAdd(p, a, set(-6.381446843e-1f));
+  p = hn::MulAdd(p, a, set(-1.127089277f));
+  p = hn::MulAdd(p, a, set(-3.415022541e-4f));
+  return exp(p);
+}
+
+// erf(x) / x as a function of z = x^2 <= 1.
+HWY_INLINE V erf_ratio(V z) {
+  V p = set(7.853854537e-5f);
+  p = hn::MulAdd(p, z, set(-8.010191561e-4f));
+  p = hn::MulAdd(p, z, set(5.188327451e-3f));
+  p = hn::MulAdd(p, z, set(-2.685381181e-2f));
+  p = hn::MulAdd(p, z, set(1.128358515e-1f));
+  p = hn::MulAdd(p, z, set(-3.761262582e-1f));
+  return hn::MulAdd(p, z, set(1.128379166f));
+}
+
+HWY_INLINE V erf(V x) {
+  const V a = hn::Min(hn::Abs(x), set(4.0f));
+  const V large = hn::CopySignToAbs(hn::Sub(set(1.0f), erfc_large(a)), x);
+  const V small = hn::Mul(x, erf_ratio(hn::Mul(a, a)));
+  return keep_nan(x, hn::IfThenElse(hn::Lt(a, set(1.0f)), small, large));
+}
+
+// x * (1 + erf(x / sqrt 2)) / 2, from erfc where 1 + erf would cancel.
+HWY_INLINE V gelu(V x) {
+  const V y = hn::Mul(x, set(0.70710678f)), full = hn::Abs(y), a = hn::Min(full, set(4.0f));
+  const V tail = hn::IfThenElseZero(hn::Lt(full, set(5.5f)), erfc_large(a));
+  const V large = hn::IfThenElse(hn::Lt(x, hn::Zero(D())), tail, hn::Sub(set(2.0f), tail));
+  const V small = hn::MulAdd(y, erf_ratio(hn::Mul(a, a)), set(1.0f));
+  const V r = hn::Mul(hn::Mul(x, set(0.5f)), hn::IfThenElse(hn::Lt(a, set(1.0f)), small, large));
+  return keep_nan(x, hn::IfThenElse(hn::Eq(x, set(-HUGE_VALF)), hn::Zero(D()), r));
+}
+
+// log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)).
+HWY_INLINE V softplus(V x) {
+  const V t = exp(hn::Neg(hn::Abs(x)));
+  // log1p(t) = log(u) * t / (u - 1) with u = 1 + t rounded: the rounding cancels.
+  const V u = hn::Add(set(1.0f), t), d = hn::Sub(u, set(1.0f));
+  const V l = hn::IfThenElse(hn::Eq(d, hn::Zero(D())), t, hn::Div(hn::Mul(log(u), t), d));
+  return keep_nan(x, hn::Add(hn::Max(x, hn::Zero(D())), l));
+}
+
+HWY_INLINE V silu(V x) {
+  // Below, x / (1 + exp(-x)) would be -infinity / infinity or lose its last bits.
+  const V r = hn::Div(x, hn::Add(set(1.0f), exp(hn::Neg(x))));
+  return hn::IfThenElse(hn::Lt(x, set(-100.0f)), hn::Neg(hn::Zero(D())), r);
+}
+
+// sin (quadrant 0) or cos (quadrant 1) for |x| < 8192.
+template <int kQuadrant>
+HWY_INLINE V sin_cos(V x) {
+  const DI di;
+  const V n = hn::Round(hn::Mul(x, set(0.636619772f)));
+  V r = hn::NegMulAdd(n, set(1.5703125f), x);
+  r = hn::NegMulAdd(n, set(4.837512969970703e-4f), r);
+  r = hn::NegMulAdd(n, set(7.549789954891882e-8f), r);
+  const VI q = hn::Add(hn::ConvertTo(di, n), hn::Set(di, kQuadrant));
+  const V z = hn::Mul(r, r);
+  V s = hn::MulAdd(set(-1.9515295891e-4f), z, set(8.3321608736e-3f));
+  s = hn::MulAdd(s, z, set(-1.6666654611e-1f));
+  s = hn::MulAdd(hn::Mul(s, z), r, r);
+  V c = hn::MulAdd(set(2.443315711809948e-5f), z, set(-1.388731625493765e-3f));
+  c = hn::MulAdd(c, z, set(4.166664568298827e-2f));
+  c = hn::MulAdd(hn::Mul(c, z), z, hn::NegMulAdd(z, set(0.5f), set(1.0f)));
+  const auto odd = hn::RebindMask(D(), hn::Ne(hn::And(q, hn::Set(di, 1)), hn::Zero(di)));
+  const V value = hn::IfThenElse(odd, c, s);
+  const VI sign = hn::ShiftLeft<30>(hn::And(q, hn::Set(di, 2)));
+  return hn::BitCast(D(), hn::Xor(hn::BitCast(di, value), sign));
+}
+
+}  // namespace math
+}  // namespace HWY_NAMESPACE
+}  // namespace mlt
+HWY_AFTER_NAMESPACE();
+#endif
