@@ -1,0 +1,57 @@
+// Predictions of any model: features in, features out, by the model's own description. Behind the one class stand ML
+// programs and neural networks (through the executor), classic models (estimators), and pipelines of all of them.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/container/open.h"
+#include "lib/coreml/description.h"
+#include "lib/estimators/feature.h"
+#include "lib/runtime/executor.h"
+#include "lib/runtime/image.h"
+
+namespace mlt {
+
+struct PredictOptions {
+  std::string function;        // of a multi-function model; empty: the default one
+  Fit fit = Fit::kStretch;     // pictures of another size than the model's
+  ExecOptions exec;
+  // Outputs of a stage that cannot run here (weights that only Apple's systems have), given by the caller for every
+  // prediction; the stage is then skipped.
+  FeatureMap stage_features;
+};
+
+class Predictor {
+ public:
+  // kUnsupported with all reasons when something in the model cannot be run.
+  static Result<std::unique_ptr<Predictor>> create(const OpenedModel& model, const PredictOptions& options = {});
+  virtual ~Predictor() = default;
+
+  const coreml::FunctionDescription& description() const { return description_; }
+  // `state` holds what the model keeps between predictions of one sequence; null for models without states.
+  virtual Result<FeatureMap> predict(const FeatureMap& inputs, StateTensors* state = nullptr) = 0;
+  // The model's states, zero-filled; empty for models without.
+  virtual Result<StateTensors> initial_state() const { return StateTensors{}; }
+
+  // For profilers and dumps. Null for models that are not run op by op; pipelines give the executors of their stages.
+  virtual std::vector<Executor*> executors() { return {}; }
+  void set_observer(StepObserver observer) { observer_ = std::move(observer); }
+  // Observer of this predictor or, for a stage, of the pipeline.
+  virtual const StepObserver* observer() const { return observer_ ? &observer_ : nullptr; }
+
+ protected:
+  coreml::FunctionDescription description_;
+  StepObserver observer_;
+};
+
+// Checks a value against a feature's description and brings it to that form: numbers to the described element type
+// and shape, pictures to the described size and colour. Messages name the feature.
+Result<FeatureValue> conform_feature(const FeatureValue& value, const coreml::FeatureDescription& feature, Fit fit);
+
+// The value of an input that was not given: the described default of an optional array, or nullopt (an error names the
+// feature when it is not optional).
+Result<std::optional<FeatureValue>> missing_feature(const coreml::FeatureDescription& feature);
+
+}  // namespace mlt

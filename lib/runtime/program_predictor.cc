@@ -1,0 +1,249 @@
+#include "lib/runtime/program_predictor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+
+namespace mlt {
+namespace {
+
+using coreml::FeatureDescription;
+using coreml::FeatureKind;
+
+// A `classify` op at the end of a program, taken apart: the executor delivers the probabilities, and the label and the
+// dictionary are made here.
+struct Classify {
+  const ir::Value* label = nullptr;
+  const ir::Value* dictionary = nullptr;
+  ProgramInterface::Labels labels;
+};
+
+Result<Classify> read_classify(const ir::Op& op) {
+  Classify c;
+  const ir::Operand* classes = op.operand("classes");
+  if (op.outputs.empty() || op.input("probabilities") == nullptr || classes == nullptr || classes->constant() == nullptr)
+    return input_error("op classify: probabilities and constant classes expected");
+  c.label = op.output(0);
+  if (op.outputs.size() > 1) c.dictionary = op.output(1);
+  const ir::Literal& literal = *classes->constant();
+  auto add = [&](const Tensor& tensor) {
+    if (!tensor.valid()) return;
+    if (tensor.dtype() == DType::kString) {
+      c.labels.strings.insert(c.labels.strings.end(), tensor.strings().begin(), tensor.strings().end());
+    } else {
+      for (int64_t label : to_ints(tensor)) c.labels.ints.push_back(label);
+    }
+  };
+  add(literal.tensor);
+  for (const ir::Literal& item : literal.items) add(item.tensor);
+  if (c.labels.size() == 0) return input_error("op classify: no classes");
+  return c;
+}
+
+class ProgramPredictor : public Predictor {
+ public:
+  ProgramPredictor(ProgramInterface interface, const PredictOptions& options, const Predictor* parent)
+      : interface_(std::move(interface)), options_(options), parent_(parent) {
+    description_ = interface_.description;
+  }
+
+  Status prepare() {
+    // The function that really runs: its outputs are what features need, `classify` replaced by its probabilities.
+    running_ = ir::clone(*interface_.function);
+    std::vector<ir::Value*> outputs;
+    for (ir::Value* output : running_->body->outputs) {
+      if (output->producer != nullptr && output->producer->kind == "classify") {
+        if (classify_) continue;
+        MLT_ASSIGN(classify_, read_classify(*output->producer));
+        labels_ = classify_->labels;
+        probabilities_ = outputs.size();
+        outputs.push_back(output->producer->input("probabilities"));
+        output_names_.push_back("");
+        continue;
+      }
+      output_names_.push_back(output->name);
+      outputs.push_back(output);
+    }
+    running_->body->outputs = std::move(outputs);
+    running_->erase_dead_ops();
+    if (interface_.labels) {
+      labels_ = interface_.labels;
+      auto it = std::find(output_names_.begin(), output_names_.end(), interface_.labels->probabilities);
+      if (it == output_names_.end()) return input_error("the value \"" + interface_.labels->probabilities + "\" that holds the probabilities does not exist");
+      probabilities_ = static_cast<size_t>(it - output_names_.begin());
+    }
+    MLT_ASSIGN(executor_, Executor::create(*running_, interface_.program, options_.exec));
+    for (const auto& input : running_->inputs) {
+      if (input->type.is_state()) continue;
+      const FeatureDescription* feature = coreml::find_feature(description_.inputs, input->name);
+      if (feature == nullptr) return input_error("function " + running_->name + ": input \"" + input->name + "\" has no description");
+      inputs_.push_back({input.get(), feature});
+    }
+    return {};
+  }
+
+  Result<FeatureMap> predict(const FeatureMap& given, StateTensors* state) override {
+    std::vector<Tensor> tensors;
+    for (const auto& [value, feature] : inputs_) {
+      MLT_ASSIGN(Tensor tensor, input_tensor(given, *value, *feature));
+      tensors.push_back(std::move(tensor));
+    }
+    const StepObserver* watcher = observer();
+    MLT_ASSIGN(std::vector<ops::RtValue> results, executor_->run(tensors, state, watcher));
+    FeatureMap out;
+    for (const FeatureDescription& feature : description_.outputs) {
+      MLT_ASSIGN(FeatureValue value, output_feature(feature, results));
+      out.emplace(feature.name, std::move(value));
+    }
+    return out;
+  }
+
+  Result<StateTensors> initial_state() const override { return executor_->initial_state(); }
+  std::vector<Executor*> executors() override { return {executor_.get()}; }
+  const StepObserver* observer() const override { return observer_ ? &observer_ : parent_ ? parent_->observer() : nullptr; }
+
+ private:
+  Result<Tensor> input_tensor(const FeatureMap& given, const ir::Value& value, const FeatureDescription& feature) {
+    FeatureValue conformed;
+    auto it = given.find(feature.name);
+    if (it == given.end() || std::holds_alternative<std::monostate>(it->second)) {
+      MLT_ASSIGN(std::optional<FeatureValue> fallback, missing_feature(feature));
+      if (fallback) {
+        conformed = *fallback;
+      } else {  // an optional input without a default is zero (recurrent states)
+        Dims dims = value.type.is_static() ? value.type.dims : feature.type.array.shape;
+        MLT_TRY(element_count(dims));
+        return Tensor::zeros(DType::kF32, dims);
+      }
+    } else {
+      MLT_ASSIGN(conformed, conform_feature(it->second, feature, options_.fit));
+    }
+    Tensor tensor;
+    if (const auto* image = std::get_if<Image>(&conformed)) {
+      tensor = image_to_planar(*image);
+      auto pre = interface_.preprocessing.find(feature.name);
+      if (pre != interface_.preprocessing.end()) MLT_TRY(preprocess(pre->second, feature.name, &tensor));
+    } else if (const auto* array = std::get_if<Tensor>(&conformed)) {
+      tensor = *array;
+    } else if (const auto* number = std::get_if<double>(&conformed)) {
+      tensor = Tensor::scalar(*number);
+    } else if (const auto* integer = std::get_if<int64_t>(&conformed)) {
+      tensor = Tensor::scalar(*integer);
+    } else if (const auto* text = std::get_if<std::string>(&conformed)) {
+      tensor = Tensor::string(*text);
+    } else {
+      return unsupported_error("input \"" + feature.name + "\": " + feature_text(conformed) + " cannot go into a program");
+    }
+    // The description and the function may write the same elements with other extents.
+    const ir::Type& type = value.type;
+    if (type.is_static() && tensor.dims() != type.dims) {
+      MLT_ASSIGN(int64_t count, element_count(type.dims));
+      if (count != tensor.size())
+        return input_error("input \"" + feature.name + "\": expected " + dims_text(type.dims) + ", got " + dims_text(tensor.dims()));
+      tensor = tensor.reshaped(type.dims);
+    } else if (type.is_tensor() && type.ranked && type.rank() > tensor.rank()) {
+      Dims dims = tensor.dims();
+      dims.insert(dims.begin(), static_cast<size_t>(type.rank() - tensor.rank()), 1);
+      tensor = tensor.reshaped(dims);
+    }
+    return tensor;
+  }
+
+  static Status preprocess(const ImagePreprocessing& pre, const std::string& name, Tensor* planar) {
+    int64_t channels = planar->dims()[1], pixels = planar->size() / channels;
+    float* data = planar->mutable_data<float>();
+    if (pre.mean.valid() && pre.mean.size() != planar->size())
+      return input_error("input \"" + name + "\": the mean image has " + std::to_string(pre.mean.size()) + " values, the image " + std::to_string(planar->size()));
+    for (int64_t c = 0; c < channels; ++c) {
+      float bias = static_cast<size_t>(c) < pre.bias.size() ? pre.bias[static_cast<size_t>(c)] : 0.0f;
+      for (int64_t i = 0; i < pixels; ++i) {
+        float& v = data[c * pixels + i];
+        if (pre.mean.valid()) v -= pre.mean.data<float>()[c * pixels + i];
+        v = v * pre.scale + bias;
+      }
+    }
+    return {};
+  }
+
+  Result<FeatureValue> output_feature(const FeatureDescription& feature, const std::vector<ops::RtValue>& results) {
+    bool is_label = labels_ && (feature.name == description_.predicted_feature_name ||
+                                (classify_ && classify_->label->name == feature.name));
+    bool is_dictionary = labels_ && (feature.type.kind == FeatureKind::kDictionary ||
+                                     (classify_ && classify_->dictionary != nullptr && classify_->dictionary->name == feature.name));
+    if (is_label || is_dictionary) {
+      std::vector<float> scores = to_floats(results[probabilities_].tensor);
+      if (scores.size() != labels_->size())
+        return input_error("the classifier has " + std::to_string(labels_->size()) + " labels and " + std::to_string(scores.size()) + " probabilities");
+      if (is_label) {
+        // The first of equals wins; a NaN never does.
+        size_t best = 0;
+        for (size_t i = 1; i < scores.size(); ++i)
+          if (scores[i] > scores[best] || std::isnan(scores[best])) best = i;
+        if (!labels_->ints.empty()) return FeatureValue(labels_->ints[best]);
+        return FeatureValue(labels_->strings[best]);
+      }
+      if (!labels_->ints.empty()) {
+        IntDict dict;
+        for (size_t i = 0; i < scores.size(); ++i) dict[labels_->ints[i]] = static_cast<double>(scores[i]);
+        return FeatureValue(std::move(dict));
+      }
+      StringDict dict;
+      for (size_t i = 0; i < scores.size(); ++i) dict[labels_->strings[i]] = static_cast<double>(scores[i]);
+      return FeatureValue(std::move(dict));
+    }
+    auto renamed = interface_.output_values.find(feature.name);
+    const std::string& wanted = renamed == interface_.output_values.end() ? feature.name : renamed->second;
+    auto it = std::find(output_names_.begin(), output_names_.end(), wanted);
+    if (it == output_names_.end()) return input_error("output \"" + feature.name + "\" is not computed by function " + running_->name);
+    Tensor tensor = results[static_cast<size_t>(it - output_names_.begin())].tensor;
+    if (!tensor.valid()) return input_error("output \"" + feature.name + "\" has no value");
+    switch (feature.type.kind) {
+      case FeatureKind::kImage: {
+        auto image = planar_to_image(tensor, feature.type.image.color_space);
+        if (!image) return std::move(image).error().in_path("output \"" + feature.name + "\"");
+        return FeatureValue(std::move(*image));
+      }
+      case FeatureKind::kDouble:
+        if (tensor.size() != 1 || tensor.dtype() == DType::kString) break;
+        return FeatureValue(to_doubles(tensor)[0]);
+      case FeatureKind::kInt64:
+        if (tensor.size() != 1 || tensor.dtype() == DType::kString) break;
+        return FeatureValue(to_ints(tensor)[0]);
+      case FeatureKind::kString:
+        if (tensor.dtype() != DType::kString || tensor.size() != 1) break;
+        return FeatureValue(tensor.strings()[0]);
+      default: {
+        if (tensor.dtype() == DType::kString) return FeatureValue(tensor.strings());
+        const coreml::ArrayType& array = feature.type.array;
+        // A described shape with the same elements is how the author sees them.
+        auto described = element_count(array.shape);
+        if (array.flexibility == coreml::Flexibility::kFixed && !array.shape.empty() && described && *described == tensor.size())
+          tensor = tensor.reshaped(array.shape);
+        return FeatureValue(convert(tensor, array.dtype().value_or(feature.type.kind == FeatureKind::kMultiArray ? DType::kF64 : tensor.dtype())));
+      }
+    }
+    return input_error("output \"" + feature.name + "\": " + std::string(feature_kind_name(feature.type.kind)) + " is described, the program gives " +
+                       ir::Type::of(tensor).to_string());
+  }
+
+  ProgramInterface interface_;
+  PredictOptions options_;
+  const Predictor* parent_;
+  std::unique_ptr<ir::Function> running_;
+  std::unique_ptr<Executor> executor_;
+  std::vector<std::pair<const ir::Value*, const FeatureDescription*>> inputs_;
+  std::vector<std::string> output_names_;
+  std::optional<Classify> classify_;
+  std::optional<ProgramInterface::Labels> labels_;
+  size_t probabilities_ = 0;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Predictor>> make_program_predictor(ProgramInterface interface, const PredictOptions& options, const Predictor* parent) {
+  auto predictor = std::make_unique<ProgramPredictor>(std::move(interface), options, parent);
+  MLT_TRY(predictor->prepare());
+  return std::unique_ptr<Predictor>(std::move(predictor));
+}
+
+}  // namespace mlt

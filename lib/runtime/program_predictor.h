@@ -1,0 +1,40 @@
+// Predictions by a program of the IR: an ML program, or a neural network lifted into one. Internal to lib/runtime.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/runtime/predictor.h"
+
+namespace mlt {
+
+// What a neural network does to an image input before its first layer: per channel (in the image's order)
+// value * scale + bias[channel], minus a mean image where there is one.
+struct ImagePreprocessing {
+  float scale = 1;
+  std::vector<float> bias;  // one per channel, or empty
+  Tensor mean;              // [channels, height, width], or invalid
+};
+
+struct ProgramInterface {
+  std::shared_ptr<const ir::Program> program;
+  const ir::Function* function = nullptr;
+  coreml::FunctionDescription description;
+  std::map<std::string, ImagePreprocessing> preprocessing;  // by input feature
+  // Name of the function's output for an output feature; the feature's own name when absent.
+  std::map<std::string, std::string> output_values;
+  // A neural network classifier's labels and the value that holds its probabilities. ML programs say the same with
+  // the op "classify".
+  struct Labels {
+    std::vector<std::string> strings;
+    std::vector<int64_t> ints;
+    std::string probabilities;  // name of the function's output
+    size_t size() const { return ints.empty() ? strings.size() : ints.size(); }
+  };
+  std::optional<Labels> labels;
+};
+
+Result<std::unique_ptr<Predictor>> make_program_predictor(ProgramInterface interface, const PredictOptions& options, const Predictor* parent = nullptr);
+
+}  // namespace mlt

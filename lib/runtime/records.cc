@@ -1,0 +1,432 @@
+#include "lib/runtime/records.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "lib/container/file_tree.h"
+#include "lib/container/zip.h"
+#include "lib/runtime/csv.h"
+#include "lib/runtime/json_features.h"
+#include "lib/runtime/safetensors.h"
+#include "lib/tensor/npy.h"
+
+namespace mlt {
+namespace {
+
+using coreml::FeatureDescription;
+using Features = std::vector<FeatureDescription>;
+using Next = std::optional<FeatureMap>;
+
+constexpr size_t kMaxLine = size_t{1} << 30;
+
+// Lines of a file in memory or of a descriptor.
+class Lines {
+ public:
+  explicit Lines(Blob file) : file_(std::move(file)), rest_(file_.text()) {}
+  explicit Lines(int fd) : fd_(fd) {}
+
+  Result<std::optional<std::string>> next() {
+    using Line = std::optional<std::string>;
+    for (;;) {
+      size_t end = rest_.find('\n');
+      if (end != rest_.npos || (done() && !rest_.empty())) {
+        std::string line(rest_.substr(0, end));
+        rest_.remove_prefix(end == rest_.npos ? rest_.size() : end + 1);
+        if (line.ends_with('\r')) line.pop_back();
+        ++number_;
+        return Line{std::move(line)};
+      }
+      if (done()) return Line{};
+      MLT_TRY(fill());
+    }
+  }
+  size_t number() const { return number_; }
+
+ private:
+  bool done() const { return fd_ < 0; }
+  Status fill() {
+    buffer_.erase(0, buffer_.size() - rest_.size());
+    if (buffer_.size() > kMaxLine) return resource_error("a line is longer than 1 GiB");
+    size_t used = buffer_.size();
+    buffer_.resize(used + (1 << 16));
+    ssize_t n;
+    do n = ::read(fd_, buffer_.data() + used, 1 << 16);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return input_error(std::string("cannot read: ") + std::strerror(errno));
+    buffer_.resize(used + static_cast<size_t>(n));
+    if (n == 0) fd_ = -1;
+    rest_ = buffer_;
+    return {};
+  }
+
+  Blob file_;
+  int fd_ = -1;
+  std::string buffer_;
+  std::string_view rest_;
+  size_t number_ = 0;
+};
+
+class JsonlReader : public RecordReader {
+ public:
+  JsonlReader(Lines lines, Features features) : lines_(std::move(lines)), features_(std::move(features)) {}
+  Result<Next> next() override {
+    for (;;) {
+      MLT_ASSIGN(std::optional<std::string> line, lines_.next());
+      if (!line) return Next{};
+      if (line->find_first_not_of(" \t") == std::string::npos) continue;
+      auto record = record_from_json(*line, features_);
+      if (!record) return std::move(record).error().in_path("line " + std::to_string(lines_.number()));
+      return Next{std::move(*record)};
+    }
+  }
+
+ private:
+  Lines lines_;
+  Features features_;
+};
+
+class CsvReader : public RecordReader {
+ public:
+  CsvReader(Lines lines, Features features) : lines_(std::move(lines)), features_(std::move(features)) {}
+  Result<Next> next() override {
+    for (;;) {
+      MLT_ASSIGN(std::optional<std::string> line, lines_.next());
+      if (!line) {
+        if (!header_) return input_error("CSV without a header line");
+        return Next{};
+      }
+      // A quoted field may contain line breaks.
+      while (csv_open_quote(*line)) {
+        MLT_ASSIGN(std::optional<std::string> more, lines_.next());
+        if (!more) return input_error("unterminated quote").in_path("line " + std::to_string(lines_.number()));
+        *line += "\n" + *more;
+      }
+      if (line->empty()) continue;
+      std::vector<std::string> fields = csv_split(*line);
+      if (!header_) {
+        auto columns = csv_columns(fields, features_);
+        if (!columns) return std::move(columns).error().in_path("line 1");
+        header_ = std::move(*columns);
+        continue;
+      }
+      auto record = csv_record(*header_, fields, features_);
+      if (!record) return std::move(record).error().in_path("line " + std::to_string(lines_.number()));
+      return Next{std::move(*record)};
+    }
+  }
+
+ private:
+  Lines lines_;
+  Features features_;
+  std::optional<std::vector<CsvColumn>> header_;
+};
+
+// Arrays by name, as one record or as many.
+class ArrayReader : public RecordReader {
+ public:
+  ArrayReader(std::map<std::string, Tensor> arrays, bool split) : arrays_(std::move(arrays)), split_(split) {}
+  Result<Next> next() override {
+    if (!split_) {
+      if (index_++ > 0) return Next{};
+      FeatureMap record;
+      for (const auto& [name, tensor] : arrays_) record[name] = tensor;
+      return Next{std::move(record)};
+    }
+    int64_t count = -1;
+    for (const auto& [name, tensor] : arrays_) {
+      if (tensor.rank() == 0) return input_error("array \"" + name + "\" is a scalar and cannot be split");
+      if (count >= 0 && tensor.dims()[0] != count) return input_error("array \"" + name + "\" has another first extent than its neighbours");
+      count = tensor.dims()[0];
+    }
+    if (index_ >= count) return Next{};
+    FeatureMap record;
+    for (const auto& [name, tensor] : arrays_) {
+      Dims dims(tensor.dims().begin() + 1, tensor.dims().end());
+      if (tensor.dtype() == DType::kString) {
+        int64_t n = tensor.size() / count;
+        std::vector<std::string> part(tensor.strings().begin() + index_ * n, tensor.strings().begin() + (index_ + 1) * n);
+        record[name] = Tensor::of_strings(dims, std::move(part));
+        continue;
+      }
+      size_t bytes = static_cast<size_t>(tensor.nbytes() / count);
+      MLT_ASSIGN(Tensor row, Tensor::from_blob(tensor.dtype(), dims, tensor.blob().sub(static_cast<size_t>(index_) * bytes, bytes)));
+      record[name] = std::move(row);
+    }
+    ++index_;
+    return Next{std::move(record)};
+  }
+
+ private:
+  std::map<std::string, Tensor> arrays_;
+  bool split_;
+  int64_t index_ = 0;
+};
+
+Result<std::map<std::string, Tensor>> read_npz(const Blob& file) {
+  MLT_ASSIGN(FileTree tree, read_zip(file, "npz"));
+  MLT_ASSIGN(std::vector<std::string> names, tree.names());
+  std::map<std::string, Tensor> arrays;
+  for (const std::string& name : names) {
+    if (!name.ends_with(".npy")) return input_error("entry \"" + name + "\" is not a .npy file");
+    MLT_ASSIGN(Blob entry, tree.open(name));
+    auto tensor = read_npy(entry);
+    if (!tensor) return std::move(tensor).error().in_path(name);
+    arrays[name.substr(0, name.size() - 4)] = std::move(*tensor);
+  }
+  return arrays;
+}
+
+// Every value as an array where that is possible.
+Result<Tensor> as_array(const std::string& name, const FeatureValue& value) {
+  if (const auto* t = std::get_if<Tensor>(&value)) return *t;
+  if (const auto* i = std::get_if<int64_t>(&value)) return Tensor::scalar(*i);
+  if (const auto* d = std::get_if<double>(&value)) return Tensor::scalar(*d);
+  if (const auto* s = std::get_if<std::string>(&value)) return Tensor::string(*s);
+  if (const auto* image = std::get_if<Image>(&value)) return image->pixels;
+  if (const auto* list = std::get_if<IntList>(&value)) return Tensor::from<int64_t>({static_cast<int64_t>(list->size())}, *list);
+  if (const auto* list = std::get_if<StringList>(&value)) return Tensor::of_strings({static_cast<int64_t>(list->size())}, *list);
+  return unsupported_error("output \"" + name + "\" is a " + feature_text(value) + " and has no array form", "use jsonl or csv");
+}
+
+class ArrayWriter : public RecordWriter {
+ public:
+  ArrayWriter(RecordFormat format, Sink sink) : format_(format), sink_(std::move(sink)) {}
+  Status write(const FeatureMap& record) override {
+    for (const auto& [name, value] : record) {
+      // A dictionary becomes two arrays: its keys and its numbers.
+      if (const auto* dict = std::get_if<StringDict>(&value)) {
+        std::vector<std::string> keys;
+        std::vector<double> numbers;
+        for (const auto& [k, v] : *dict) keys.push_back(k), numbers.push_back(v);
+        auto n = static_cast<int64_t>(keys.size());
+        if (format_ != RecordFormat::kSafetensors) arrays_[name + ".keys"].push_back(Tensor::of_strings({n}, std::move(keys)));
+        arrays_[name].push_back(Tensor::from<double>({n}, numbers));
+      } else if (const auto* ints = std::get_if<IntDict>(&value)) {
+        std::vector<int64_t> keys;
+        std::vector<double> numbers;
+        for (const auto& [k, v] : *ints) keys.push_back(k), numbers.push_back(v);
+        auto n = static_cast<int64_t>(keys.size());
+        arrays_[name + ".keys"].push_back(Tensor::from<int64_t>({n}, keys));
+        arrays_[name].push_back(Tensor::from<double>({n}, numbers));
+      } else {
+        MLT_ASSIGN(Tensor tensor, as_array(name, value));
+        arrays_[name].push_back(tensor.dtype() == DType::kString ? tensor : tensor.clone());
+      }
+    }
+    ++records_;
+    return {};
+  }
+  Status finish() override {
+    std::map<std::string, Tensor> stacked;
+    for (auto& [name, list] : arrays_) {
+      if (records_ == 1) {
+        stacked[name] = list[0];
+        continue;
+      }
+      if (list.size() != records_) return input_error("output \"" + name + "\" is not in every record");
+      Dims dims = list[0].dims();
+      dims.insert(dims.begin(), static_cast<int64_t>(list.size()));
+      for (const Tensor& t : list)
+        if (t.dims() != list[0].dims() || t.dtype() != list[0].dtype()) return input_error("output \"" + name + "\" changes its shape from record to record");
+      MLT_TRY(element_count(dims));
+      if (list[0].dtype() == DType::kString) {
+        std::vector<std::string> all;
+        for (const Tensor& t : list) all.insert(all.end(), t.strings().begin(), t.strings().end());
+        stacked[name] = Tensor::of_strings(dims, std::move(all));
+        continue;
+      }
+      Tensor all = Tensor::uninitialized(list[0].dtype(), dims);
+      size_t bytes = static_cast<size_t>(list[0].nbytes());
+      for (size_t i = 0; i < list.size(); ++i) std::memcpy(all.mutable_bytes() + i * bytes, list[i].bytes().data(), bytes);
+      stacked[name] = std::move(all);
+    }
+    if (format_ == RecordFormat::kSafetensors) {
+      MLT_ASSIGN(Bytes file, write_safetensors(stacked));
+      return sink_(file);
+    }
+    std::map<std::string, Blob> entries;
+    for (const auto& [name, tensor] : stacked) {
+      MLT_ASSIGN(Bytes npy, write_npy(tensor));
+      entries[name + ".npy"] = Blob(std::move(npy));
+    }
+    return write_zip(FileTree::from_blobs(std::move(entries)), sink_);
+  }
+
+ private:
+  RecordFormat format_;
+  Sink sink_;
+  std::map<std::string, std::vector<Tensor>> arrays_;
+  size_t records_ = 0;
+};
+
+class JsonlWriter : public RecordWriter {
+ public:
+  explicit JsonlWriter(Sink sink) : sink_(std::move(sink)) {}
+  Status write(const FeatureMap& record) override { return sink_(as_bytes(to_json(record) + "\n")); }
+  Status finish() override { return {}; }
+
+ private:
+  Sink sink_;
+};
+
+class CsvWriter : public RecordWriter {
+ public:
+  explicit CsvWriter(Sink sink) : sink_(std::move(sink)) {}
+  Status write(const FeatureMap& record) override {
+    MLT_ASSIGN(auto cells, csv_cells(record));
+    std::vector<std::string> names, fields;
+    for (auto& [name, text] : cells) {
+      names.push_back(name);
+      fields.push_back(std::move(text));
+    }
+    if (header_.empty()) {
+      header_ = names;
+      MLT_TRY(sink_(as_bytes(csv_line(names))));
+    } else if (names != header_) {
+      return input_error("this record has other columns than the first", "use jsonl for records that differ");
+    }
+    return sink_(as_bytes(csv_line(fields)));
+  }
+  Status finish() override { return {}; }
+
+ private:
+  Sink sink_;
+  std::vector<std::string> header_;
+};
+
+}  // namespace
+
+std::optional<RecordFormat> record_format_from_name(const std::string& name) {
+  auto ends = [&](std::string_view suffix) { return name == suffix.substr(1) || name.ends_with(suffix); };
+  if (ends(".npz")) return RecordFormat::kNpz;
+  if (ends(".safetensors")) return RecordFormat::kSafetensors;
+  if (ends(".jsonl") || ends(".json") || ends(".ndjson")) return RecordFormat::kJsonl;
+  if (ends(".csv")) return RecordFormat::kCsv;
+  return std::nullopt;
+}
+
+Result<RecordFormat> record_format(const std::string& path, ByteSpan content) {
+  std::string_view text = as_text(content);
+  if (text.starts_with("PK\x03\x04") || text.starts_with("PK\x05\x06")) return RecordFormat::kNpz;
+  if (looks_like_safetensors(content)) return RecordFormat::kSafetensors;
+  size_t first = text.find_first_not_of(" \t\r\n");
+  if (first != text.npos && text[first] == '{') return RecordFormat::kJsonl;
+  if (auto named = record_format_from_name(path)) return *named;
+  if (first != text.npos && text.find('\0') == text.npos) return RecordFormat::kCsv;
+  return usage_error("cannot tell the format of the records", "name the file .npz, .safetensors, .jsonl or .csv");
+}
+
+Result<std::unique_ptr<RecordReader>> read_records(const Blob& file, RecordFormat format, const Features& features, bool split_first_axis) {
+  switch (format) {
+    case RecordFormat::kNpz: {
+      MLT_ASSIGN(auto arrays, read_npz(file));
+      return std::unique_ptr<RecordReader>(std::make_unique<ArrayReader>(std::move(arrays), split_first_axis));
+    }
+    case RecordFormat::kSafetensors: {
+      MLT_ASSIGN(auto arrays, read_safetensors(file));
+      return std::unique_ptr<RecordReader>(std::make_unique<ArrayReader>(std::move(arrays), split_first_axis));
+    }
+    case RecordFormat::kJsonl: return std::unique_ptr<RecordReader>(std::make_unique<JsonlReader>(Lines(file), features));
+    case RecordFormat::kCsv: return std::unique_ptr<RecordReader>(std::make_unique<CsvReader>(Lines(file), features));
+  }
+  return usage_error("unknown record format");
+}
+
+Result<std::unique_ptr<RecordReader>> stream_records(int fd, RecordFormat format, const Features& features) {
+  if (format == RecordFormat::kJsonl) return std::unique_ptr<RecordReader>(std::make_unique<JsonlReader>(Lines(fd), features));
+  if (format == RecordFormat::kCsv) return std::unique_ptr<RecordReader>(std::make_unique<CsvReader>(Lines(fd), features));
+  return usage_error("this format cannot be read record by record");
+}
+
+std::unique_ptr<RecordWriter> write_records(RecordFormat format, RecordWriter::Sink sink) {
+  if (format == RecordFormat::kJsonl) return std::make_unique<JsonlWriter>(std::move(sink));
+  if (format == RecordFormat::kCsv) return std::make_unique<CsvWriter>(std::move(sink));
+  return std::make_unique<ArrayWriter>(format, std::move(sink));
+}
+
+RecordDifference compare_records(const FeatureMap& actual, const FeatureMap& expected, double rtol, double atol) {
+  RecordDifference out;
+  auto numbers = [&](const std::string& name, const std::vector<double>& a, const std::vector<double>& b) {
+    if (a.size() != b.size()) {
+      out.findings.push_back("output \"" + name + "\": " + std::to_string(a.size()) + " values, expected " + std::to_string(b.size()));
+      return;
+    }
+    int64_t outside = 0;
+    double worst = 0;
+    size_t at = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+      bool same = a[i] == b[i] || (std::isnan(a[i]) && std::isnan(b[i]));
+      double error = same ? 0 : std::abs(a[i] - b[i]);
+      if (std::isnan(error)) error = std::numeric_limits<double>::infinity();
+      out.max_abs = std::max(out.max_abs, error);
+      if (!same && b[i] != 0) out.max_rel = std::max(out.max_rel, error / std::abs(b[i]));
+      if (error > atol + rtol * std::abs(b[i]) || (!same && std::isinf(b[i]))) ++outside;
+      if (error > worst) worst = error, at = i;
+    }
+    out.values += static_cast<int64_t>(a.size());
+    out.outside += outside;
+    if (outside > 0)
+      out.findings.push_back("output \"" + name + "\": " + std::to_string(outside) + " of " + std::to_string(a.size()) + " values are off, the worst at index " +
+                             std::to_string(at) + ": " + to_json(FeatureValue(a[at])) + ", expected " + to_json(FeatureValue(b[at])));
+  };
+  for (const auto& [name, want] : expected) {
+    auto it = actual.find(name);
+    if (it == actual.end()) {
+      out.findings.push_back("output \"" + name + "\" is missing");
+      continue;
+    }
+    const FeatureValue& have = it->second;
+    // Labels and strings compare exactly; dictionaries by key; everything else by its numbers.
+    auto text = [](const FeatureValue& v) -> std::optional<std::string> {
+      if (const auto* s = std::get_if<std::string>(&v)) return *s;
+      if (const auto* t = std::get_if<Tensor>(&v); t != nullptr && t->dtype() == DType::kString && t->size() == 1) return t->strings()[0];
+      return std::nullopt;
+    };
+    auto dict = [](const FeatureValue& v) -> std::optional<StringDict> {
+      if (const auto* s = std::get_if<StringDict>(&v)) return *s;
+      if (const auto* n = std::get_if<IntDict>(&v)) {
+        StringDict named;
+        for (const auto& [k, x] : *n) named[std::to_string(k)] = x;
+        return named;
+      }
+      return std::nullopt;
+    };
+    auto values = [](const FeatureValue& v) -> std::optional<std::vector<double>> {
+      if (const auto* i = std::get_if<int64_t>(&v)) return std::vector<double>{static_cast<double>(*i)};
+      if (const auto* d = std::get_if<double>(&v)) return std::vector<double>{*d};
+      if (const auto* t = std::get_if<Tensor>(&v); t != nullptr && t->dtype() != DType::kString) return to_doubles(*t);
+      if (const auto* image = std::get_if<Image>(&v)) return to_doubles(image->pixels);
+      if (const auto* list = std::get_if<IntList>(&v)) return std::vector<double>(list->begin(), list->end());
+      return std::nullopt;
+    };
+    if (auto a = text(have), b = text(want); a || b) {
+      ++out.values;
+      if (a != b) {
+        ++out.outside;
+        out.findings.push_back("output \"" + name + "\": " + to_json(have) + ", expected " + to_json(want));
+      }
+    } else if (auto da = dict(have), db = dict(want); da && db) {
+      std::vector<double> x, y;
+      bool keys = da->size() == db->size();
+      for (const auto& [key, number] : *db) {
+        auto found = da->find(key);
+        keys = keys && found != da->end();
+        if (found != da->end()) x.push_back(found->second), y.push_back(number);
+      }
+      if (!keys) out.findings.push_back("output \"" + name + "\": the dictionaries have other keys");
+      else numbers(name, x, y);
+    } else if (auto na = values(have), nb = values(want); na && nb) {
+      numbers(name, *na, *nb);
+    } else if (to_json(have) != to_json(want)) {
+      out.findings.push_back("output \"" + name + "\": " + feature_text(have) + ", expected " + feature_text(want));
+    }
+  }
+  return out;
+}
+
+}  // namespace mlt
