@@ -58,9 +58,9 @@ std::string bash_cases(const Command& command) {
     if (!row.choices.empty())
       action = "COMPREPLY=($(compgen -W '" + quoted(joined(row.choices, " "), false) + "' -- \"$cur\"))";
     else if (row.completes == Completes::kFile)
-      action = "COMPREPLY=($(compgen -f -- \"$cur\"))";
+      action = "IFS=$'\\n'; COMPREPLY=($(compgen -f -- \"$cur\"))";
     else if (row.completes == Completes::kDirectory)
-      action = "COMPREPLY=($(compgen -d -- \"$cur\"))";
+      action = "IFS=$'\\n'; COMPREPLY=($(compgen -d -- \"$cur\"))";
     else
       action = "COMPREPLY=()";
     cases += fmt::format("      {}) {}; return ;;\n", joined(names(row), "|"), action);
@@ -72,7 +72,7 @@ std::string bash(const Command& tool, const std::deque<Command>& words) {
   const std::string& name = Render::name(tool);
   std::string out =
       fmt::format("# bash completion for {0}, written by {0} --completions bash\n_{0}() {{\n", name);
-  out += "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words\n";
+  out += "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words IFS=$' \\t\\n'\n";
   out += "  compopt -o filenames 2>/dev/null\n  case \"${COMP_WORDS[1]}\" in\n";
   std::vector<std::string> commands;
   for (const Command& word : words) {
@@ -83,10 +83,12 @@ std::string bash(const Command& tool, const std::deque<Command>& words) {
   out += "  if [[ $cur == -* ]]; then\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n";
   if (!commands.empty())
     out += fmt::format(
-        "  elif [[ $COMP_CWORD == 1 ]]; then\n    COMPREPLY=($(compgen -f -W '{}' -- \"$cur\"))\n",
-        joined(commands, " "));
-  out += fmt::format("  else\n    COMPREPLY=($(compgen -f -- \"$cur\"))\n  fi\n}}\ncomplete -F _{0} {0}\n",
-                     name);
+        "  elif [[ $COMP_CWORD == 1 ]]; then\n    IFS=$'\\n'\n    COMPREPLY=($(compgen -f -W $'{}' -- "
+        "\"$cur\"))\n",
+        joined(commands, "\\n"));
+  out += fmt::format(
+      "  else\n    IFS=$'\\n'\n    COMPREPLY=($(compgen -f -- \"$cur\"))\n  fi\n}}\ncomplete -F _{0} {0}\n",
+      name);
   return out;
 }
 

@@ -20,6 +20,12 @@ uint64_t size_of(const std::string& path) {
   return error ? 0 : size;
 }
 
+// Names the input in an error that names no place yet: not in one about the output or an identity file.
+Error placed(Error error, const std::string& name) {
+  if (error.context.empty() && error.code != Code::kUsage) error.context.push_back(name);
+  return error;
+}
+
 bool wants_directory(const std::optional<std::string>& output) {
   if (!output) return false;
   std::string path = *output;
@@ -49,7 +55,9 @@ Result<std::vector<crypt::Recipient>> read_recipients(const std::vector<std::str
                                                       const std::vector<std::string>& files) {
   std::vector<crypt::Recipient> out;
   for (const std::string& text : recipients) {
-    MLT_ASSIGN(auto recipient, crypt::Recipient::parse(text).in("-r " + text));
+    // Something else than a recipient may be a secret given by mistake, and is not repeated.
+    MLT_ASSIGN(auto recipient,
+               crypt::Recipient::parse(text).in(text.starts_with("age1") ? "-r " + text : "-r"));
     out.push_back(std::move(recipient));
   }
   for (const std::string& path : files) {
@@ -93,29 +101,26 @@ Status open_input(const std::string& input, Keyring& keys, const std::optional<s
   MLT_ASSIGN(Output target, Output::plan(output, Content::kBinary, {input}));
   MLT_ASSIGN(std::unique_ptr<crypt::Source> source, input_source(input));
   MLT_ASSIGN(auto opener, crypt::Opener::start(std::move(source)).in(name));
-  MLT_ASSIGN(auto identities, keys.identities(opener.needs_passphrase()));
+  auto identities = keys.identities(opener.needs_passphrase());
+  if (!identities.ok()) return placed(std::move(identities).error(), name);
 
   // A directory can only be made from a whole archive: the content waits in a file that never gets its name.
   std::optional<AtomicFile> archive;
   bool decided = !wants_directory(output);
   Progress progress("opening", size_of(input));
   uint64_t done = 0;
-  MLT_TRY(opener
-              .open(identities,
-                    [&](ByteSpan bytes) -> Status {
-                      progress.update(done += bytes.size());
-                      if (!decided) {
-                        decided = true;
-                        if (as_text(bytes).starts_with("PK\x03\x04")) {
-                          std::string beside = *output;
-                          while (beside.size() > 1 && beside.back() == '/') beside.pop_back();
-                          MLT_ASSIGN(AtomicFile file, AtomicFile::create(beside + ".zip"));
-                          archive.emplace(std::move(file));
-                        }
-                      }
-                      return archive ? archive->write(bytes) : target.write(bytes);
-                    })
-              .in(name));
+  Status opened = opener.open(*identities, [&](ByteSpan bytes) -> Status {
+    progress.update(done += bytes.size());
+    if (!decided && as_text(bytes).starts_with("PK\x03\x04")) {
+      std::string beside = *output;
+      while (beside.size() > 1 && beside.back() == '/') beside.pop_back();
+      MLT_ASSIGN(AtomicFile file, AtomicFile::create(beside + ".zip"));
+      archive.emplace(std::move(file));
+    }
+    decided = true;
+    return archive ? archive->write(bytes) : target.write(bytes);
+  });
+  if (!opened.ok()) return placed(std::move(opened).error(), name);
   if (!archive) return target.finish();
   MLT_ASSIGN(Blob content, map_file("/proc/self/fd/" + std::to_string(archive->fd())));
   return unpack(content, name, *output);

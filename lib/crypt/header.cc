@@ -8,6 +8,7 @@ namespace mlt::crypt {
 namespace {
 
 constexpr size_t kColumns = 64;
+constexpr std::string_view kVersionName = "age-encryption.org/";
 
 bool is_visible(std::string_view text) {
   return !text.empty() &&
@@ -40,20 +41,16 @@ Result<std::vector<std::string>> parse_arguments(std::string_view text) {
 
 Result<Header> read_header(Buffered& in) {
   Header header;
-  {
-    MLT_ASSIGN(ByteSpan start, in.peek(kVersionLine.size()));
-    std::string_view text = as_text(start);
-    constexpr std::string_view kName = "age-encryption.org/";
-    if (!text.starts_with(kName)) return input_error("not an age file");
-    if (text != kVersionLine) {
-      if (text.starts_with("age-encryption.org/v") && text.find('\n') == text.npos)
-        return unsupported_error("age format of a version other than v1");
-      return input_error("malformed version line");
-    }
-    in.skip(kVersionLine.size());
-    header.mac_input = kVersionLine;
-    header.size = kVersionLine.size();
+  MLT_ASSIGN(std::string version, in.line(128));
+  if (!version.starts_with(kVersionName)) return input_error("not an age file");
+  if (version != kVersionLine) {
+    if (version.back() != '\n') return input_error("file ends inside the header");
+    version = version.substr(kVersionName.size(), version.size() - kVersionName.size() - 1);
+    if (!is_visible(version)) return input_error("malformed version line");
+    return unsupported_error("age format of version '" + version + "'");
   }
+  header.mac_input = version;
+  header.size = version.size();
   for (;;) {
     MLT_ASSIGN(std::string line, next_line(in, header));
     if (line.starts_with("---")) {

@@ -74,7 +74,7 @@ Result<std::optional<FileKey>> unwrap_scrypt(std::string_view passphrase, const 
 
 // Calls one(line) for each line that holds a key.
 template <typename F>
-Status each_key_line(std::string_view text, const char* what, F one) {
+Status each_key_line(std::string_view text, Code code, const char* what, F one) {
   size_t number = 0, found = 0;
   while (!text.empty()) {
     ++number;
@@ -87,7 +87,7 @@ Status each_key_line(std::string_view text, const char* what, F one) {
     MLT_TRY(one(line).in("line " + std::to_string(number)));
     ++found;
   }
-  if (found == 0) return make_error(Code::kKey, std::string("no ") + what + " found");
+  if (found == 0) return make_error(code, std::string("no ") + what + " found");
   return {};
 }
 
@@ -178,7 +178,7 @@ Result<std::optional<FileKey>> Identity::unwrap(const std::vector<Stanza>& stanz
 
 Result<std::vector<Identity>> parse_identities(std::string_view text) {
   std::vector<Identity> out;
-  MLT_TRY(each_key_line(text, "identity", [&](std::string_view line) -> Status {
+  MLT_TRY(each_key_line(text, Code::kKey, "identity", [&](std::string_view line) -> Status {
     MLT_ASSIGN(Identity identity, Identity::parse(line));
     out.push_back(std::move(identity));
     return {};
@@ -188,9 +188,15 @@ Result<std::vector<Identity>> parse_identities(std::string_view text) {
 
 Result<std::vector<Recipient>> parse_recipients(std::string_view text) {
   std::vector<Recipient> out;
-  MLT_TRY(each_key_line(text, "recipient", [&](std::string_view line) -> Status {
-    MLT_ASSIGN(Recipient recipient, Recipient::parse(line));
-    out.push_back(std::move(recipient));
+  MLT_TRY(each_key_line(text, Code::kInput, "recipient", [&](std::string_view line) -> Status {
+    auto recipient = Recipient::parse(line);
+    if (!recipient.ok()) {
+      Error error = std::move(recipient).error();
+      if (error.code == Code::kUsage)
+        error.code = Code::kInput;  // a file's content, no longer a word of the user's
+      return error;
+    }
+    out.push_back(std::move(*recipient));
     return {};
   }));
   return out;

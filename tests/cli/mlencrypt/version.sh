@@ -1,0 +1,2 @@
+mlencrypt --version
+mlencrypt keygen --version
