@@ -37,6 +37,18 @@ float scalar_f32(Call& call, std::string_view param, std::string_view like) {
   return number;
 }
 
+Result<ir::Type> shaped_by(Call& call, std::string_view shape_param, DType dtype) {
+  if (auto shape = known_ints(call, shape_param)) {
+    MLT_TRY(element_count(*shape));
+    return ir::Type::tensor(dtype, std::move(*shape));
+  }
+  const ir::Type& type = call.type(shape_param);
+  if (type.ranked && type.rank() != 1) return input_error("parameter \"" + std::string(shape_param) + "\" must have rank 1");
+  constexpr int64_t kHighestRank = 64;
+  if (!type.is_static() || type.dims[0] > kHighestRank) return ir::Type::unranked(dtype);
+  return ir::Type::tensor(dtype, Dims(static_cast<size_t>(type.dims[0]), ir::kUnknown));
+}
+
 Tensor& output(Call& call, size_t i, const Dims& dims) {
   Tensor& out = call.out(i);
   DType dtype = compute_dtype(call.out_type(i).dtype);

@@ -22,6 +22,9 @@ std::optional<std::vector<int64_t>> known_ints(Call& call, std::string_view para
 // rounded to that parameter's element type first: MIL's defaults are "in the type of x".
 float scalar_f32(Call& call, std::string_view param, std::string_view like = {});
 
+// The type of a tensor whose extents are the elements of an integer vector parameter: open where they are not known.
+Result<ir::Type> shaped_by(Call& call, std::string_view shape_param, DType dtype);
+
 // out(i) with these extents: the one allocated from the inferred type, or a new one where that type was open.
 // The dtype is the compute type of out_type(i). Fails the call (and returns an empty tensor) when dims are too large.
 Tensor& output(Call& call, size_t i, const Dims& dims);

@@ -50,6 +50,7 @@ struct OpDef {
   EvalFn eval = nullptr;  // null only for control flow and state, which the executor itself runs
   Exactness exactness = Exactness::kRounding;
   bool raw_inputs = false;  // eval sees inputs in their stored element type instead of the compute type
+  bool reads_types_only = false;  // eval needs no value of an operand whose type is static (shape, fill_like)
   bool core = true;         // false: not MIL; a layer of NeuralNetwork that MIL has no word for (legacy_nn.cc)
   std::string_view doc = {};
 };
