@@ -1,0 +1,237 @@
+#include "lib/kernels/hwy_config.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "lib/kernels/row_simd.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <cmath>
+
+#include "lib/kernels/math-inl.h"
+#include "lib/kernels/row_target.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mlt {
+namespace HWY_NAMESPACE {
+namespace {
+#if !MLT_HWY_EMULATED
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+constexpr int64_t kLanes = HWY_MAX_BYTES / sizeof(float);
+// A multiple of four vectors of any target.
+constexpr int64_t kBlock = 4096;
+
+HWY_INLINE V load_part(const float* p, int64_t n, float fill) {
+  HWY_ALIGN float edge[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) edge[i] = i < n ? p[i] : fill;
+  return hn::Load(D(), edge);
+}
+HWY_INLINE void store_part(V v, float* p, int64_t n) {
+  HWY_ALIGN float edge[kLanes];
+  hn::Store(v, D(), edge);
+  for (int64_t i = 0; i < n; ++i) p[i] = edge[i];
+}
+
+// Sum of f(x) where f of the neutral element is 0.
+template <typename F>
+HWY_INLINE double sum_of(const float* x, int64_t n, float neutral, const F& f) {
+  const D d;
+  double total = 0;
+  for (int64_t from = 0; from < n; from += kBlock) {
+    const int64_t end = n - from < kBlock ? n : from + kBlock;
+    V a = hn::Zero(d), b = a, c = a, e = a;
+    int64_t i = from;
+    for (; i + 4 * kLanes <= end; i += 4 * kLanes) {
+      a = hn::Add(a, f(hn::LoadU(d, x + i)));
+      b = hn::Add(b, f(hn::LoadU(d, x + i + kLanes)));
+      c = hn::Add(c, f(hn::LoadU(d, x + i + 2 * kLanes)));
+      e = hn::Add(e, f(hn::LoadU(d, x + i + 3 * kLanes)));
+    }
+    for (; i + kLanes <= end; i += kLanes) a = hn::Add(a, f(hn::LoadU(d, x + i)));
+    if (i < end) b = hn::Add(b, f(load_part(x + i, end - i, neutral)));
+    total += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(a, b), hn::Add(c, e)))));
+  }
+  return total;
+}
+
+double sum(const float* x, int64_t n) noexcept {
+  return sum_of(x, n, 0, [](V v) { return v; });
+}
+double sum_abs(const float* x, int64_t n) noexcept {
+  return sum_of(x, n, 0, [](V v) { return hn::Abs(v); });
+}
+double sum_square(const float* x, int64_t n, float center) noexcept {
+  const V c = hn::Set(D(), center);
+  return sum_of(x, n, center, [c](V v) {
+    const V z = hn::Sub(v, c);
+    return hn::Mul(z, z);
+  });
+}
+
+// x, unless the accumulator is already NaN: Max and Min return their second operand when either is.
+HWY_INLINE V max_nan(V acc, V x) { return math::keep_nan(acc, hn::Max(acc, x)); }
+HWY_INLINE V min_nan(V acc, V x) { return math::keep_nan(acc, hn::Min(acc, x)); }
+
+template <typename F>
+HWY_INLINE float extreme(const float* x, int64_t n, float neutral, const F& f) {
+  const D d;
+  V a = hn::Set(d, neutral), b = a;
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    a = f(a, hn::LoadU(d, x + i));
+    b = f(b, hn::LoadU(d, x + i + kLanes));
+  }
+  for (; i < n; i += kLanes) a = f(a, n - i >= kLanes ? hn::LoadU(d, x + i) : load_part(x + i, n - i, neutral));
+  HWY_ALIGN float lanes[kLanes];
+  hn::Store(f(a, b), d, lanes);
+  float m = neutral;
+  for (int64_t j = 0; j < kLanes; ++j)
+    m = std::isnan(lanes[j]) || (neutral < 0 ? lanes[j] > m : lanes[j] < m) ? lanes[j] : m;
+  return m;
+}
+float max(const float* x, int64_t n) noexcept {
+  return extreme(x, n, -HUGE_VALF, [](V a, V b) { return max_nan(a, b); });
+}
+float min(const float* x, int64_t n) noexcept {
+  return extreme(x, n, HUGE_VALF, [](V a, V b) { return min_nan(a, b); });
+}
+
+double exp_sum(const float* x, float* out, int64_t n, float shift) noexcept {
+  const D d;
+  const V s = hn::Set(d, shift);
+  double total = 0;
+  for (int64_t from = 0; from < n; from += kBlock) {
+    const int64_t end = n - from < kBlock ? n : from + kBlock;
+    V a = hn::Zero(d), b = a;
+    int64_t i = from;
+    for (; i + 2 * kLanes <= end; i += 2 * kLanes) {
+      const V p = math::exp(hn::Sub(hn::LoadU(d, x + i), s)), q = math::exp(hn::Sub(hn::LoadU(d, x + i + kLanes), s));
+      if (out != nullptr) {
+        hn::StoreU(p, d, out + i);
+        hn::StoreU(q, d, out + i + kLanes);
+      }
+      a = hn::Add(a, p);
+      b = hn::Add(b, q);
+    }
+    for (; i < end; i += kLanes) {
+      const int64_t left = end - i;
+      const V v = left >= kLanes ? hn::LoadU(d, x + i) : load_part(x + i, left, -HUGE_VALF);
+      V p = math::exp(hn::Sub(v, s));
+      if (left < kLanes) p = hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(left)), p);
+      if (out != nullptr) {
+        if (left >= kLanes) {
+          hn::StoreU(p, d, out + i);
+        } else {
+          store_part(p, out + i, left);
+        }
+      }
+      a = hn::Add(a, p);
+    }
+    total += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, hn::Add(a, b))));
+  }
+  return total;
+}
+
+void normalize(const float* x, float* out, int64_t n, float center, float scale, const float* gamma,
+               const float* beta) noexcept {
+  const D d;
+  const V c = hn::Set(d, center), s = hn::Set(d, scale);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int64_t left = n - i;
+    const bool whole = left >= kLanes;
+    V v = hn::Mul(hn::Sub(whole ? hn::LoadU(d, x + i) : load_part(x + i, left, 0), c), s);
+    if (gamma != nullptr) v = hn::Mul(v, whole ? hn::LoadU(d, gamma + i) : load_part(gamma + i, left, 0));
+    if (beta != nullptr) v = hn::Add(v, whole ? hn::LoadU(d, beta + i) : load_part(beta + i, left, 0));
+    if (whole) {
+      hn::StoreU(v, d, out + i);
+    } else {
+      store_part(v, out + i, left);
+    }
+  }
+}
+
+template <typename F>
+HWY_INLINE void accumulate_with(const float* x, float* acc, int64_t n, const F& f) {
+  const D d;
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int64_t left = n - i;
+    if (left >= kLanes) {
+      hn::StoreU(f(hn::LoadU(d, acc + i), hn::LoadU(d, x + i)), d, acc + i);
+    } else {
+      store_part(f(load_part(acc + i, left, 0), load_part(x + i, left, 0)), acc + i, left);
+    }
+  }
+}
+void accumulate(Reduce op, const float* x, float* acc, int64_t n) noexcept {
+  switch (op) {
+    case Reduce::kMax: return accumulate_with(x, acc, n, [](V a, V v) { return max_nan(a, v); });
+    case Reduce::kMin: return accumulate_with(x, acc, n, [](V a, V v) { return min_nan(a, v); });
+    case Reduce::kProd: return accumulate_with(x, acc, n, [](V a, V v) { return hn::Mul(a, v); });
+    case Reduce::kSumSquare: return accumulate_with(x, acc, n, [](V a, V v) { return hn::Add(a, hn::Mul(v, v)); });
+    case Reduce::kL1: return accumulate_with(x, acc, n, [](V a, V v) { return hn::Add(a, hn::Abs(v)); });
+    default: return accumulate_with(x, acc, n, [](V a, V v) { return hn::Add(a, v); });
+  }
+}
+
+// Whole vectors only; the rest one by one.
+template <int kStride, typename F>
+HWY_INLINE int64_t window_with(const float* in, int64_t taps, int64_t dilation, float* out, int64_t n, const F& f) {
+  const D d;
+  const auto load = [&](const float* p) HWY_ATTR {
+    if constexpr (kStride == 1) return hn::LoadU(d, p);
+    else return hn::ConcatEven(d, hn::LoadU(d, p + kLanes), hn::LoadU(d, p));
+  };
+  int64_t i = 0;
+  // The second vector's last element lies one past the last one used: leave that to the rest.
+  for (; i + kLanes + (kStride - 1) <= n; i += kLanes) {
+    V acc = load(in + i * kStride);
+    for (int64_t t = 1; t < taps; ++t) acc = f(acc, load(in + i * kStride + t * dilation));
+    hn::StoreU(acc, d, out + i);
+  }
+  return i;
+}
+void window(Reduce op, const float* in, int64_t taps, int64_t stride, int64_t dilation, float* out,
+            int64_t n) noexcept {
+  int64_t i = 0;
+  const auto larger = [](V a, V v) { return max_nan(a, v); };
+  const auto add = [](V a, V v) { return hn::Add(a, v); };
+  if (stride == 1) {
+    i = op == Reduce::kMax ? window_with<1>(in, taps, dilation, out, n, larger)
+                           : window_with<1>(in, taps, dilation, out, n, add);
+  } else if (stride == 2) {
+    i = op == Reduce::kMax ? window_with<2>(in, taps, dilation, out, n, larger)
+                           : window_with<2>(in, taps, dilation, out, n, add);
+  }
+  for (; i < n; ++i) {
+    const float* p = in + i * stride;
+    float acc = p[0];
+    for (int64_t t = 1; t < taps; ++t) {
+      const float v = p[t * dilation];
+      acc = op != Reduce::kMax ? acc + v : v > acc || std::isnan(v) ? v : acc;
+    }
+    out[i] = acc;
+  }
+}
+
+const RowTarget* simd_target() {
+  static constexpr RowTarget kTarget{sum, sum_abs, sum_square, max, min, exp_sum, normalize, accumulate, window};
+  return &kTarget;
+}
+
+#else
+const RowTarget* simd_target() { return nullptr; }
+#endif
+}  // namespace
+const RowTarget* row_simd_target() { return simd_target(); }
+}  // namespace HWY_NAMESPACE
+}  // namespace mlt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mlt {
+HWY_EXPORT(row_simd_target);
+const RowTarget* row_simd() { return HWY_DYNAMIC_DISPATCH(row_simd_target)(); }
+}  // namespace mlt
+#endif

@@ -1,0 +1,32 @@
+// Internal: loops over one contiguous row that reductions, normalisations and pooling are made of.
+#pragma once
+#include <cstdint>
+
+#include "lib/kernels/pool.h"
+#include "lib/kernels/reduce.h"
+
+namespace mlt {
+
+struct RowTarget {
+  // Long rows are summed in blocks, in float, the blocks in double.
+  double (*sum)(const float* x, int64_t n) noexcept;
+  double (*sum_abs)(const float* x, int64_t n) noexcept;
+  // of (x - center)^2
+  double (*sum_square)(const float* x, int64_t n, float center) noexcept;
+  float (*max)(const float* x, int64_t n) noexcept;  // NaN if any is; -infinity when n is 0
+  float (*min)(const float* x, int64_t n) noexcept;
+  // exp(x - shift) to out unless null; returns the sum.
+  double (*exp_sum)(const float* x, float* out, int64_t n, float shift) noexcept;
+  // out = (x - center) * scale * gamma + beta; gamma and beta by element or null.
+  void (*normalize)(const float* x, float* out, int64_t n, float center, float scale, const float* gamma,
+                    const float* beta) noexcept;
+  // acc[i] = acc[i] op x[i] for kSum, kMax, kMin, kProd, kSumSquare, kL1.
+  void (*accumulate)(Reduce op, const float* x, float* acc, int64_t n) noexcept;
+  // out[i] = acc over `taps` of in[i * stride + t * dilation], for kSum, kMax.
+  void (*window)(Reduce op, const float* in, int64_t taps, int64_t stride, int64_t dilation, float* out,
+                 int64_t n) noexcept;
+};
+
+const RowTarget& row_target() noexcept;
+
+}  // namespace mlt
