@@ -152,22 +152,15 @@ Result<std::vector<std::pair<std::string, std::string>>> csv_cells(const Feature
     } else if (const auto* ints = std::get_if<IntDict>(&value)) {
       for (const auto& [k, v] : *ints) cells.emplace_back(name + "[" + std::to_string(k) + "]", number(v));
     } else if (const auto* tensor = std::get_if<Tensor>(&value)) {
-      for (int64_t i = 0; i < tensor->size(); ++i) {
-        std::string key = tensor->rank() == 0 ? name : name + "[" + std::to_string(i) + "]";
-        if (tensor->dtype() == DType::kString) {
-          cells.emplace_back(key, tensor->strings()[static_cast<size_t>(i)]);
-        } else if (tensor->dtype() == DType::kF64 || is_integer(tensor->dtype()) || tensor->dtype() == DType::kBool) {
-          break;
-        }
-      }
-      if (tensor->dtype() != DType::kString) {
-        std::vector<double> values = to_doubles(*tensor);
+      auto column = [&](size_t i) { return tensor->rank() == 0 ? name : name + "[" + std::to_string(i) + "]"; };
+      if (tensor->dtype() == DType::kString) {
+        for (size_t i = 0; i < tensor->strings().size(); ++i) cells.emplace_back(column(i), tensor->strings()[i]);
+      } else {
         bool single = is_float(tensor->dtype()) && tensor->dtype() != DType::kF64;
+        std::vector<double> values = to_doubles(*tensor);
         std::vector<float> floats = single ? to_floats(*tensor) : std::vector<float>{};
-        for (size_t i = 0; i < values.size(); ++i) {
-          std::string text = single && std::isfinite(values[i]) ? to_json(FeatureValue(Tensor::scalar(floats[i]))) : number(values[i]);
-          cells.emplace_back(tensor->rank() == 0 ? name : name + "[" + std::to_string(i) + "]", std::move(text));
-        }
+        for (size_t i = 0; i < values.size(); ++i)
+          cells.emplace_back(column(i), single && std::isfinite(values[i]) ? to_json(FeatureValue(Tensor::scalar(floats[i]))) : number(values[i]));
       }
     } else {
       return unsupported_error("output \"" + name + "\" is a " + feature_text(value) + " and has no CSV form", "use jsonl");

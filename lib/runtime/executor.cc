@@ -143,6 +143,8 @@ Result<PlanInfo> Executor::plan(const std::vector<Dims>& input_dims) {
   return plan->info;
 }
 
+const PlanInfo* Executor::last_plan() const { return impl_->plans.empty() ? nullptr : &impl_->plans.front().second->info; }
+
 Result<StateTensors> Executor::initial_state() const {
   StateTensors state;
   for (const auto& input : impl_->function.inputs) {

@@ -62,6 +62,8 @@ class Executor {
 
   // Makes (or finds) the plan for these input shapes.
   Result<PlanInfo> plan(const std::vector<Dims>& input_dims);
+  // What the last run used; null before the first.
+  const PlanInfo* last_plan() const;
   // Zero-filled states of the function.
   Result<StateTensors> initial_state() const;
   // In strict mode: "op conv_3 (conv): 12 values overflow float16" of the last run, in order; otherwise empty.

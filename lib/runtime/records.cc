@@ -27,30 +27,35 @@ constexpr size_t kMaxLine = size_t{1} << 30;
 // Lines of a file in memory or of a descriptor.
 class Lines {
  public:
-  explicit Lines(Blob file) : file_(std::move(file)), rest_(file_.text()) {}
-  explicit Lines(int fd) : fd_(fd) {}
+  explicit Lines(Blob file) : file_(std::move(file)), at_(0) {}
+  Lines(int fd, std::string head) : fd_(fd), buffer_(std::move(head)) {}
 
   Result<std::optional<std::string>> next() {
     using Line = std::optional<std::string>;
     for (;;) {
-      size_t end = rest_.find('\n');
-      if (end != rest_.npos || (done() && !rest_.empty())) {
-        std::string line(rest_.substr(0, end));
-        rest_.remove_prefix(end == rest_.npos ? rest_.size() : end + 1);
+      std::string_view rest = (fd_given() ? std::string_view(buffer_) : file_.text()).substr(at_);
+      size_t end = rest.find('\n', searched_);
+      if (end != rest.npos || (done() && !rest.empty())) {
+        std::string line(rest.substr(0, end));
+        at_ += end == rest.npos ? rest.size() : end + 1;
+        searched_ = 0;
         if (line.ends_with('\r')) line.pop_back();
         ++number_;
         return Line{std::move(line)};
       }
       if (done()) return Line{};
+      searched_ = rest.size();
       MLT_TRY(fill());
     }
   }
   size_t number() const { return number_; }
 
  private:
-  bool done() const { return fd_ < 0; }
+  bool fd_given() const { return fd_ != kNone; }
+  bool done() const { return !fd_given() || ended_; }
   Status fill() {
-    buffer_.erase(0, buffer_.size() - rest_.size());
+    buffer_.erase(0, at_);
+    at_ = 0;
     if (buffer_.size() > kMaxLine) return resource_error("a line is longer than 1 GiB");
     size_t used = buffer_.size();
     buffer_.resize(used + (1 << 16));
@@ -59,15 +64,16 @@ class Lines {
     while (n < 0 && errno == EINTR);
     if (n < 0) return input_error(std::string("cannot read: ") + std::strerror(errno));
     buffer_.resize(used + static_cast<size_t>(n));
-    if (n == 0) fd_ = -1;
-    rest_ = buffer_;
+    ended_ = n == 0;
     return {};
   }
 
+  static constexpr int kNone = -1;
   Blob file_;
-  int fd_ = -1;
+  int fd_ = kNone;
+  bool ended_ = false;
   std::string buffer_;
-  std::string_view rest_;
+  size_t at_ = 0, searched_ = 0;  // start of what is unread; how much of it holds no line end
   size_t number_ = 0;
 };
 
@@ -337,9 +343,10 @@ Result<std::unique_ptr<RecordReader>> read_records(const Blob& file, RecordForma
   return usage_error("unknown record format");
 }
 
-Result<std::unique_ptr<RecordReader>> stream_records(int fd, RecordFormat format, const Features& features) {
-  if (format == RecordFormat::kJsonl) return std::unique_ptr<RecordReader>(std::make_unique<JsonlReader>(Lines(fd), features));
-  if (format == RecordFormat::kCsv) return std::unique_ptr<RecordReader>(std::make_unique<CsvReader>(Lines(fd), features));
+Result<std::unique_ptr<RecordReader>> stream_records(int fd, RecordFormat format, const Features& features, std::string head) {
+  Lines lines(fd, std::move(head));
+  if (format == RecordFormat::kJsonl) return std::unique_ptr<RecordReader>(std::make_unique<JsonlReader>(std::move(lines), features));
+  if (format == RecordFormat::kCsv) return std::unique_ptr<RecordReader>(std::make_unique<CsvReader>(std::move(lines), features));
   return usage_error("this format cannot be read record by record");
 }
 

@@ -31,8 +31,10 @@ class RecordReader {
 // A whole file.
 Result<std::unique_ptr<RecordReader>> read_records(const Blob& file, RecordFormat format, const std::vector<coreml::FeatureDescription>& features,
                                                    bool split_first_axis = false);
-// JSON lines or CSV from a pipe, record by record. The descriptor stays the caller's.
-Result<std::unique_ptr<RecordReader>> stream_records(int fd, RecordFormat format, const std::vector<coreml::FeatureDescription>& features);
+// JSON lines or CSV from a pipe, record by record; `head` is what was read from it already. The descriptor stays the
+// caller's.
+Result<std::unique_ptr<RecordReader>> stream_records(int fd, RecordFormat format, const std::vector<coreml::FeatureDescription>& features,
+                                                     std::string head = {});
 
 class RecordWriter {
  public:

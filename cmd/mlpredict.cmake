@@ -1,0 +1,1 @@
+mlt_tool(mlpredict DEPS cli runtime)

@@ -1,0 +1,1 @@
+mlt_tool(mlprofile DEPS cli profile)

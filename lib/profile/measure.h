@@ -1,0 +1,64 @@
+// Profiles of a model: phases, op times, percentiles, memory. Everything here is wall-clock time; nothing is printed.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "lib/profile/cost.h"
+#include "lib/runtime/predictor.h"
+
+namespace mlt {
+
+struct OpProfile {
+  StepInfo step;
+  Cost cost;
+  double seconds = 0;  // median over the measured runs
+  double percent = 0;  // of all ops
+};
+
+struct Percentiles {
+  double min = 0, p50 = 0, p90 = 0, p99 = 0, max = 0, mean = 0;  // seconds
+};
+// Nearest-rank percentiles; all zero for an empty list.
+Percentiles percentiles(std::vector<double> seconds);
+
+struct Profile {
+  double open = 0;    // reading and parsing the model, seconds
+  double load = 0;    // program, constants
+  double first = 0;   // first prediction: shapes, kernels, packing, and the prediction
+  Percentiles predict;  // steady state
+  int runs = 0, threads = 0;
+  std::vector<OpProfile> ops;  // in execution order; empty for models that are not run op by op
+  double op_overhead = 0;      // seconds of a median prediction that no op accounts for
+  double flops = 0, bytes = 0;
+  size_t arena_bytes = 0, packed_bytes = 0, peak_resident_bytes = 0;
+  std::string cpu;  // instruction set in use
+};
+
+struct MeasureOptions {
+  int runs = 30;
+  double max_seconds = 60;  // stops early, with at least three runs
+  bool ops = true;
+};
+
+// Makes a zero or constant value for every input that `given` leaves out: zeros, mid-gray pictures, the default shape.
+Result<FeatureMap> complete_inputs(const coreml::FunctionDescription& description, FeatureMap given);
+
+// `open_seconds` is what opening took before; loading and predicting are measured here.
+Result<Profile> measure(const OpenedModel& model, const PredictOptions& options, const FeatureMap& inputs, double open_seconds, const MeasureOptions& measure_options);
+
+// {"schema": "mltools.profile/1", ...}; fields in the man page mlprofile(1). Times in milliseconds.
+std::string profile_json(const Profile& profile, const std::string& model);
+
+// "predict.p50>+5%" (against a baseline) or "predict.p50>10" (milliseconds, bytes or counts): a metric's path in the
+// JSON, a comparison (> >= < <=), and a limit.
+struct FailRule {
+  std::string metric;
+  bool greater = true, or_equal = false, relative = false;
+  double limit = 0;  // fraction when relative
+  std::string text;
+};
+Result<FailRule> parse_fail_rule(const std::string& text);
+// The rules that fail, in words. kUsage when a metric is not in the profile, or a relative rule has no baseline.
+Result<std::vector<std::string>> check_rules(const std::vector<FailRule>& rules, const std::string& profile, const std::string* baseline);
+
+}  // namespace mlt
