@@ -13,6 +13,7 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <system_error>
 
 #include "lib/base/file.h"
 #include "lib/base/threads.h"
@@ -387,6 +388,14 @@ int App::run_erased(int argc, char** argv, const std::function<Result<int>()>& b
     }
   } catch (const std::bad_alloc&) {
     status = report(resource_error("out of memory"), help_command);
+  } catch (const std::system_error& error) {
+    // What fmt throws when stdout cannot be written.
+    bool output = std::ferror(stdout) != 0;
+    std::string why =
+        error.code().value() == EPIPE ? "closed pipe" : "cannot write: " + error.code().message();
+    status = report(output ? resource_error(why).in_path("stdout")
+                           : resource_error(std::string("internal error: ") + error.what()),
+                    help_command);
   } catch (const std::exception& error) {
     status = report(resource_error(std::string("internal error: ") + error.what()), help_command);
   }

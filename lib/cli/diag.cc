@@ -25,11 +25,14 @@ size_t utf8_length(std::string_view text) {
   return length;
 }
 
+// A stderr that cannot be written leaves nobody to tell.
+void put(const std::string& text) { (void)std::fwrite(text.data(), 1, text.size(), stderr); }
+
 void line(std::string_view prefix, const char* kind, const char* code, std::string_view message) {
   std::fflush(stdout);  // keeps the order when both go to the same place
   std::string text = printable(message);
   bool color = use_color(STDERR_FILENO) && code[0] != '\0';
-  fmt::print(stderr, "{}{}{}{}{}\n", prefix, color ? code : "", kind, color ? "\x1b[0m" : "", text);
+  put(fmt::format("{}{}{}{}{}\n", prefix, color ? code : "", kind, color ? "\x1b[0m" : "", text));
 }
 
 std::string prefix() { return diag().tool + ": "; }
@@ -100,9 +103,9 @@ void Progress::update(uint64_t done) {
   last_ms_ = now;
   drawn_ = true;
   if (total_ != 0)
-    fmt::print(stderr, "\r\x1b[K{} {}%", printable(label_), std::min<uint64_t>(100, done * 100 / total_));
+    put(fmt::format("\r\x1b[K{} {}%", printable(label_), std::min<uint64_t>(100, done * 100 / total_)));
   else
-    fmt::print(stderr, "\r\x1b[K{} {}", printable(label_), done);
+    put(fmt::format("\r\x1b[K{} {}", printable(label_), done));
   std::fflush(stderr);
 }
 

@@ -167,17 +167,18 @@ Result<crypt::SecretText> Keyring::passphrase(const std::string& prompt, bool co
   return answer;
 }
 
-Status Keyring::add(Blob content, const std::string& name) {
+Status Keyring::add(const Blob& content, const std::string& name) {
   if (content.size() > kMaxIdentityFile) return key_error("too large for an identity file").in_path(name);
+  Blob plain = content;
   if (crypt::looks_sealed(content.bytes().first(std::min(content.size(), crypt::kSniffSize)))) {
-    MLT_ASSIGN(auto sealed, crypt::needs_passphrase(content).in(name));
-    if (!sealed) return key_error("an identity file can be sealed with a passphrase only").in_path(name);
+    MLT_ASSIGN(bool wants_passphrase, crypt::needs_passphrase(content).in(name));
+    if (!wants_passphrase)
+      return key_error("an identity file can be sealed with a passphrase only").in_path(name);
     MLT_ASSIGN(crypt::SecretText text, passphrase("passphrase of " + name, false));
-    MLT_ASSIGN(auto opened,
-               crypt::open_bytes(content, {crypt::Identity::passphrase(std::move(text))}).in(name));
-    content = opened;
+    std::vector<crypt::Identity> key{crypt::Identity::passphrase(std::move(text))};
+    MLT_ASSIGN(plain, crypt::open_bytes(content, key).in(name));
   }
-  MLT_ASSIGN(auto parsed, crypt::parse_identities(content.text()).in(name));
+  MLT_ASSIGN(std::vector<crypt::Identity> parsed, crypt::parse_identities(plain.text()).in(name));
   for (crypt::Identity& identity : parsed) identities_.push_back(std::move(identity));
   return {};
 }

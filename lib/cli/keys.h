@@ -38,7 +38,7 @@ class Keyring {
 
  private:
   Status load();
-  Status add(Blob content, const std::string& name);
+  Status add(const Blob& content, const std::string& name);
   KeyOptions options_;
   bool loaded_ = false;
   std::vector<crypt::Identity> identities_;

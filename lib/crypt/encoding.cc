@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "lib/crypt/primitives.h"
+
 namespace mlt::crypt {
 namespace {
 
@@ -82,7 +84,9 @@ Result<Bytes> base64_decode(std::string_view text, Padding padding) {
 }
 
 std::string bech32_encode(std::string_view prefix, ByteSpan bytes, bool upper) {
-  std::string out = std::string(prefix) + "1";
+  std::string out;
+  out.reserve(prefix.size() + bytes.size() * 2 + 16);  // may be a secret: no copies left by growing
+  out = std::string(prefix) + "1";
   uint32_t checksum = prefix_checksum(prefix);
   uint32_t accumulator = 0;
   int bits = 0;
@@ -106,6 +110,10 @@ std::string bech32_encode(std::string_view prefix, ByteSpan bytes, bool upper) {
 
 Result<Bech32> bech32_decode(std::string_view text) {
   std::string lower(text);
+  struct Wipe {  // it may be a secret
+    std::string& text;
+    ~Wipe() { wipe(text.data(), text.size()); }
+  } wiped{lower};
   bool has_lower = false, has_upper = false;
   for (char& c : lower) {
     if (c < 33 || c > 126) return input_error("invalid character");

@@ -1,0 +1,25 @@
+# testdata/crypt: every file gets the verdict that its name promises, and leaves an output only when it is good.
+cd "$TESTDATA/crypt"
+out=$HOME/out
+for file in *.age; do
+  case $file in
+  good-*) want=0 ;;
+  bad-*) want=3 ;;
+  unsupported-*) want=4 ;;
+  locked-*) want=6 ;;
+  esac
+  status=0
+  mlencrypt -d -i key.txt -o "$out" "$file" 2>"$HOME/message" || status=$?
+  [ $status = $want ] || echo "$file: expected $want, got $status: $(cat "$HOME/message")"
+  if [ $want = 0 ]; then
+    case $file in
+    good-empty.age) [ ! -s "$out" ] ;;
+    *) [ "$(cat "$out")" = content ] ;;
+    esac || echo "$file: wrong content"
+    rm "$out"
+  else
+    grep -q "^mlencrypt: error: $file: " "$HOME/message" || echo "$file: no message"
+    [ ! -e "$out" ] || echo "$file: left an output"
+  fi
+done
+ls | sed 's/-.*//' | grep -v README | sort | uniq -c
