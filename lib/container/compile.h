@@ -1,0 +1,32 @@
+// The compiler: a model becomes the files of an .mlmodelc directory, as Apple's compiler writes them (reference
+// mlmodelc.md). ML programs are printed as they are, without any optimization; classic models are a header and their
+// message; pipelines are directories of their stages. Neural networks are refused (kUnsupported, every stage listed):
+// their compiled form is the output of Apple's graph optimizer.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/container/file_tree.h"
+#include "lib/container/open.h"
+#include "lib/ir/graph.h"
+
+namespace mlt {
+
+struct CompileOptions {
+  // Values of buildInfo's "coremlc-component-MIL" and "coremlc-version": whose work the text is. The one line of
+  // model.mil that differs from what Apple's compiler writes.
+  std::string component_version = "mltools", compiler_version = "mltools";
+};
+
+struct CompiledFiles {
+  FileTree tree;                             // weights are the source's own bytes
+  std::vector<std::string> inputs;           // files on disk that were read
+  std::vector<std::string> missing_weights;  // named by the program, but not there: the result lacks them too
+};
+Result<CompiledFiles> compile_model(const OpenedModel& source, const CompileOptions& options);
+
+// The metadata.json of any model, of a kind that cannot be compiled too.
+Result<std::string> compiled_metadata_json(const OpenedModel& source);
+
+}  // namespace mlt
