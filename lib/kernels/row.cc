@@ -52,6 +52,9 @@ void normalize_ref(const float* x, float* out, int64_t n, float center, float sc
     out[i] = beta != nullptr ? v + beta[i] : v;
   }
 }
+void center_scale_ref(const float* x, float* out, int64_t n, float center, float scale, float shift) noexcept {
+  for (int64_t i = 0; i < n; ++i) out[i] = (x[i] - center) * scale + shift;
+}
 float combine(Reduce op, float acc, float x) {
   switch (op) {
     case Reduce::kMax: return x > acc || std::isnan(x) ? x : acc;
@@ -75,7 +78,7 @@ void window_ref(Reduce op, const float* in, int64_t taps, int64_t stride, int64_
 }
 
 constexpr RowTarget kReference{sum_ref,     sum_abs_ref,   sum_square_ref, max_ref,   min_ref,
-                               exp_sum_ref, normalize_ref, accumulate_ref, window_ref};
+                               exp_sum_ref, normalize_ref, center_scale_ref, accumulate_ref, window_ref};
 
 }  // namespace
 

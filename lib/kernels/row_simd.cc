@@ -152,6 +152,21 @@ void normalize(const float* x, float* out, int64_t n, float center, float scale,
   }
 }
 
+void center_scale(const float* x, float* out, int64_t n, float center, float scale, float shift) noexcept {
+  const D d;
+  const V c = hn::Set(d, center), s = hn::Set(d, scale), b = hn::Set(d, shift);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int64_t left = n - i;
+    const V v = left >= kLanes ? hn::LoadU(d, x + i) : load_part(x + i, left, 0);
+    const V y = hn::MulAdd(hn::Sub(v, c), s, b);
+    if (left >= kLanes) {
+      hn::StoreU(y, d, out + i);
+    } else {
+      store_part(y, out + i, left);
+    }
+  }
+}
+
 template <typename F>
 HWY_INLINE void accumulate_with(const float* x, float* acc, int64_t n, const F& f) {
   const D d;
@@ -216,7 +231,7 @@ void window(Reduce op, const float* in, int64_t taps, int64_t stride, int64_t di
 }
 
 const RowTarget* simd_target() {
-  static constexpr RowTarget kTarget{sum, sum_abs, sum_square, max, min, exp_sum, normalize, accumulate, window};
+  static constexpr RowTarget kTarget{sum, sum_abs, sum_square, max, min, exp_sum, normalize, center_scale, accumulate, window};
   return &kTarget;
 }
 

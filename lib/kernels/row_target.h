@@ -20,6 +20,8 @@ struct RowTarget {
   // out = (x - center) * scale * gamma + beta; gamma and beta by element or null.
   void (*normalize)(const float* x, float* out, int64_t n, float center, float scale, const float* gamma,
                     const float* beta) noexcept;
+  // out = (x - center) * scale + shift
+  void (*center_scale)(const float* x, float* out, int64_t n, float center, float scale, float shift) noexcept;
   // acc[i] = acc[i] op x[i] for kSum, kMax, kMin, kProd, kSumSquare, kL1.
   void (*accumulate)(Reduce op, const float* x, float* acc, int64_t n) noexcept;
   // out[i] = acc over `taps` of in[i * stride + t * dilation], for kSum, kMax.

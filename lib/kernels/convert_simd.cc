@@ -1,0 +1,77 @@
+#include "lib/kernels/hwy_config.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "lib/kernels/convert_simd.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "lib/base/float16.h"
+#include "lib/kernels/convert_target.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mlt {
+namespace HWY_NAMESPACE {
+namespace {
+#if !MLT_HWY_EMULATED
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+constexpr int64_t kLanes = HWY_MAX_BYTES / sizeof(float);
+// Elsewhere Highway emulates, without rounding as the hardware does.
+#define MLT_HALF_HARDWARE (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2)
+
+void half_to_float_simd(const uint16_t* in, float* out, int64_t count) noexcept {
+  int64_t i = 0;
+#if MLT_HALF_HARDWARE
+  const D d;
+  const hn::Rebind<hwy::float16_t, D> d16;
+  const hn::Rebind<uint16_t, D> du16;
+  for (; i + kLanes <= count; i += kLanes)
+    hn::StoreU(hn::PromoteTo(d, hn::BitCast(d16, hn::LoadU(du16, in + i))), d, out + i);
+#endif
+  for (; i < count; ++i) out[i] = half_to_float(in[i]);
+}
+
+void float_to_half_simd(const float* in, uint16_t* out, int64_t count) noexcept {
+  int64_t i = 0;
+#if MLT_HALF_HARDWARE
+  const D d;
+  const hn::Rebind<hwy::float16_t, D> d16;
+  const hn::Rebind<uint16_t, D> du16;
+  for (; i + kLanes <= count; i += kLanes)
+    hn::StoreU(hn::BitCast(du16, hn::DemoteTo(d16, hn::LoadU(d, in + i))), du16, out + i);
+#endif
+  for (; i < count; ++i) out[i] = float_to_half(in[i]);
+}
+
+template <typename T>
+void dequantize_simd(const T* in, float* out, int64_t count, float scale, float zero_point) noexcept {
+  const D d;
+  const hn::Rebind<int32_t, D> di;
+  const hn::Rebind<T, D> dt;
+  const auto s = hn::Set(d, scale), z = hn::Set(d, zero_point);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes)
+    hn::StoreU(hn::Mul(hn::Sub(hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(dt, in + i))), z), s), d, out + i);
+  for (; i < count; ++i) out[i] = (static_cast<float>(in[i]) - zero_point) * scale;
+}
+
+const ConvertTarget* simd_target() {
+  static constexpr ConvertTarget kTarget{half_to_float_simd, float_to_half_simd, dequantize_simd<int8_t>,
+                                         dequantize_simd<uint8_t>};
+  return &kTarget;
+}
+#else
+const ConvertTarget* simd_target() { return nullptr; }
+#endif
+}  // namespace
+const ConvertTarget* convert_target() { return simd_target(); }
+}  // namespace HWY_NAMESPACE
+}  // namespace mlt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mlt {
+HWY_EXPORT(convert_target);
+const ConvertTarget* convert_simd() { return HWY_DYNAMIC_DISPATCH(convert_target)(); }
+}  // namespace mlt
+#endif

@@ -1,0 +1,13 @@
+// Internal: the conversions worth vector instructions.
+#pragma once
+#include <cstdint>
+
+namespace mlt {
+struct ConvertTarget {
+  void (*half_to_float)(const uint16_t* in, float* out, int64_t count) noexcept;
+  void (*float_to_half)(const float* in, uint16_t* out, int64_t count) noexcept;
+  void (*dequantize_signed)(const int8_t* in, float* out, int64_t count, float scale, float zero_point) noexcept;
+  void (*dequantize_unsigned)(const uint8_t* in, float* out, int64_t count, float scale, float zero_point) noexcept;
+};
+const ConvertTarget* convert_simd();
+}  // namespace mlt

@@ -1,0 +1,57 @@
+#include "lib/kernels/hwy_config.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "lib/kernels/transpose_simd.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "lib/kernels/transpose_target.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mlt {
+namespace HWY_NAMESPACE {
+namespace {
+#if !MLT_HWY_EMULATED
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Four by four in 128-bit vectors, the edges one by one.
+void tile(const uint32_t* in, int64_t in_row, uint32_t* out, int64_t out_row, int64_t rows, int64_t columns) noexcept {
+  const hn::Full128<uint32_t> d;
+  const hn::Full128<uint64_t> d64;
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    const uint32_t* p = in + r * in_row;
+    int64_t c = 0;
+    for (; c + 4 <= columns; c += 4) {
+      const auto a = hn::LoadU(d, p + c), b = hn::LoadU(d, p + in_row + c);
+      const auto e = hn::LoadU(d, p + 2 * in_row + c), f = hn::LoadU(d, p + 3 * in_row + c);
+      const auto ab0 = hn::BitCast(d64, hn::InterleaveLower(d, a, b)), ab1 = hn::BitCast(d64, hn::InterleaveUpper(d, a, b));
+      const auto ef0 = hn::BitCast(d64, hn::InterleaveLower(d, e, f)), ef1 = hn::BitCast(d64, hn::InterleaveUpper(d, e, f));
+      uint32_t* o = out + c * out_row + r;
+      hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d64, ab0, ef0)), d, o);
+      hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d64, ab0, ef0)), d, o + out_row);
+      hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d64, ab1, ef1)), d, o + 2 * out_row);
+      hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d64, ab1, ef1)), d, o + 3 * out_row);
+    }
+    for (; c < columns; ++c)
+      for (int64_t q = 0; q < 4; ++q) out[c * out_row + r + q] = p[q * in_row + c];
+  }
+  for (; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) out[c * out_row + r] = in[r * in_row + c];
+}
+TransposeTile simd_tile() { return tile; }
+#else
+TransposeTile simd_tile() { return nullptr; }
+#endif
+}  // namespace
+TransposeTile transpose_target() { return simd_tile(); }
+}  // namespace HWY_NAMESPACE
+}  // namespace mlt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mlt {
+HWY_EXPORT(transpose_target);
+TransposeTile transpose_tile_simd() { return HWY_DYNAMIC_DISPATCH(transpose_target)(); }
+}  // namespace mlt
+#endif
