@@ -172,7 +172,7 @@ class Compiler {
     std::string refused;
     refuse(model, "", refused);
     if (!refused.empty())
-      return unsupported_error("cannot be compiled: " + refused, "the .mlmodel itself runs: mlpredict, mlconvert").in_path(source_.origin);
+      return unsupported_error("cannot be compiled: " + refused, "the source itself can be run with mlpredict").in_path(source_.origin);
     MLT_TRY(one(model, "", source_bytes));
 
     // Only the model as a whole has metadata and analytics, its stages have none.
@@ -305,6 +305,21 @@ class Compiler {
 }  // namespace
 
 Result<CompiledFiles> compile_model(const OpenedModel& source, const CompileOptions& options) { return Compiler(source, options).run(); }
+
+std::string depfile_text(const std::string& target, const std::vector<std::string>& inputs) {
+  auto escaped = [](const std::string& name) {
+    std::string out;
+    for (char c : name) {
+      if (c == ' ' || c == '\t' || c == '#') out += '\\';
+      if (c == '$') out += '$';
+      out += c;
+    }
+    return out;
+  };
+  std::string out = escaped(target) + ":";
+  for (const std::string& input : inputs) out += " \\\n  " + escaped(input);
+  return out + "\n";
+}
 
 Result<std::string> compiled_metadata_json(const OpenedModel& source) {
   MLT_ASSIGN(auto programs, load_programs(source));

@@ -26,6 +26,9 @@ struct CompiledFiles {
 };
 Result<CompiledFiles> compile_model(const OpenedModel& source, const CompileOptions& options);
 
+// "OUT: IN IN\n" in Makefile syntax; blanks, '#' and '$' in names are escaped.
+std::string depfile_text(const std::string& target, const std::vector<std::string>& inputs);
+
 // The metadata.json of any model, of a kind that cannot be compiled too.
 Result<std::string> compiled_metadata_json(const OpenedModel& source);
 

@@ -1,0 +1,89 @@
+// mlcompile: a Core ML model becomes what Core ML loads: an .mlmodelc directory, or an archive of it.
+#include "lib/cli/app.h"
+#include "lib/cli/diag.h"
+#include "lib/cli/io.h"
+#include "lib/cli/model_input.h"
+#include "lib/container/compile.h"
+#include "lib/container/save.h"
+#include "lib/container/zip.h"
+
+using namespace mlt;
+
+namespace {
+
+struct Options {
+  std::string model, output;
+  bool archive = false;
+  std::optional<std::string> depfile;
+  cli::KeyOptions keys;
+};
+
+// A directory is replaced as a whole, so only one that is a compiled model (or nothing yet) may be in the way.
+Status check_directory(const std::string& path) {
+  std::string_view name = path;
+  while (name.ends_with('/')) name.remove_suffix(1);
+  if (!name.ends_with(".mlmodelc"))
+    return usage_error("output \"" + path + "\" is not named .mlmodelc", "or .mlarchive, for one file; \"-\" is an archive on stdout");
+  PathKind kind = path_kind(path);
+  if (kind == PathKind::kMissing) return {};
+  if (kind != PathKind::kDirectory) return resource_error("exists, and is not a directory").in_path(path);
+  if (detect_path(path) == FileKind::kCompiled) return {};
+  MLT_ASSIGN(auto names, FileTree::from_directory(path).names());
+  if (!names.empty()) return resource_error("exists, and is not a compiled model", "remove it first").in_path(path);
+  return {};
+}
+
+Status compile(Options o) {
+  // 1. Where to.
+  bool archive = o.archive || cli::is_standard(o.output) || o.output.ends_with(".mlarchive");
+  if (o.depfile && cli::is_standard(o.output)) return usage_error("a dependency file needs an output with a name");
+  std::optional<cli::Output> stream;
+  if (archive) {
+    if (o.output.ends_with(".mlmodelc") || o.output.ends_with(".mlmodelc/"))
+      return usage_error("--archive writes one file, and .mlmodelc is a directory", "name it .mlarchive");
+    MLT_ASSIGN(cli::Output planned, cli::Output::plan(o.output, cli::Content::kBinary, {o.model}));
+    stream.emplace(std::move(planned));
+  } else {
+    MLT_TRY(cli::check_output(o.output, cli::Content::kBinary, {o.model}));
+    MLT_TRY(check_directory(o.output));
+  }
+
+  // 2. Open and compile. The name of the model's class is the source's; a stream has none, so it is the output's.
+  MLT_ASSIGN(OpenedModel model, cli::read_model(o.model, o.keys));
+  if (cli::is_standard(o.model)) model.name = cli::is_standard(o.output) ? "model" : model_base_name(o.output);
+  std::string signature = "mltools " + cli::version();
+  MLT_ASSIGN(CompiledFiles files, compile_model(model, {.component_version = signature, .compiler_version = signature}));
+  for (const std::string& name : files.missing_weights)
+    cli::print_warning(cli::printable(model.origin) + ": weight file " + cli::printable(name) + " is missing; the compiled model lacks it too");
+
+  // 3. Write.
+  if (archive) {
+    MLT_TRY(write_zip(files.tree, [&](ByteSpan bytes) { return stream->write(bytes); }));
+    MLT_TRY(stream->finish());
+  } else {
+    MLT_TRY(save_tree(files.tree, o.output));
+  }
+  if (!o.depfile) return {};
+  if (cli::is_standard(o.model)) files.inputs.clear();
+  return write_file(*o.depfile, as_bytes(depfile_text(o.output, files.inputs)));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  cli::App app("mlcompile", "compile a Core ML model to the .mlmodelc that Core ML loads");
+  Options o;
+  app.usage("[--archive] [--depfile F] -o OUT MODEL");
+  app.positional(o.model, "MODEL", "model to compile; '-' is stdin").file();
+  app.option("-o,--output", o.output, "OUT", ".mlmodelc directory, .mlarchive file, or '-' for an archive on stdout").file().required();
+  app.flag("--archive", o.archive, "write one uncompressed archive, whatever its name");
+  app.option("--depfile", o.depfile, "F", "write the files that were read to F, as a Makefile rule").file();
+  cli::add_key_options(app, o.keys);
+  app.not_yet("--encrypt", false);
+  app.not_yet("-r,--recipient", true);
+  app.not_yet("--generate", true);
+  app.examples(
+      "mlcompile -o MobileNet.mlmodelc MobileNet.mlpackage\n"
+      "mlconvert m.onnx -o - | mlcompile -o m.mlarchive -");
+  return app.run(argc, argv, [&] { return compile(o); });
+}

@@ -1,0 +1,1 @@
+mlt_tool(mlcompile DEPS cli container)
