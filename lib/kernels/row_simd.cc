@@ -21,7 +21,7 @@ using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 constexpr int64_t kLanes = HWY_MAX_BYTES / sizeof(float);
 // A multiple of four vectors of any target.
-constexpr int64_t kBlock = 4096;
+constexpr int64_t kBlock = 1024;
 
 HWY_INLINE V load_part(const float* p, int64_t n, float fill) {
   HWY_ALIGN float edge[kLanes];

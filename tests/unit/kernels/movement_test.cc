@@ -1,0 +1,242 @@
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "lib/base/float16.h"
+#include "lib/kernels/aligned.h"
+#include "lib/kernels/convert.h"
+#include "lib/kernels/resize.h"
+#include "lib/kernels/sort.h"
+#include "lib/kernels/transpose.h"
+#include "tests/unit/kernels/kernels_test.h"
+
+namespace mlt {
+namespace {
+
+template <typename T>
+void check_transpose(const std::vector<int64_t>& shape, const std::vector<int64_t>& perm) {
+  size_t n = 1;
+  for (int64_t d : shape) n *= static_cast<size_t>(d);
+  std::vector<T> x(n), e(n);
+  for (size_t i = 0; i < n; ++i) x[i] = static_cast<T>(i * 2654435761u);
+  std::vector<int64_t> stride(shape.size());
+  int64_t s = 1;
+  for (size_t i = shape.size(); i-- > 0;) stride[i] = s, s *= shape[i];
+  for (size_t i = 0; i < n; ++i) {
+    size_t rest = i, from = 0;
+    for (size_t a = shape.size(); a-- > 0;) {
+      const auto p = static_cast<size_t>(perm[a]);
+      from += rest % static_cast<size_t>(shape[p]) * static_cast<size_t>(stride[p]);
+      rest /= static_cast<size_t>(shape[p]);
+    }
+    e[i] = x[from];
+  }
+  on_every_target([&] {
+    std::vector<T> y(n, T{77});
+    transpose(x.data(), y.data(), shape, perm, sizeof(T));
+    CHECK(y == e);
+  });
+}
+
+TEST_CASE("transposition of every element size") {
+  const std::vector<std::vector<int64_t>> shapes = {{40, 70}, {1, 33}, {5, 7, 9}, {2, 3, 35, 36}, {3, 1, 4, 1, 5}};
+  for (const auto& shape : shapes) {
+    std::vector<int64_t> perm(shape.size());
+    std::iota(perm.begin(), perm.end(), 0);
+    do {
+      check_transpose<uint32_t>(shape, perm);
+      check_transpose<uint8_t>(shape, perm);
+      if (shape.size() < 4) {
+        check_transpose<uint16_t>(shape, perm);
+        check_transpose<uint64_t>(shape, perm);
+      }
+    } while (std::next_permutation(perm.begin(), perm.end()));
+  }
+  check_transpose<uint32_t>({0, 3}, {1, 0});
+}
+
+TEST_CASE("strided copies: slices, reversal, broadcast, fill") {
+  on_every_target([] {
+    std::vector<float> x(60);
+    std::iota(x.begin(), x.end(), 0.0f);
+    // x[4, 15][::2, 12::-3], into the middle of a larger array.
+    StridedCopy p;
+    p.rank = 2;
+    p.shape = {2, 5};
+    p.in_stride = {30, -3};
+    p.out_stride = {10, 1};
+    std::vector<float> y(20, -1.0f);
+    strided_copy(p, x.data() + 12, y.data() + 2, 4);
+    CHECK(std::vector<float>(y.begin(), y.begin() + 8) == std::vector<float>{-1, -1, 12, 9, 6, 3, 0, -1});
+    CHECK(std::vector<float>(y.begin() + 12, y.begin() + 18) == std::vector<float>{42, 39, 36, 33, 30, -1});
+    p.in_stride = {1, 0};
+    p.out_stride = {5, 1};
+    strided_copy(p, x.data() + 7, y.data(), 4);
+    CHECK(std::vector<float>(y.begin(), y.begin() + 10) == std::vector<float>{7, 7, 7, 7, 7, 8, 8, 8, 8, 8});
+    const float v = 3;
+    p.out_stride = {10, 2};
+    strided_fill(p, &v, y.data(), 4);
+    CHECK((y[0] == 3 && y[1] == 7 && y[8] == 3 && y[10] == 3 && y[18] == 3));
+    std::vector<float> scalar(1);
+    StridedCopy none;
+    strided_copy(none, &v, scalar.data(), 4);
+    CHECK(scalar[0] == 3);
+  });
+}
+
+TEST_CASE("gathering rows") {
+  const std::vector<uint16_t> x{1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16};
+  const std::vector<int32_t> index{2, 0, -1, 3, -4};
+  std::vector<uint16_t> y(20, 99);
+  gather_rows(x.data(), index.data(), y.data(), 2, 3, 2, 5, 2);
+  CHECK(y == std::vector<uint16_t>{5, 6, 1, 2, 5, 6, 0, 0, 0, 0, 15, 16, 11, 12, 15, 16, 0, 0, 0, 0});
+}
+
+TEST_CASE("coordinate rules") {
+  CHECK(source_position(Coordinates::kHalfPixel, 0, 4, 8, 2) == doctest::Approx(-0.25));
+  CHECK(source_position(Coordinates::kAlignCorners, 7, 4, 8, 2) == doctest::Approx(3));
+  CHECK(source_position(Coordinates::kAlignCorners, 0, 4, 1, 0.25) == 0);
+  CHECK(source_position(Coordinates::kAsymmetric, 3, 4, 8, 2) == doctest::Approx(1.5));
+  CHECK(source_position(Coordinates::kPytorchHalfPixel, 0, 4, 1, 0.25) == 0);
+  std::vector<Tap> taps(5);
+  nearest_taps(Coordinates::kAsymmetric, NearestRound::kFloor, 3, 5.0 / 3, taps);
+  CHECK((taps[0].low == 0 && taps[1].low == 0 && taps[2].low == 1 && taps[3].low == 1 && taps[4].low == 2));
+  nearest_taps(Coordinates::kAsymmetric, NearestRound::kCeil, 3, 5.0 / 3, taps);
+  CHECK((taps[0].low == 0 && taps[1].low == 1 && taps[4].low == 2));
+}
+
+TEST_CASE("resampling by tables") {
+  const int64_t planes = 3, h = 7, w = 9;
+  const auto x = numbers(planes * h * w, 1);
+  for (auto [oh, ow] : {std::pair<size_t, size_t>{14, 18}, {3, 4}, {7, 9}, {20, 1}}) {
+    std::vector<Tap> ty(oh), tx(ow), ny(oh), nx(ow);
+    linear_taps(Coordinates::kHalfPixel, h, static_cast<double>(oh) / h, ty);
+    linear_taps(Coordinates::kAlignCorners, w, static_cast<double>(ow) / w, tx);
+    nearest_taps(Coordinates::kHalfPixel, NearestRound::kRoundHalfDown, h, static_cast<double>(oh) / h, ny);
+    nearest_taps(Coordinates::kAsymmetric, NearestRound::kFloor, w, static_cast<double>(ow) / w, nx);
+    std::vector<double> linear, nearest;
+    for (int64_t p = 0; p < planes; ++p)
+      for (size_t r = 0; r < oh; ++r)
+        for (size_t c = 0; c < ow; ++c) {
+          const auto at = [&](int64_t y, int64_t q) { return static_cast<double>(x[static_cast<size_t>((p * h + y) * w + q)]); };
+          const double fy = std::clamp((static_cast<double>(r) + 0.5) * h / static_cast<double>(oh) - 0.5, 0.0, h - 1.0);
+          const double fx = ow > 1 ? static_cast<double>(c) * (w - 1) / static_cast<double>(ow - 1) : 0;
+          const int64_t y0 = static_cast<int64_t>(fy), x0 = static_cast<int64_t>(fx), y1 = std::min(h - 1, y0 + 1), x1 = std::min(w - 1, x0 + 1);
+          const double wy = fy - static_cast<double>(y0), wx = fx - static_cast<double>(x0);
+          linear.push_back((at(y0, x0) * (1 - wx) + at(y0, x1) * wx) * (1 - wy) + (at(y1, x0) * (1 - wx) + at(y1, x1) * wx) * wy);
+          nearest.push_back(at(ny[r].low, nx[c].low));
+        }
+    on_every_target([&] {
+      std::vector<float> y(linear.size());
+      resize_linear(x.data(), y.data(), planes, h, w, ty, tx);
+      CHECK(distance(y, linear) < 1e-6);
+      resize_nearest(x.data(), y.data(), planes, h, w, ny, nx);
+      CHECK(distance(y, nearest) == 0);
+    });
+  }
+}
+
+TEST_CASE("halves: every value there, rounding back as the scalar form does") {
+  on_every_target([] {
+    std::vector<uint16_t> h(65536), back(65536);
+    std::iota(h.begin(), h.end(), uint16_t{0});
+    std::vector<float> f(65536);
+    half_to_float(h.data(), f.data(), 65536);
+    bool same = true;
+    for (size_t i = 0; i < 65536; ++i) {
+      const float e = half_to_float(static_cast<uint16_t>(i));
+      same = same && (f[i] == e || (std::isnan(f[i]) && std::isnan(e)));
+    }
+    CHECK(same);
+    // Halfway between neighbours and a little to each side.
+    std::vector<float> g;
+    for (size_t i = 0; i + 1 < 0x7c00; i += 3) {
+      const float m = (half_to_float(static_cast<uint16_t>(i)) + half_to_float(static_cast<uint16_t>(i + 1))) / 2;
+      for (float v : {m, std::nextafter(m, 1e9f), std::nextafter(m, -1e9f), -m}) g.push_back(v);
+    }
+    for (float v : {65504.0f, 65519.9f, 65520.0f, 1e30f, INFINITY, 1e-30f}) g.push_back(v);
+    back.resize(g.size());
+    float_to_half(g.data(), back.data(), static_cast<int64_t>(g.size()));
+    same = true;
+    for (size_t i = 0; i < g.size(); ++i) same = same && back[i] == float_to_half(g[i]);
+    CHECK(same);
+    std::vector<float> r(g.size());
+    round_to_half(g.data(), r.data(), static_cast<int64_t>(g.size()));
+    same = true;
+    for (size_t i = 0; i < g.size(); ++i) same = same && r[i] == half_to_float(back[i]);
+    CHECK(same);
+  });
+}
+
+TEST_CASE("integers in and out") {
+  on_every_target([] {
+    std::vector<int8_t> q(301), p(301);
+    std::vector<uint8_t> u(301);
+    for (size_t i = 0; i < q.size(); ++i) q[i] = static_cast<int8_t>(i), u[i] = static_cast<uint8_t>(i * 7);
+    std::vector<float> x(301), y(301);
+    dequantize(q.data(), x.data(), 301, 0.25f, -3);
+    dequantize(u.data(), y.data(), 301, 0.5f, 128);
+    for (size_t i = 0; i < q.size(); ++i) {
+      CHECK(x[i] == (static_cast<float>(q[i]) + 3) * 0.25f);
+      CHECK(y[i] == (static_cast<float>(u[i]) - 128) * 0.5f);
+    }
+    quantize(x.data(), p.data(), 301, 0.25f, -3);
+    CHECK(p == q);
+    const std::vector<float> odd{1e9f, -1e9f, NAN, 0.5f, 1.5f, 2.5f, -0.5f};
+    std::vector<uint8_t> o(7);
+    quantize(odd.data(), o.data(), 7, 1, 10);
+    CHECK(o == std::vector<uint8_t>{255, 0, 10, 10, 12, 12, 10});
+    const std::vector<float> far{1e10f, -1e10f, NAN, 2.9f, -2.9f};
+    std::vector<int32_t> i32(5);
+    float_to_int32(far.data(), i32.data(), 5);
+    CHECK(i32 == std::vector<int32_t>{INT32_MAX, INT32_MIN, 0, 2, -2});
+    std::vector<float> table(256), out(100000), expected(100000);
+    std::iota(table.begin(), table.end(), 5.0f);
+    for (int bits : {1, 2, 3, 4, 6, 8}) {
+      std::vector<uint8_t> packed(100001);
+      for (size_t i = 0; i < expected.size(); ++i) {
+        const unsigned v = static_cast<unsigned>(i * 2654435761u >> 7) & ((1u << bits) - 1);
+        expected[i] = table[v];
+        for (size_t b = 0; b < static_cast<size_t>(bits); ++b)
+          packed[(i * static_cast<size_t>(bits) + b) / 8] |=
+              static_cast<uint8_t>((v >> b & 1) << ((i * static_cast<size_t>(bits) + b) % 8));
+      }
+      for (int64_t n : {100000, 99999, 1}) {
+        palette_lookup_packed(packed.data(), bits, table.data(), out.data(), n);
+        CHECK(std::equal(out.begin(), out.begin() + n, expected.begin()));
+      }
+    }
+    const std::vector<uint8_t> index{3, 17, 255};
+    palette_lookup(index.data(), table.data(), 16, out.data(), 3);
+    CHECK((out[0] == 8 && out[1] == 6 && out[2] == 20));
+  });
+}
+
+TEST_CASE("sorting is stable and knows where NaN goes") {
+  const std::vector<float> x{3, 1, NAN, 2, 1, -INFINITY, 3, NAN};
+  std::vector<int32_t> i(8);
+  std::vector<float> v(3);
+  AlignedBuffer scratch;
+  REQUIRE(scratch.reset(sort_scratch_bytes(8)));
+  arg_sort(x.data(), i.data(), 1, 8, 1, false, scratch.data<void>());
+  CHECK(i == std::vector<int32_t>{5, 1, 4, 3, 0, 6, 2, 7});
+  arg_sort(x.data(), i.data(), 1, 8, 1, true, scratch.data<void>());
+  CHECK(i == std::vector<int32_t>{2, 7, 0, 6, 3, 1, 4, 5});
+  arg_sort(x.data(), i.data(), 1, 4, 2, false, scratch.data<void>());
+  CHECK(i == std::vector<int32_t>{2, 2, 0, 0, 3, 1, 1, 3});
+  top_k(x.data() + 3, v.data(), i.data(), 1, 4, 1, 3, false, scratch.data<void>());
+  CHECK(v == std::vector<float>{3, 2, 1});
+  CHECK((i[0] == 3 && i[1] == 0 && i[2] == 1));
+  top_k(x.data() + 3, v.data(), nullptr, 1, 4, 1, 1, true, scratch.data<void>());
+  CHECK(v[0] == -INFINITY);
+  const auto many = numbers(1000, 3);
+  std::vector<float> best(5), sorted = many;
+  REQUIRE(scratch.reset(sort_scratch_bytes(1000)));
+  top_k(many.data(), best.data(), nullptr, 1, 1000, 1, 5, false, scratch.data<void>());
+  std::sort(sorted.rbegin(), sorted.rend());
+  CHECK(std::equal(best.begin(), best.end(), sorted.begin()));
+}
+
+}  // namespace
+}  // namespace mlt
