@@ -88,7 +88,11 @@ void conv_plane(const Geometry& g, const float* x, const float* weight, float bi
             const float* from = x + (id * g.in[1] + ih) * g.in[2] + kw * g.w[2].dilation - g.w[2].pad_before;
             float* to = y + (od * g.out[1] + oh) * g.out[2];
             int64_t stride = g.w[2].stride;
-            for (int64_t ow = w0; ow < w1; ++ow) to[ow] += value * from[ow * stride];
+            if (stride == 1) {
+              for (int64_t ow = w0; ow < w1; ++ow) to[ow] += value * from[ow];
+            } else {
+              for (int64_t ow = w0; ow < w1; ++ow) to[ow] += value * from[ow * stride];
+            }
           }
       }
 }

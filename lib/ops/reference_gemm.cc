@@ -1,6 +1,7 @@
 #include "lib/ops/reference_gemm.h"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "lib/base/threads.h"
@@ -12,18 +13,34 @@ constexpr int64_t kRows = 4, kCols = 8;  // the tile kept in registers
 constexpr int64_t kChunk = 64;           // columns packed together
 constexpr int64_t kBlock = 256;          // rows of one task
 
+// Four floats as the compilers' own vector type: every target has at least that much.
+using Vector = float __attribute__((vector_size(16)));
+
+Vector load(const float* from) {
+  Vector v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
 // One tile; a has rows `lda` apart, b is a packed panel of kCols columns.
 template <int64_t Rows>
 void tile(int64_t k, const float* a, int64_t lda, const float* b, float* c, int64_t ldc, int64_t cols, bool accumulate) {
-  float sum[Rows][kCols];
-  for (int64_t i = 0; i < Rows; ++i)
-    for (int64_t j = 0; j < kCols; ++j) sum[i][j] = accumulate && j < cols ? c[i * ldc + j] : 0.0f;
-  for (int64_t p = 0; p < k; ++p, b += kCols)
+  Vector low[Rows] = {}, high[Rows] = {};
+  for (int64_t p = 0; p < k; ++p, b += kCols) {
+    Vector b0 = load(b), b1 = load(b + 4);
     for (int64_t i = 0; i < Rows; ++i) {
       float value = a[i * lda + p];
-      for (int64_t j = 0; j < kCols; ++j) sum[i][j] += value * b[j];
+      low[i] += value * b0;
+      high[i] += value * b1;
     }
-  for (int64_t i = 0; i < Rows; ++i) std::copy_n(sum[i], cols, c + i * ldc);
+  }
+  for (int64_t i = 0; i < Rows; ++i) {
+    float sum[kCols];
+    std::memcpy(sum, &low[i], sizeof low[i]);
+    std::memcpy(sum + 4, &high[i], sizeof high[i]);
+    float* to = c + i * ldc;
+    for (int64_t j = 0; j < cols; ++j) to[j] = accumulate ? to[j] + sum[j] : sum[j];
+  }
 }
 
 // Columns [first, first + cols) of b as panels of kCols, zero beyond the last.

@@ -11,8 +11,8 @@ struct MatrixView {
   int64_t row_stride = 0, col_stride = 1;
 };
 
-// c[i * ldc + j] = init + sum over p of a[i, p] * b[p, j], `init` being c's old value when
-// `accumulate`, else 0. Runs on all threads unless called from inside a parallel_for; the result is the same either way.
+// c[i * ldc + j] = sum over p of a[i, p] * b[p, j], added to c's old value when `accumulate`. Runs on all threads unless
+// called from inside a parallel_for; the result is the same either way.
 void reference_gemm(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, float* c, int64_t ldc,
                     bool accumulate = false);
 
