@@ -2,6 +2,8 @@
 
 #include <string_view>
 
+#include "lib/base/float16.h"
+
 namespace mlt {
 namespace {
 
@@ -21,7 +23,12 @@ bool takes_epilogue(const Plan& plan, Node& node) {
 std::optional<Activation> activation_of(Node& node) {
   std::string_view kind = node.op->kind;
   ops::Call& call = node.call;
-  auto f = [&](std::string_view param) { return static_cast<float>(call.f64(param)); };
+  // MIL's defaults are "in the type of x": a float16 op has them rounded.
+  bool half = call.has("x") && call.type("x").is_tensor() && call.type("x").dtype == DType::kF16;
+  auto f = [&](std::string_view param) {
+    auto number = static_cast<float>(call.f64(param));
+    return half && !call.has(param) ? round_to_half(number) : number;
+  };
   auto known = [&](std::initializer_list<std::string_view> params) {
     for (std::string_view param : params)
       if (!call.known(param)) return false;

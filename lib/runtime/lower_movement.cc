@@ -1,11 +1,27 @@
-// Ops that only move or rename elements.
+// Ops that only move or rename elements: views, permutations, slices, concatenation, padding, gathering, resizing.
+#include <algorithm>
 #include <cstring>
+#include <memory>
 
+#include "lib/kernels/resize.h"
+#include "lib/kernels/transpose.h"
+#include "lib/ops/image_resizing_eval.h"
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/plan.h"
 
 namespace mlt {
 namespace {
+
+int element_bytes(Lowering& l, int id) { return dtype_bits(compute_dtype(l.type(id).dtype)) / 8; }
+bool movable(Lowering& l, int id) {
+  return l.type(id).is_tensor() && l.type(id).dtype != DType::kString && l.dims(id).size() <= static_cast<size_t>(kMaxRank);
+}
+
+std::array<int64_t, kMaxRank> as_array(const Dims& dims) {
+  std::array<int64_t, kMaxRank> out{};
+  std::copy(dims.begin(), dims.end(), out.begin());
+  return out;
+}
 
 // The same bytes under other extents.
 std::optional<Lowered> lower_view(Lowering& l) {
@@ -19,9 +35,280 @@ std::optional<Lowered> lower_view(Lowering& l) {
   return lowered;
 }
 
+std::optional<Lowered> lower_transpose(Lowering& l) {
+  int x = l.in("x"), out = l.out();
+  if (!movable(l, x) || l.is_constant(x)) return l.refuse("element type or rank");
+  Dims dims = l.dims(x);
+  auto perm = ops::normalize_axes(l.call.ints("perm"), static_cast<int64_t>(dims.size()));
+  if (!perm || perm->size() != dims.size()) return l.refuse("perm");
+  // When only axes of extent 1 change places, the bytes stay where they are.
+  std::vector<int64_t> moving;
+  for (int64_t p : *perm)
+    if (dims[static_cast<size_t>(p)] != 1) moving.push_back(p);
+  if (std::is_sorted(moving.begin(), moving.end())) return lower_view(l);
+  int element = element_bytes(l, x);
+  Lowered lowered;
+  lowered.kernel = "simd";
+  lowered.run = [=, perm = *perm](RunContext& c) {
+    transpose(c.tensor(x).bytes().data(), c.out(out).mutable_bytes(), dims, perm, element);
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_concat(Lowering& l) {
+  int out = l.out();
+  if (!movable(l, out) || l.call.flag("interleave")) return l.refuse("interleave, element type or rank");
+  const Dims& od = l.dims(out);
+  auto axis = ops::normalize_axis(l.call.i64("axis"), static_cast<int64_t>(od.size()));
+  if (!axis) return l.refuse("axis");
+  struct Part {
+    int id;
+    StridedCopy copy;
+    int64_t offset;
+  };
+  std::vector<Part> parts;
+  int element = element_bytes(l, out);
+  int64_t at = 0;
+  auto out_strides = as_array(row_major_strides(od));
+  for (size_t i = 0; i < l.call.count("values"); ++i) {
+    int id = l.in("values", i);
+    if (id < 0 || l.dims(id).size() != od.size()) return l.refuse("operands");
+    const Dims& d = l.dims(id);
+    StridedCopy copy;
+    copy.rank = static_cast<int>(d.size());
+    copy.shape = as_array(d);
+    copy.in_stride = as_array(row_major_strides(d));
+    copy.out_stride = out_strides;
+    l.keep_constant(id);
+    parts.push_back({id, copy, at * out_strides[static_cast<size_t>(*axis)] * element});
+    at += d[static_cast<size_t>(*axis)];
+  }
+  Lowered lowered;
+  lowered.kernel = "copy";
+  lowered.run = [=](RunContext& c) {
+    for (const Part& part : parts) strided_copy(part.copy, c.tensor(part.id).bytes().data(), c.out(out).mutable_bytes() + part.offset, element);
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_split(Lowering& l) {
+  int x = l.in("x");
+  if (!movable(l, x) || l.is_constant(x)) return l.refuse("element type or rank");
+  const Dims& xd = l.dims(x);
+  auto axis = ops::normalize_axis(l.call.i64("axis"), static_cast<int64_t>(xd.size()));
+  if (!axis) return l.refuse("axis");
+  auto a = static_cast<size_t>(*axis);
+  int element = element_bytes(l, x);
+  struct Part {
+    int id;
+    StridedCopy copy;
+    int64_t offset;
+  };
+  std::vector<Part> parts;
+  auto in_strides = as_array(row_major_strides(xd));
+  int64_t at = 0;
+  for (int id : l.node().outs) {
+    const Dims& d = l.dims(id);
+    StridedCopy copy;
+    copy.rank = static_cast<int>(d.size());
+    copy.shape = as_array(d);
+    copy.in_stride = in_strides;
+    copy.out_stride = as_array(row_major_strides(d));
+    parts.push_back({id, copy, at * in_strides[a] * element});
+    at += d[a];
+  }
+  if (at != xd[a]) return l.refuse("sizes");
+  Lowered lowered;
+  lowered.kernel = "copy";
+  lowered.run = [=](RunContext& c) {
+    for (const Part& part : parts) strided_copy(part.copy, c.tensor(x).bytes().data() + part.offset, c.out(part.id).mutable_bytes(), element);
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_slice_by_index(Lowering& l) {
+  int x = l.in("x"), out = l.out();
+  if (!movable(l, x) || l.is_constant(x)) return l.refuse("element type or rank");
+  if (!l.call.known("begin") || !l.call.known("end")) return l.refuse("bounds are not constant");
+  const Dims &xd = l.dims(x), &od = l.dims(out);
+  size_t rank = xd.size();
+  std::vector<int64_t> begin = l.call.ints("begin");
+  auto flags = [&](std::string_view param) {
+    std::vector<int64_t> values = l.call.has(param) ? l.call.ints(param) : std::vector<int64_t>();
+    values.resize(rank, 0);
+    return values;
+  };
+  std::vector<int64_t> stride = l.call.has("stride") ? l.call.ints("stride") : std::vector<int64_t>(rank, 1);
+  std::vector<int64_t> begin_mask = flags("begin_mask"), squeeze = flags("squeeze_mask");
+  if (begin.size() != rank || stride.size() != rank) return l.refuse("bounds");
+  auto in_strides = row_major_strides(xd);
+  StridedCopy copy;
+  int64_t offset = 0;
+  size_t o = 0;
+  Dims kept;
+  for (size_t i = 0; i < rank; ++i) {
+    int64_t start = begin[i] < 0 ? begin[i] + xd[i] : begin[i];
+    if (squeeze[i]) {
+      if (start < 0 || start >= xd[i]) return l.refuse("index out of range");
+      offset += start * in_strides[i];
+      continue;
+    }
+    if (o >= od.size()) return l.refuse("rank");
+    int64_t count = od[o++];
+    if (begin_mask[i]) start = stride[i] > 0 ? 0 : xd[i] - 1;
+    start = stride[i] > 0 ? std::clamp<int64_t>(start, 0, xd[i]) : std::clamp<int64_t>(start, -1, xd[i] - 1);
+    if (count > 0 && (start < 0 || start >= xd[i] || start + (count - 1) * stride[i] < 0 || start + (count - 1) * stride[i] >= xd[i]))
+      return l.refuse("index out of range");
+    offset += count > 0 ? start * in_strides[i] : 0;
+    copy.shape[static_cast<size_t>(copy.rank)] = count;
+    copy.in_stride[static_cast<size_t>(copy.rank)] = in_strides[i] * stride[i];
+    ++copy.rank;
+    kept.push_back(count);
+  }
+  if (o != od.size() || kept != od) return l.refuse("rank");
+  copy.out_stride = as_array(row_major_strides(od));
+  int element = element_bytes(l, x);
+  Lowered lowered;
+  lowered.kernel = "copy";
+  lowered.run = [=](RunContext& c) {
+    strided_copy(copy, c.tensor(x).bytes().data() + offset * element, c.out(out).mutable_bytes(), element);
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_pad(Lowering& l) {
+  int x = l.in("x"), out = l.out();
+  if (!movable(l, x) || l.is_constant(x) || !l.is_float(x)) return l.refuse("element type or rank");
+  if (l.call.str("mode") != "constant" || !l.call.known("pad") || !l.call.known("constant_val")) return l.refuse("mode");
+  const Dims &xd = l.dims(x), &od = l.dims(out);
+  std::vector<int64_t> pad = l.call.ints("pad");
+  size_t rank = xd.size();
+  if (pad.size() % 2 != 0 || pad.size() > 2 * rank || od.size() != rank) return l.refuse("pad");
+  auto out_strides = row_major_strides(od);
+  int64_t offset = 0;
+  size_t first = rank - pad.size() / 2;
+  for (size_t i = 0; i < pad.size(); ++i)
+    if (pad[i] < 0) return l.refuse("negative padding");
+  for (size_t i = first; i < rank; ++i) offset += pad[2 * (i - first)] * out_strides[i];
+  StridedCopy copy;
+  copy.rank = static_cast<int>(rank);
+  copy.shape = as_array(xd);
+  copy.in_stride = as_array(row_major_strides(xd));
+  copy.out_stride = as_array(out_strides);
+  auto value = static_cast<float>(l.call.f64("constant_val"));
+  int64_t total = *element_count(od);
+  Lowered lowered;
+  lowered.kernel = "fill and copy";
+  lowered.run = [=](RunContext& c) {
+    float* to = c.f32_out(out);
+    std::fill_n(to, total, value);
+    strided_copy(copy, c.f32(x), to + offset, 4);
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_gather(Lowering& l) {
+  int x = l.in("x"), indices = l.in("indices"), out = l.out();
+  if (!l.type(x).is_tensor() || l.type(x).dtype == DType::kString || l.dims(x).empty()) return l.refuse("element type");
+  if (l.call.info().param("batch_dims") != nullptr && l.call.i64("batch_dims") != 0) return l.refuse("batch_dims");
+  const Dims& xd = l.dims(x);
+  auto axis = ops::normalize_axis(l.call.i64("axis"), static_cast<int64_t>(xd.size()));
+  if (!axis) return l.refuse("axis");
+  int64_t outer = 1, inner = 1, extent = xd[static_cast<size_t>(*axis)], count = *element_count(l.dims(indices));
+  for (size_t i = 0; i < xd.size(); ++i) {
+    if (i < static_cast<size_t>(*axis)) outer *= xd[i];
+    if (i > static_cast<size_t>(*axis)) inner *= xd[i];
+  }
+  l.keep_constant(x);
+  l.keep_constant(indices);
+  int element = element_bytes(l, x);
+  Lowered lowered;
+  lowered.kernel = "rows";
+  lowered.run = [=](RunContext& c) -> Status {
+    const auto* at = c.tensor(indices).data<int32_t>();
+    for (int64_t i = 0; i < count; ++i)
+      if (at[i] < -extent || at[i] >= extent) return input_error("index " + std::to_string(at[i]) + " is out of range for extent " + std::to_string(extent));
+    gather_rows(c.tensor(x).bytes().data(), at, c.out(out).mutable_bytes(), outer, extent, inner, count, element);
+    return {};
+  };
+  return lowered;
+}
+
+// Nearest and linear resampling of the last two axes, by the same grids as the reference.
+struct Planes {
+  int64_t planes = 1, in_h, in_w, out_h, out_w;
+};
+std::optional<Planes> planes_of(Lowering& l, int x, int out) {
+  const Dims &xd = l.dims(x), &od = l.dims(out);
+  if (!l.is_float(x) || l.is_constant(x) || xd.size() < 2 || od.size() != xd.size()) return std::nullopt;
+  Planes p{1, xd[xd.size() - 2], xd[xd.size() - 1], od[od.size() - 2], od[od.size() - 1]};
+  for (size_t i = 0; i + 2 < xd.size(); ++i) p.planes *= xd[i];
+  if (p.planes * p.in_h * p.in_w * p.out_h * p.out_w == 0) return std::nullopt;
+  return p;
+}
+
+std::vector<Tap> nearest(const std::vector<int64_t>& sources) {
+  std::vector<Tap> taps;
+  for (int64_t s : sources) taps.push_back({static_cast<int32_t>(s), static_cast<int32_t>(s), 0});
+  return taps;
+}
+std::vector<Tap> linear(const std::vector<double>& positions, int64_t extent) {
+  std::vector<Tap> taps;
+  for (double p : positions) {
+    auto low = std::clamp<int64_t>(static_cast<int64_t>(p), 0, extent - 1);
+    taps.push_back({static_cast<int32_t>(low), static_cast<int32_t>(std::min(low + 1, extent - 1)), static_cast<float>(p - static_cast<double>(low))});
+  }
+  return taps;
+}
+
+Lowered resize(bool is_linear, Planes p, std::vector<Tap> y, std::vector<Tap> x_taps, int x, int out) {
+  Lowered lowered;
+  lowered.kernel = is_linear ? "linear" : "nearest";
+  lowered.run = [=](RunContext& c) {
+    (is_linear ? resize_linear : resize_nearest)(c.f32(x), c.f32_out(out), p.planes, p.in_h, p.in_w, y, x_taps);
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_upsample_nearest(Lowering& l) {
+  auto p = planes_of(l, l.in("x"), l.out());
+  if (!p) return l.refuse("shape");
+  return resize(false, *p, nearest(ops::nearest_by_corner(p->in_h, p->out_h)), nearest(ops::nearest_by_corner(p->in_w, p->out_w)), l.in("x"), l.out());
+}
+
+std::optional<Lowered> lower_linear_resize(Lowering& l, ops::Sampling sampling) {
+  auto p = planes_of(l, l.in("x"), l.out());
+  if (!p) return l.refuse("shape");
+  return resize(true, *p, linear(ops::sample_grid(sampling, static_cast<double>(p->in_h - 1), p->out_h), p->in_h),
+                linear(ops::sample_grid(sampling, static_cast<double>(p->in_w - 1), p->out_w), p->in_w), l.in("x"), l.out());
+}
+
+std::optional<Lowered> lower_upsample_bilinear(Lowering& l) {
+  bool align = l.call.flag("align_corners");
+  bool half = l.call.info().param("half_pixel_centers") != nullptr && l.call.has("half_pixel_centers") ? l.call.flag("half_pixel_centers") : !align;
+  return lower_linear_resize(l, align ? ops::Sampling::kStrictAlignCorners : half ? ops::Sampling::kUnalignCorners : ops::Sampling::kDefault);
+}
+
 constexpr LowerRow kRows[] = {
-    {"reshape", "view", lower_view},  {"expand_dims", "view", lower_view}, {"squeeze", "view", lower_view},
-    {"identity", "view", lower_view}, {"flatten2d", "view", lower_view},
+    {"reshape", "view", lower_view},
+    {"expand_dims", "view", lower_view},
+    {"squeeze", "view", lower_view},
+    {"identity", "view", lower_view},
+    {"flatten2d", "view", lower_view},
+    {"transpose", "simd", lower_transpose},
+    {"concat", "copy", lower_concat},
+    {"split", "copy", lower_split},
+    {"slice_by_index", "copy", lower_slice_by_index},
+    {"pad", "fill and copy", lower_pad},
+    {"gather", "rows", lower_gather},
+    {"upsample_nearest_neighbor", "nearest", lower_upsample_nearest},
+    {"upsample_bilinear", "linear", lower_upsample_bilinear},
 };
 
 }  // namespace

@@ -1,7 +1,195 @@
+// Softmax, normalisations and reductions.
+#include <algorithm>
+
+#include "lib/kernels/norm.h"
+#include "lib/kernels/reduce.h"
+#include "lib/ops/infer_util.h"
 #include "lib/runtime/plan.h"
 
 namespace mlt {
+namespace {
 
-std::span<const LowerRow> reduction_lowerings() { return {}; }
+// [outer, axis, inner] around a run of adjacent axes.
+struct Split {
+  int64_t outer = 1, axis = 1, inner = 1;
+};
+Split split_at(const Dims& dims, size_t first, size_t last) {
+  Split s;
+  for (size_t i = 0; i < dims.size(); ++i) (i < first ? s.outer : i <= last ? s.axis : s.inner) *= dims[i];
+  return s;
+}
+
+std::optional<Lowered> lower_softmax(Lowering& l) {
+  int x = l.in("x"), out = l.out();
+  if (!l.is_float(x) || l.dims(x).empty()) return l.refuse("not a float tensor");
+  auto axis = ops::normalize_axis(l.call.i64("axis"), static_cast<int64_t>(l.dims(x).size()));
+  if (!axis) return l.refuse("axis");
+  auto a = static_cast<size_t>(*axis);
+  Split s = split_at(l.dims(x), a, a);
+  Lowered lowered;
+  lowered.kernel = "simd";
+  lowered.in_place = {x};
+  lowered.run = [=](RunContext& c) {
+    softmax(c.f32(x), c.f32_out(out), s.outer, s.axis, s.inner);
+    return Status();
+  };
+  return lowered;
+}
+
+// gamma and beta as constants of `count` values, or absent.
+bool scale_params(Lowering& l, int64_t count, Tensor* gamma, Tensor* beta) {
+  for (auto [name, tensor] : {std::pair{"gamma", gamma}, std::pair{"beta", beta}}) {
+    int id = l.in(name);
+    if (id < 0) continue;
+    if (!l.is_constant(id)) return false;
+    *tensor = l.constant(id);
+    if (tensor->size() != count) return false;
+  }
+  return true;
+}
+
+std::optional<Lowered> lower_layer_norm(Lowering& l) {
+  int x = l.in("x"), out = l.out();
+  if (!l.is_float(x) || l.dims(x).empty()) return l.refuse("not a float tensor");
+  auto rank = static_cast<int64_t>(l.dims(x).size());
+  std::vector<int64_t> given = l.call.has("axes") ? l.call.ints("axes") : std::vector<int64_t>();
+  if (given.empty())
+    for (int64_t i = 0; i < rank; ++i) given.push_back(i);
+  auto axes = ops::normalize_axes(given, rank);
+  if (!axes) return l.refuse("axes");
+  std::sort(axes->begin(), axes->end());
+  for (size_t i = 0; i < axes->size(); ++i)
+    if ((*axes)[i] != rank - static_cast<int64_t>(axes->size() - i)) return l.refuse("axes are not the last ones");
+  auto first = static_cast<size_t>(axes->front());
+  Split s = split_at(l.dims(x), first, static_cast<size_t>(rank - 1));
+  Tensor gamma, beta;
+  if (!scale_params(l, s.axis, &gamma, &beta)) return l.refuse("gamma or beta");
+  if (s.axis == 0 || s.outer == 0) return l.refuse("empty");
+  auto epsilon = static_cast<float>(l.call.f64("epsilon"));
+  Lowered lowered;
+  lowered.kernel = "simd";
+  lowered.in_place = {x};
+  lowered.run = [=](RunContext& c) {
+    layer_norm(c.f32(x), c.f32_out(out), s.outer, s.axis, gamma.valid() ? gamma.data<float>() : nullptr, beta.valid() ? beta.data<float>() : nullptr, epsilon);
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_instance_norm(Lowering& l) {
+  int x = l.in("x"), out = l.out();
+  if (!l.is_float(x) || l.dims(x).size() < 3) return l.refuse("not a float tensor of rank 3 or more");
+  const Dims& dims = l.dims(x);
+  int64_t batch = dims[0], channels = dims[1], inner = 1;
+  for (size_t i = 2; i < dims.size(); ++i) inner *= dims[i];
+  Tensor gamma, beta;
+  if (!scale_params(l, channels, &gamma, &beta)) return l.refuse("gamma or beta");
+  if (batch * channels * inner == 0) return l.refuse("empty");
+  auto epsilon = static_cast<float>(l.call.f64("epsilon"));
+  Lowered lowered;
+  lowered.kernel = "simd";
+  lowered.in_place = {x};
+  lowered.run = [=](RunContext& c) {
+    group_norm(c.f32(x), c.f32_out(out), batch, channels, inner, channels, gamma.valid() ? gamma.data<float>() : nullptr,
+               beta.valid() ? beta.data<float>() : nullptr, epsilon);
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_local_response_norm(Lowering& l) {
+  int x = l.in("x"), out = l.out();
+  if (!l.is_float(x) || l.dims(x).size() < 3) return l.refuse("not a float tensor of rank 3 or more");
+  const Dims& dims = l.dims(x);
+  int64_t inner = 1;
+  for (size_t i = 2; i < dims.size(); ++i) inner *= dims[i];
+  int64_t size = l.call.i64("size");
+  if (size < 1 || size % 2 == 0 || dims[0] * dims[1] * inner == 0) return l.refuse("size");
+  auto alpha = static_cast<float>(l.call.f64("alpha")), beta = static_cast<float>(l.call.f64("beta")), k = static_cast<float>(l.call.f64("k"));
+  Lowered lowered;
+  lowered.kernel = "simd";
+  lowered.run = [=, n = dims[0], channels = dims[1]](RunContext& c) {
+    local_response_norm(c.f32(x), c.f32_out(out), n, channels, inner, size, alpha, beta, k);
+    return Status();
+  };
+  return lowered;
+}
+
+struct ReduceKind {
+  std::string_view kind;
+  Reduce op;
+};
+constexpr ReduceKind kReduce[] = {
+    {"reduce_sum", Reduce::kSum},     {"reduce_mean", Reduce::kMean},         {"reduce_max", Reduce::kMax},
+    {"reduce_min", Reduce::kMin},     {"reduce_prod", Reduce::kProd},         {"reduce_sum_square", Reduce::kSumSquare},
+    {"reduce_l1_norm", Reduce::kL1},  {"reduce_l2_norm", Reduce::kL2},        {"reduce_log_sum", Reduce::kLogSum},
+    {"reduce_log_sum_exp", Reduce::kLogSumExp},
+};
+
+std::optional<Lowered> lower_reduce(Lowering& l) {
+  int x = l.in("x"), out = l.out();
+  if (!l.is_float(x)) return l.refuse("not float");
+  const Dims& dims = l.dims(x);
+  auto rank = static_cast<int64_t>(dims.size());
+  std::vector<int64_t> given = l.call.has("axes") ? l.call.ints("axes") : std::vector<int64_t>();
+  if (given.empty())
+    for (int64_t i = 0; i < rank; ++i) given.push_back(i);
+  auto axes = ops::normalize_axes(given, rank);
+  if (!axes || rank == 0) return l.refuse("axes");
+  std::sort(axes->begin(), axes->end());
+  // Axes between the reduced ones must be of extent 1.
+  for (int64_t i = axes->front(); i <= axes->back(); ++i)
+    if (std::find(axes->begin(), axes->end(), i) == axes->end() && dims[static_cast<size_t>(i)] != 1) return l.refuse("reduced axes are not adjacent");
+  Split s = split_at(dims, static_cast<size_t>(axes->front()), static_cast<size_t>(axes->back()));
+  if (s.axis == 0) return l.refuse("empty");
+  Reduce op = Reduce::kSum;
+  for (const ReduceKind& row : kReduce)
+    if (row.kind == l.node().op->kind) op = row.op;
+  Lowered lowered;
+  lowered.kernel = "simd";
+  lowered.run = [=](RunContext& c) {
+    reduce(op, c.f32(x), c.f32_out(out), s.outer, s.axis, s.inner);
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_arg(Lowering& l, bool max) {
+  int x = l.in("x"), out = l.out();
+  if (!l.is_float(x)) return l.refuse("not float");
+  auto axis = ops::normalize_axis(l.call.i64("axis"), static_cast<int64_t>(l.dims(x).size()));
+  if (!axis) return l.refuse("axis");
+  Split s = split_at(l.dims(x), static_cast<size_t>(*axis), static_cast<size_t>(*axis));
+  if (s.axis == 0) return l.refuse("empty");
+  Lowered lowered;
+  lowered.kernel = "simd";
+  lowered.run = [=](RunContext& c) {
+    (max ? arg_max : arg_min)(c.f32(x), c.out(out).mutable_data<int32_t>(), s.outer, s.axis, s.inner);
+    return Status();
+  };
+  return lowered;
+}
+std::optional<Lowered> lower_argmax(Lowering& l) { return lower_arg(l, true); }
+std::optional<Lowered> lower_argmin(Lowering& l) { return lower_arg(l, false); }
+
+const std::vector<LowerRow>& rows() {
+  static const std::vector<LowerRow> table = [] {
+    std::vector<LowerRow> list{
+        {"softmax", "simd", lower_softmax},
+        {"layer_norm", "simd", lower_layer_norm},
+        {"instance_norm", "simd", lower_instance_norm},
+        {"local_response_norm", "simd", lower_local_response_norm},
+        {"reduce_argmax", "simd", lower_argmax},
+        {"reduce_argmin", "simd", lower_argmin},
+    };
+    for (const ReduceKind& row : kReduce) list.push_back({row.kind, "simd", lower_reduce});
+    return list;
+  }();
+  return table;
+}
+
+}  // namespace
+
+std::span<const LowerRow> reduction_lowerings() { return rows(); }
 
 }  // namespace mlt
