@@ -30,6 +30,7 @@ struct OpCase {
   struct Input {
     std::string param;
     std::vector<CaseValue> values;  // several make a tuple
+    bool constant = false;          // written as `const`: a constant in a program even where the op takes any value
   };
   std::vector<Input> inputs;
   std::vector<CaseValue> outputs;
@@ -40,10 +41,10 @@ struct OpCase {
 
 // All cases of a text; errors name the line.
 Result<std::vector<OpCase>> parse_op_cases(std::string_view text, const std::string& file);
-// Every tests/ops/*.case below the source directory whose name contains `filter`.
+// Every tests/ops/*.case of the source directory, or *.case of MLT_OPCASE_DIR, whose name contains `filter`.
 Result<std::vector<OpCase>> load_op_cases(const std::string& filter = {});
 
-// The case as a program: parameters that are constant by signature become const ops, the others inputs of "main" named
+// The case as a program: parameters that are constant by signature or by the case become const ops, the others inputs of "main" named
 // as the parameter (with _0, _1 ... in a tuple); output types come from inference.
 struct CaseProgram {
   std::unique_ptr<ir::Program> program;

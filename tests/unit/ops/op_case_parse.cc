@@ -147,6 +147,13 @@ struct Parser {
     CaseValue result;
     std::string word = words[at++];
     int open = -1;
+    if (word == "dict") {
+      if (words.size() - at != 2) return input_error("a dictionary has two types");
+      MLT_ASSIGN(ir::Type key, type_of(words[at++], &open));
+      MLT_ASSIGN(ir::Type held, type_of(words[at++], &open));
+      result.type = ir::Type::dict(std::move(key), std::move(held));
+      return result;
+    }
     if (word == "state" || word.starts_with("list(")) {
       if (done()) return input_error("an element type is missing");
       MLT_ASSIGN(ir::Type element, type_of(words[at++], &open));
@@ -158,7 +165,7 @@ struct Parser {
       bool dynamic = !length.empty() && length.back() == '?';
       int64_t count = std::atoll(length.c_str());
       result.type = ir::Type::list(element, dynamic ? ir::kUnknown : count);
-      if (done() && count > 0) return result;
+      if (done() && (count > 0 || length == "?")) return result;
       auto list = std::make_shared<std::vector<Tensor>>();
       for (int64_t i = 0; i < count; ++i) {
         if (done()) return input_error("too few values for the list");
@@ -242,8 +249,8 @@ Result<std::vector<OpCase>> parse_op_cases(std::string_view text, const std::str
       current.op = words[0];
     } else if (key == "tol") {
       current.tolerance = std::atof(words[0].c_str());
-    } else if (key == "in" || key == "out") {
-      Parser parser{words, key == "in" ? size_t{1} : size_t{0}};
+    } else if (key == "in" || key == "const" || key == "out") {
+      Parser parser{words, key == "out" ? size_t{0} : size_t{1}};
       auto value = parser.value();
       if (!value) return failed(value.error().message);
       if (key == "out") {
@@ -251,7 +258,7 @@ Result<std::vector<OpCase>> parse_op_cases(std::string_view text, const std::str
       } else if (!current.inputs.empty() && current.inputs.back().param == words[0]) {
         current.inputs.back().values.push_back(std::move(*value));
       } else {
-        current.inputs.push_back({words[0], {std::move(*value)}});
+        current.inputs.push_back({words[0], {std::move(*value)}, key == "const"});
       }
     } else {
       return failed("unknown word \"" + key + "\"");
@@ -266,7 +273,10 @@ Result<std::vector<OpCase>> parse_op_cases(std::string_view text, const std::str
 
 Result<std::vector<OpCase>> load_op_cases(const std::string& filter) {
   std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(std::string(MLT_SOURCE_DIR) + "/tests/ops"))
+  const char* elsewhere = std::getenv("MLT_OPCASE_DIR");
+  std::string folder = elsewhere ? elsewhere : std::string(MLT_SOURCE_DIR) + "/tests/ops";
+  if (!std::filesystem::is_directory(folder)) return input_error("no folder " + folder);
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
     if (entry.path().extension() == ".case" && entry.path().filename().string().find(filter) != std::string::npos)
       paths.push_back(entry.path());
   std::sort(paths.begin(), paths.end());
@@ -275,7 +285,7 @@ Result<std::vector<OpCase>> load_op_cases(const std::string& filter) {
     std::ifstream in(path);
     std::stringstream text;
     text << in.rdbuf();
-    MLT_ASSIGN(auto cases, parse_op_cases(text.str(), "tests/ops/" + path.filename().string()));
+    MLT_ASSIGN(auto cases, parse_op_cases(text.str(), path.filename().string()));
     for (OpCase& one : cases) all.push_back(std::move(one));
   }
   return all;

@@ -129,6 +129,20 @@ Result<std::vector<CaseValue>> run_program(const OpCase& op_case) {
     complete = complete && value.known();
     interpreter.values[input.get()] = value;
   }
+  // What the program declares must be what inference says.
+  std::string disagreement;
+  main.for_each_op([&](const ir::Op& op) {
+    if (op.is_const() || !disagreement.empty()) return;
+    auto inferred = ops::infer_types(op, op_case.opset);
+    if (!inferred) {
+      disagreement = "op " + std::string(op.name()) + ": " + inferred.error().to_string();
+      return;
+    }
+    for (size_t i = 0; i < inferred->size() && i < op.outputs.size(); ++i)
+      if (!compatible(op.output(i)->type, (*inferred)[i]))
+        disagreement = "op " + std::string(op.name()) + " is declared " + op.output(i)->type.to_string() + " and inferred " + (*inferred)[i].to_string();
+  });
+  if (!disagreement.empty()) return input_error(disagreement);
   Types types;
   std::vector<RtValue> outputs;
   for (const ir::Value* output : main.body->outputs) types.push_back(output->type);
@@ -185,7 +199,7 @@ Result<CaseProgram> program_of(const OpCase& op_case) {
     std::vector<ir::Value*> values;
     for (size_t i = 0; i < input.values.size(); ++i) {
       const CaseValue& one = input.values[i];
-      if (param != nullptr && param->is_const && one.value.tensor.valid()) {
+      if ((input.constant || (param != nullptr && param->is_const)) && one.value.tensor.valid()) {
         values.push_back(builder.constant(one.value.tensor, input.param));
         continue;
       }
