@@ -9,6 +9,24 @@
 #include "lib/container/json_text.h"
 
 namespace mlt {
+
+std::string shape_flexibility(const coreml::ArrayType& array) {
+  std::string out;
+  if (array.flexibility == coreml::Flexibility::kRange) {
+    for (const coreml::SizeRange& range : array.shape_range) {
+      if (!out.empty()) out += " × ";
+      bool fixed = range.upper >= 0 && static_cast<uint64_t>(range.upper) == range.lower;
+      out += fixed ? std::to_string(range.lower) : fmt::format("{}...{}", range.lower, range.upper < 0 ? "inf" : std::to_string(range.upper));
+    }
+  } else {
+    for (const auto& shape : array.enumerated_shapes) {
+      if (!out.empty()) out += " | ";
+      for (size_t i = 0; i < shape.size(); ++i) out += (i ? " × " : "") + std::to_string(shape[i]);
+    }
+  }
+  return out;
+}
+
 namespace {
 
 using coreml::ArrayType;
@@ -42,26 +60,6 @@ std::string array_type(const ArrayType& array) {
     case coreml::ArrayDataType::kInt32: return "Int32";
     default: return "Double";
   }
-}
-
-std::string bound(int64_t upper) { return upper < 0 ? "inf" : std::to_string(upper); }
-
-// "1 × 1...2048", "1 | 2 | 4"
-std::string shape_flexibility(const ArrayType& array) {
-  std::string out;
-  if (array.flexibility == Flexibility::kRange) {
-    for (const coreml::SizeRange& range : array.shape_range) {
-      if (!out.empty()) out += " × ";
-      bool fixed = range.upper >= 0 && static_cast<uint64_t>(range.upper) == range.lower;
-      out += fixed ? std::to_string(range.lower) : fmt::format("{}...{}", range.lower, bound(range.upper));
-    }
-  } else {
-    for (const auto& shape : array.enumerated_shapes) {
-      if (!out.empty()) out += " | ";
-      for (size_t i = 0; i < shape.size(); ++i) out += (i ? " × " : "") + std::to_string(shape[i]);
-    }
-  }
-  return out;
 }
 
 JsonText array_schema(const FeatureDescription& feature, std::string kind) {

@@ -33,6 +33,9 @@ std::string histogram_key(std::string_view op, std::string_view opset);
 // Labels of a classifier program, as text: the `classes` of its `classify` op; empty when it has none.
 std::vector<std::string> program_class_labels(const ir::Program& program);
 
+// "1 × 1...2048" for a range, "1 | 2 | 4" for enumerated shapes; empty when the shape is fixed.
+std::string shape_flexibility(const coreml::ArrayType& array);
+
 // Programs of a model, or of the stages of a pipeline in order (null for a stage that is none). `class_name`: base name
 // of the source.
 std::string metadata_json(const coreml::Model& model, const std::vector<const ir::Program*>& programs, const std::string& class_name);

@@ -1,0 +1,109 @@
+// mlinspect: everything one can know of a model without running it.
+#include <algorithm>
+
+#include "lib/cli/app.h"
+#include "lib/cli/io.h"
+#include "lib/cli/model_input.h"
+#include "lib/container/compile.h"
+#include "lib/inspect/inspect.h"
+#include "lib/tensor/npy.h"
+
+using namespace mlt;
+
+namespace {
+
+struct Options {
+  std::string model;
+  bool metadata = false, mil = false, ops = false, weights = false, validate = false, json = false;
+  std::optional<std::string> weight, output;
+  cli::KeyOptions keys;
+};
+
+// Operations or layers of the model; of a pipeline, those of all its stages.
+inspect::Counts all_counts(const inspect::Report& report) {
+  inspect::Counts counts = report.operations;
+  counts.insert(counts.end(), report.layers.begin(), report.layers.end());
+  for (const auto& [name, stage] : report.stages)
+    for (const auto& [kind, count] : all_counts(stage)) {
+      auto it = std::find_if(counts.begin(), counts.end(), [&, &wanted = kind](const auto& row) { return row.first == wanted; });
+      if (it == counts.end()) counts.emplace_back(kind, count);
+      else it->second += count;
+    }
+  std::stable_sort(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  return counts;
+}
+
+Status check_usage(const Options& o) {
+  int views = o.metadata + o.mil + o.ops + o.weights + o.validate + o.weight.has_value();
+  if (views > 1) return usage_error("give one of --metadata, --mil, --ops, --weights, --weight and --validate");
+  if (o.json && (o.metadata || o.mil || o.weight))
+    return usage_error("--json goes with the summary, --ops, --weights and --validate", o.metadata ? "--metadata is JSON already" : "");
+  if (o.weight && !o.output) return usage_error("--weight needs -o", "-o FILE.npy, or -o - for stdout");
+  return {};
+}
+
+Result<int> inspect_model(const Options& o) {
+  MLT_TRY(check_usage(o));
+  auto content = o.weight ? cli::Content::kBinary : cli::Content::kText;
+  MLT_ASSIGN(cli::Output out, cli::Output::plan(o.output, content, {o.model}));
+  MLT_ASSIGN(OpenedModel opened, cli::read_model(o.model, o.keys));
+  auto finish = [&](std::string_view text) -> Status {
+    MLT_TRY(out.write(text));
+    return out.finish();
+  };
+  if (o.metadata) {
+    MLT_ASSIGN(std::string json, compiled_metadata_json(opened));
+    MLT_TRY(finish(json + "\n"));
+    return 0;
+  }
+  MLT_ASSIGN(inspect::Subject subject, inspect::prepare(std::move(opened)));
+  if (o.weight) {
+    MLT_ASSIGN(Tensor values, inspect::weight_values(subject, *o.weight));
+    MLT_ASSIGN(Bytes npy, write_npy(values));
+    MLT_TRY(finish(as_text(npy)));
+  } else if (o.mil) {
+    MLT_ASSIGN(std::string text, inspect::mil_text(subject));
+    MLT_TRY(finish(text));
+  } else if (o.weights) {
+    std::vector<inspect::Weight> list = inspect::list_weights(subject, true);
+    MLT_TRY(finish(o.json ? inspect::weights_json(subject.opened.origin, list) : inspect::weights_text(list)));
+  } else {
+    inspect::Report report = inspect::examine(subject);
+    if (o.validate) {
+      auto findings = inspect::check(subject);
+      MLT_TRY(finish(o.json ? inspect::findings_json(report, findings) : inspect::findings_text(report, findings)));
+      return coreml::has_errors(findings) ? exit_status(Code::kNegative) : 0;
+    }
+    if (o.ops) MLT_TRY(finish(o.json ? inspect::counts_json(report) : inspect::counts_text(all_counts(report))));
+    else MLT_TRY(finish(o.json ? inspect::report_json(report) : inspect::report_text(report)));
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  cli::App app("mlinspect", "say what a Core ML model is, without running it");
+  Options o;
+  app.usage("[--json] [--ops|--weights|--validate] [-o OUT] MODEL\n--metadata|--mil [-o OUT] MODEL\n--weight NAME -o OUT.npy MODEL");
+  app.positional(o.model, "MODEL", "model to look at; '-' is stdin").file();
+  app.flag("--ops", o.ops, "count operations or layers by kind");
+  app.flag("--weights", o.weights, "list the stored tensors, with the range of their values");
+  app.option("--weight", o.weight, "NAME", "write one of them as .npy");
+  app.flag("--mil", o.mil, "print the ML program as MIL text");
+  app.flag("--metadata", o.metadata, "print the metadata.json of the compiled model");
+  app.flag("--validate", o.validate, "check it against the format's rules; exit 1 on errors");
+  app.option("-o,--output", o.output, "OUT", "write to OUT instead of stdout; '-' is stdout").file();
+  cli::add_key_options(app, o.keys);
+  app.json_flag();
+  for (const char* option : {"--lint", "--passes"}) app.not_yet(option, false);
+  for (const char* option : {"--diff", "--graph", "--html"}) app.not_yet(option, true);
+  app.examples(
+      "mlinspect MobileNet.mlpackage\n"
+      "mlinspect --weights --json m.mlmodel | jq '.weights[].bytes'\n"
+      "mlconvert m.onnx -o - | mlinspect --mil -");
+  return app.run(argc, argv, [&]() -> Result<int> {
+    o.json = app.json();
+    return inspect_model(o);
+  });
+}

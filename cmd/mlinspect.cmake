@@ -1,0 +1,1 @@
+mlt_tool(mlinspect DEPS cli inspect)
