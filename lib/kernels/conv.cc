@@ -80,7 +80,7 @@ std::array<int64_t, 3> ConvShape::out() const {
   return size;
 }
 
-void ConvPlan::Impl::choose(int64_t pool) {
+void ConvPlan::Impl::choose(int64_t pool, bool allow_winograd) {
   threads = pool;
   const int64_t pixels = g.out_pixels(), images = shape.batch * shape.groups;
   const Panels panels(pixels, *gemm);
@@ -89,6 +89,7 @@ void ConvPlan::Impl::choose(int64_t pool) {
     kernel_name = "depthwise";
     return;
   }
+  if (allow_winograd && choose_winograd()) return;
   // A lane in five or more idle, and output channels to fill them with.
   const Panels channel_panels(rows, *gemm);
   if (5 * pixels < 4 * panels.padded_columns() && pixels <= kMaxPixels &&
@@ -117,6 +118,7 @@ void ConvPlan::Impl::choose(int64_t pool) {
 }
 
 size_t ConvPlan::Impl::weight_floats() const {
+  if (method == ConvMethod::kWinograd) return static_cast<size_t>(36 * rows * g.channels * shape.groups);
   const int64_t columns = method == ConvMethod::kSwapped ? Panels(rows, *gemm).padded_columns() : rows;
   return static_cast<size_t>(columns * k * shape.groups);
 }
@@ -127,6 +129,7 @@ void ConvPlan::Impl::pack_weights(const float* w) {
     std::memcpy(weights.data(), w, weight_floats() * sizeof(float));
     return;
   }
+  if (method == ConvMethod::kWinograd) return pack_winograd(w);
   for (int64_t group = 0; group < shape.groups; ++group) {
     const float* source = w + group * rows * k;
     if (method == ConvMethod::kSwapped) {
@@ -160,6 +163,7 @@ size_t ConvPlan::Impl::slot_floats() const {
     case ConvMethod::kSwapped:
       floats = 2 * rounded(depth * g.out_pixels()) + rounded(rows * g.out_pixels());
       break;
+    case ConvMethod::kWinograd: floats = winograd_slot_floats(); break;
     case ConvMethod::kDepthwise: floats = PaddedPlane(g, conv->lanes).floats(); break;
   }
   return rounded(static_cast<int64_t>(floats + 2 * kSlack));
@@ -170,7 +174,8 @@ size_t ConvPlan::Impl::scratch_floats() const {
   return slot_floats() * (one ? 1 : static_cast<size_t>(threads));
 }
 
-Result<ConvPlan> ConvPlan::create(const ConvShape& s, const float* weights, const float* bias, const Activation& f) {
+Result<ConvPlan> ConvPlan::create(const ConvShape& s, const float* weights, const float* bias, const Activation& f,
+                                  bool allow_winograd) {
   if (s.rank < 1 || s.rank > 3) return usage_error("convolution: rank must be 1, 2 or 3");
   if (s.groups < 1 || s.in_channels < 1 || s.out_channels < 1 || s.batch < 0 || s.in_channels % s.groups != 0 ||
       s.out_channels % s.groups != 0)
@@ -217,7 +222,7 @@ Result<ConvPlan> ConvPlan::create(const ConvShape& s, const float* weights, cons
   impl->channel_step = balanced_depth(g.channels, std::max<int64_t>(1, kDepth / g.taps()));
   impl->depth = impl->channel_step * g.taps();
   impl->row_step = balanced_tile(impl->rows, impl->gemm->mr);
-  impl->choose(thread_count());
+  impl->choose(thread_count(), allow_winograd);
   if (!impl->weights.reset(impl->weight_floats() * sizeof(float)) ||
       !impl->bias.reset(static_cast<size_t>(s.out_channels) * sizeof(float)))
     return resource_error("out of memory for a convolution's weights");
@@ -243,6 +248,7 @@ void ConvPlan::run(const float* in, float* out, const float* residual, void* scr
     case ConvMethod::kPrivate: return impl_->run_private(in, out, residual, memory);
     case ConvMethod::kShared: return impl_->run_shared(in, out, residual, memory);
     case ConvMethod::kSwapped: return impl_->run_swapped(in, out, residual, memory);
+    case ConvMethod::kWinograd: return impl_->run_winograd(in, out, residual, memory);
     case ConvMethod::kDepthwise: return impl_->run_depthwise(in, out, residual, memory);
   }
 }

@@ -4,6 +4,7 @@
 
 #include "lib/kernels/conv_target.h"
 #include "lib/kernels/gemm_target.h"
+#include "lib/kernels/winograd_target.h"
 
 namespace mlt {
 
@@ -13,6 +14,7 @@ enum class ConvMethod {
   kPrivate,   // each thread packs and multiplies blocks of pixels of its own
   kShared,    // threads share a block of pixels and split the output channels: few pixels
   kSwapped,   // vectors run along output channels, results are transposed: so few pixels that vectors stay empty
+  kWinograd,  // 3x3, stride 1: products of transformed tiles
   kDepthwise  // no product: one input channel per group, plane by plane
 };
 
@@ -27,11 +29,16 @@ struct ConvPlan::Impl {
   int64_t channel_step = 0, depth = 0;     // k is cut into parts of this many channels, depth = channel_step * taps
   int64_t row_step = 0;                    // rows of a tile
   int64_t panels_per_block = 0, blocks = 0;  // kPrivate, kShared
+  int64_t tile_rows_per_block = 0;  // kWinograd
+  const WinogradTarget* winograd = nullptr;
   int64_t threads = 1;
   AlignedBuffer weights, bias;
   std::string kernel_name;
 
-  void choose(int64_t pool);
+  void choose(int64_t pool, bool allow_winograd);
+  bool choose_winograd();
+  void pack_winograd(const float* w);
+  size_t winograd_slot_floats() const;
   void pack_weights(const float* w);
   size_t weight_floats() const;
   size_t scratch_floats() const;  // all slots
@@ -40,6 +47,7 @@ struct ConvPlan::Impl {
   void run_private(const float* in, float* out, const float* residual, float* scratch) const noexcept;
   void run_shared(const float* in, float* out, const float* residual, float* scratch) const noexcept;
   void run_swapped(const float* in, float* out, const float* residual, float* scratch) const noexcept;
+  void run_winograd(const float* in, float* out, const float* residual, float* scratch) const noexcept;
   void run_depthwise(const float* in, float* out, const float* residual, float* scratch) const noexcept;
 
  private:
