@@ -86,6 +86,7 @@ Status flatten(const json& node, Dims* dims, size_t depth, std::vector<double>* 
   if (node.is_array()) {
     if (depth == 16) return input_error("arrays are nested too deep");
     auto size = static_cast<int64_t>(node.size());
+    if (dims->size() == depth && !(numbers->empty() && strings->empty())) return input_error("array rows differ in depth");
     if (dims->size() == depth) dims->push_back(size);
     else if (dims->size() < depth || (*dims)[depth] != size) return input_error("array rows differ in length");
     for (const json& item : node) {

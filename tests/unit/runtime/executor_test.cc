@@ -1,0 +1,206 @@
+#include "lib/runtime/executor.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "lib/ops/builder.h"
+
+using namespace mlt;
+using ops::OpBuilder;
+using ops::Opset;
+
+namespace {
+
+// Deterministic values in [-1, 1).
+Tensor noise(Dims dims, uint32_t seed) {
+  Tensor t = Tensor::uninitialized(DType::kF32, std::move(dims));
+  for (int64_t i = 0; i < t.size(); ++i) {
+    seed = seed * 1664525u + 1013904223u;
+    t.mutable_data<float>()[i] = static_cast<float>(seed >> 8) / 8388608.0f - 1.0f;
+  }
+  return t;
+}
+
+struct Net {
+  std::shared_ptr<ir::Function> function = std::make_shared<ir::Function>();
+  OpBuilder b;
+  explicit Net(Opset opset = Opset::kCoreML7) : b(*function, opset) {
+    function->name = "main";
+    function->opset = std::string(ops::opset_token(opset));
+  }
+  ir::Value* input(std::string name, Dims dims, DType dtype = DType::kF32) { return function->add_input(std::move(name), ir::Type::tensor(dtype, std::move(dims))); }
+  std::unique_ptr<Executor> executor(std::vector<ir::Value*> outputs, ExecOptions options = {}) {
+    REQUIRE_MESSAGE(b.ok(), (b.ok() ? "" : b.status().error().to_string()));
+    function->body->outputs = std::move(outputs);
+    auto made = Executor::create(*function, function, options);
+    REQUIRE(made.ok());
+    return std::move(*made);
+  }
+};
+
+double max_difference(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.dims() == b.dims());
+  std::vector<double> x = to_doubles(a), y = to_doubles(b);
+  double worst = 0;
+  for (size_t i = 0; i < x.size(); ++i) worst = std::max(worst, std::abs(x[i] - y[i]));
+  return worst;
+}
+
+// Two residual blocks, as in a ResNet: the shape that fusion, in-place reuse and the arena have to get right.
+std::vector<ir::Value*> residual_net(Net& net) {
+  OpBuilder& b = net.b;
+  ir::Value* x = net.input("x", {1, 3, 17, 19});
+  auto conv = [&](ir::Value* in, int64_t cin, int64_t cout, int64_t k, int64_t stride, uint32_t seed) {
+    return b.op("conv", {{"x", in},
+                         {"weight", b.constant(noise({cout, cin, k, k}, seed))},
+                         {"bias", b.constant(noise({cout}, seed + 1))},
+                         {"strides", b.ints({stride, stride})},
+                         {"pad_type", b.string("same")}});
+  };
+  ir::Value* stem = b.op("relu", {{"x", conv(x, 3, 8, 3, 1, 1)}});
+  ir::Value* c1 = b.op("relu", {{"x", conv(stem, 8, 8, 3, 1, 3)}});
+  ir::Value* c2 = conv(c1, 8, 8, 1, 1, 5);
+  ir::Value* r1 = b.op("relu", {{"x", b.op("add", {{"x", c2}, {"y", stem}})}});
+  ir::Value* d1 = b.op("relu", {{"x", conv(r1, 8, 12, 3, 2, 7)}});
+  ir::Value* d2 = conv(d1, 12, 12, 1, 1, 9);
+  ir::Value* shortcut = conv(r1, 8, 12, 1, 2, 11);
+  ir::Value* r2 = b.op("clip", {{"x", b.op("add", {{"x", shortcut}, {"y", d2}})}, {"alpha", b.f32(0)}, {"beta", b.f32(6)}});
+  ir::Value* pooled = b.op("avg_pool", {{"x", r2}, {"kernel_sizes", b.ints({9, 10})}, {"pad_type", b.string("valid")}});
+  ir::Value* flat = b.op("reshape", {{"x", pooled}, {"shape", b.ints({1, 12})}});
+  ir::Value* y = b.op("linear", {{"x", flat}, {"weight", b.constant(noise({5, 12}, 13))}, {"bias", b.constant(noise({5}, 14))}});
+  return {y, r1};
+}
+
+}  // namespace
+
+TEST_CASE("fused, unfused, kept and reference plans agree") {
+  Tensor x = noise({1, 3, 17, 19}, 42);
+  std::vector<std::vector<Tensor>> answers;
+  for (ExecOptions options : {ExecOptions{.fast_kernels = false}, ExecOptions{}, ExecOptions{.fuse = false}, ExecOptions{.keep_all = true}}) {
+    Net net;
+    auto executor = net.executor(residual_net(net), options);
+    // The second run must not see what the first left in the arena.
+    for (int round = 0; round < 2; ++round) {
+      auto result = executor->run({x});
+      REQUIRE_MESSAGE(result.ok(), (result.ok() ? "" : result.error().to_string()));
+      answers.push_back({(*result)[0].tensor, (*result)[1].tensor});
+    }
+  }
+  for (const auto& answer : answers) {
+    CHECK(max_difference(answer[0], answers[0][0]) < 1e-4);
+    CHECK(max_difference(answer[1], answers[0][1]) < 1e-4);
+  }
+}
+
+TEST_CASE("convolution takes in the residual and the activation") {
+  Net net;
+  auto executor = net.executor(residual_net(net));
+  auto info = executor->plan({{1, 3, 17, 19}});
+  REQUIRE(info.ok());
+  int convs = 0, others = 0;
+  for (const StepInfo& step : info->steps) {
+    if (step.kind == "conv") ++convs;
+    if (step.kind == "relu" || step.kind == "add" || step.kind == "clip") ++others;
+  }
+  CHECK(convs == 6);
+  CHECK(others == 0);
+}
+
+TEST_CASE("the arena is smaller than the sum of all values") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value* v = net.input("x", {1, 1024, 16});
+  for (int i = 0; i < 20; ++i) v = b.op("softmax", {{"x", v}, {"axis", b.i32(1)}});
+  auto executor = net.executor({v});
+  auto info = executor->plan({{1, 1024, 16}});
+  REQUIRE(info.ok());
+  CHECK(info->arena_bytes < 3 * 1024 * 16 * 4);
+}
+
+TEST_CASE("one executor serves several shapes") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value* x = net.input("x", {ir::kUnknown, 4});
+  ir::Value* shape = b.op("shape", {{"x", x}});
+  ir::Value* rows = b.op("slice_by_index", {{"x", shape}, {"begin", b.ints({0})}, {"end", b.ints({1})}});
+  ir::Value* target = b.op("concat", {{"values", std::vector<ir::Value*>{rows, b.ints({2, 2})}}, {"axis", b.i32(0)}});
+  ir::Value* y = b.op("relu", {{"x", b.op("reshape", {{"x", x}, {"shape", target}})}});
+  auto executor = net.executor({y});
+  for (int64_t n : {3, 1, 7, 3}) {
+    auto result = executor->run({noise({n, 4}, 5)});
+    REQUIRE_MESSAGE(result.ok(), (result.ok() ? "" : result.error().to_string()));
+    CHECK((*result)[0].tensor.dims() == Dims{n, 2, 2});
+    auto info = executor->plan({{n, 4}});
+    CHECK(info->folded_ops == 3);  // shape, slice, concat
+  }
+  CHECK(executor->run({noise({3, 5}, 5)}).error().code == Code::kInput);
+}
+
+TEST_CASE("values whose extents depend on data are run beside the plan") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value* x = net.input("x", {6});
+  ir::Value* found = b.op("non_zero", {{"x", x}});
+  ir::Value* doubled = b.op("add", {{"x", found}, {"y", found}});
+  auto executor = net.executor({doubled});
+  auto result = executor->run({Tensor::from<float>({6}, {0, 1, 0, 2, 3, 0})});
+  REQUIRE_MESSAGE(result.ok(), (result.ok() ? "" : result.error().to_string()));
+  CHECK((*result)[0].tensor.dims() == Dims{3, 1});
+  CHECK(to_ints((*result)[0].tensor) == std::vector<int64_t>{2, 6, 8});
+}
+
+TEST_CASE("strict float16 rounds after every op and names what overflows") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value* x = net.input("x", {2}, DType::kF16);
+  ir::Value* big = b.op("mul", {{"x", x}, {"y", b.scalar(DType::kF16, 60000)}}, "big");
+  ir::Value* small = b.op("mul", {{"x", big}, {"y", b.scalar(DType::kF16, 0.0001)}}, "small");
+  Tensor in = Tensor::from<float>({2}, {1, 2});
+  auto loose = net.executor({small});
+  auto result = loose->run({in});
+  REQUIRE(result.ok());
+  CHECK(to_floats((*result)[0].tensor)[1] == doctest::Approx(12).epsilon(1e-3));
+  auto strict = Executor::create(*net.function, net.function, {.strict_fp16 = true});
+  REQUIRE(strict.ok());
+  auto rounded = (*strict)->run({in});
+  REQUIRE(rounded.ok());
+  CHECK(std::isinf(to_floats((*rounded)[0].tensor)[1]));
+  REQUIRE((*strict)->precision_findings().size() == 1);
+  CHECK((*strict)->precision_findings()[0] == "op big (mul): 1 values overflow float16");
+}
+
+TEST_CASE("states live between runs and keep their precision") {
+  Net net(Opset::kCoreML8);
+  OpBuilder& b = net.b;
+  ir::Value* x = net.input("x", {2}, DType::kF16);
+  ir::Value* acc = net.function->add_input("acc", ir::Type::state(ir::Type::tensor(DType::kF16, {2})));
+  ir::Value* old = b.op("read_state", {{"input", acc}});
+  ir::Value* sum = b.op("add", {{"x", old}, {"y", x}});
+  ir::Value* now = b.op("coreml_update_state", {{"state", acc}, {"value", sum}});
+  auto executor = net.executor({now, old});
+  auto state = executor->initial_state();
+  REQUIRE(state.ok());
+  for (int i = 1; i <= 3; ++i) {
+    auto result = executor->run({Tensor::from<float>({2}, {1, 2048})}, &*state);
+    REQUIRE_MESSAGE(result.ok(), (result.ok() ? "" : result.error().to_string()));
+    CHECK(to_floats((*result)[0].tensor) == std::vector<float>{static_cast<float>(i), static_cast<float>(2048 * i)});
+    CHECK(to_floats((*result)[1].tensor)[0] == static_cast<float>(i - 1));
+  }
+  // 2049 is not a float16: the state must not remember it.
+  (*state)["acc"] = Tensor::from<float>({2}, {0, 2048});
+  REQUIRE(executor->run({Tensor::from<float>({2}, {0, 1})}, &*state).ok());
+  CHECK(to_floats((*state)["acc"])[1] == 2048);
+  CHECK_FALSE(executor->run({Tensor::from<float>({2}, {0, 1})}).ok());
+}
+
+TEST_CASE("unknown ops are all named") {
+  auto function = std::make_shared<ir::Function>();
+  function->name = "main";
+  function->opset = "CoreML7";
+  for (const char* kind : {"frobnicate", "relu", "twiddle", "twiddle"}) function->body->append(kind);
+  auto made = Executor::create(*function, function);
+  REQUIRE_FALSE(made.ok());
+  CHECK(made.error().code == Code::kUnsupported);
+  CHECK(made.error().message == "ops that cannot be run: frobnicate (1), twiddle (2)");
+}
