@@ -78,6 +78,21 @@ Bytes serialize_message(const Message& message) {
   return bytes;
 }
 
+// protobuf only says no. The outermost fields, which a truncation cuts, can say more.
+Error why_not_a_model(ByteSpan bytes) {
+  WireReader reader(bytes);
+  std::string last;
+  for (WireField field; true;) {
+    auto more = reader.next(&field);
+    if (!more.ok()) return input_error("damaged or truncated model: " + more.error().message);
+    if (!*more) break;
+    std::string_view name = model_kind_name(static_cast<ModelKind>(field.number));
+    if (field.number == 2) last = "description";
+    if (!name.empty()) last = name;
+  }
+  return input_error("damaged model" + (last.empty() ? std::string() : ": its " + last + " cannot be read, or nests too deep"));
+}
+
 }  // namespace
 
 std::string_view model_kind_name(ModelKind kind) {
@@ -150,8 +165,7 @@ Result<Model> Model::parse(const Blob& bytes, const ParseLimits& limits) {
   google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.bytes().data()),
                                             static_cast<int>(bytes.size()));
   in.SetRecursionLimit(limits.max_depth);
-  if (!proto->ParseFromCodedStream(&in) || !in.ConsumedEntireMessage())
-    return input_error("not a Core ML model, or a damaged one");
+  if (!proto->ParseFromCodedStream(&in) || !in.ConsumedEntireMessage()) return why_not_a_model(bytes.bytes());
 
   Model model(std::move(storage), proto);
   // Model.description = 2. A repeated field 2 would be merged; order by the first occurrence of a key.

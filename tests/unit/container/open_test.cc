@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "lib/container/save.h"
 #include "tests/unit/container/damage.h"
@@ -207,6 +208,27 @@ TEST_CASE("every package and model of the corpus opens and round-trips") {
     CHECK(same(once, *coreml::Model::parse(Blob(once))->serialize()));
   }
   if (!paths.empty()) MESSAGE(paths.size() << " opened, " << exact << " byte for byte");
+}
+
+TEST_CASE("every file of testdata/bad-models is refused as EXPECT says") {
+  const std::string root = std::string(MLT_SOURCE_DIR) + "/testdata/bad-models/";
+  std::ifstream expect(root + "EXPECT");
+  std::string line;
+  int cases = 0;
+  while (std::getline(expect, line)) {
+    if (line.starts_with("#")) continue;
+    size_t first = line.find('\t'), second = line.find('\t', first + 1);
+    REQUIRE(second != line.npos);
+    std::string name = line.substr(0, first);
+    CAPTURE(name);
+    auto opened = open_model(root + name);
+    REQUIRE_FALSE(opened.ok());
+    CHECK(exit_status(opened.error().code) == std::stoi(line.substr(first + 1)));
+    CHECK_MESSAGE(opened.error().to_string().find(line.substr(second + 1)) != std::string::npos, opened.error().to_string());
+    CHECK(opened.error().to_string().find(root + name) != std::string::npos);
+    cases++;
+  }
+  CHECK(cases > 20);
 }
 
 TEST_CASE("damaged wrappings") {
