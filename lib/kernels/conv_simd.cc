@@ -132,35 +132,74 @@ void pack(const ConvGeometry& g, const float* in, int64_t c0, int64_t c1, int64_
   if (cols < width) zero_rows(out + cols, width, (c1 - c0) * taps, width - cols);
 }
 
+HWY_INLINE void zero_line(float* out, int64_t length) {
+  const D d;
+  for (int64_t i = 0; i < length; i += kLanes) hn::StoreU(hn::Zero(d), d, out + i);  // rows have slack
+}
+
+// One row for strides 1 and 2: padding and the end are zeros, which masked loads give for nothing.
+HWY_INLINE void pad_row(const float* in, int64_t w, int64_t left, int64_t length, float* out) {
+  const D d;
+  zero_line(out, left);
+  for (int64_t x = 0; x < length - left; x += kLanes) {
+    const int64_t n = w - x;
+    hn::StoreU(n >= kLanes ? hn::LoadU(d, in + x) : n <= 0 ? hn::Zero(d) : load_first(d, in + x, n), d, out + left + x);
+  }
+}
+// The first `length` of each phase; what is written beyond stays within the phase's slack.
+HWY_INLINE void pad_row_by_two(const float* in, int64_t w, int64_t left, int64_t length, int64_t phase, float* out) {
+  const D d;
+  const int64_t half = (left + 1) / 2;
+  zero_line(out, half);
+  zero_line(out + phase, half);
+  // An odd padding puts the first column alone into the second phase.
+  if (left % 2 != 0 && w > 0) out[phase + half - 1] = in[0], ++in, --w;
+  for (int64_t x = 0; x < length - half; x += kLanes) {
+    const float* p = in + 2 * x;
+    const int64_t n = w - 2 * x;
+    V a = hn::Zero(d), b = a;
+    if (n >= 2 * kLanes) {
+      a = hn::LoadU(d, p), b = hn::LoadU(d, p + kLanes);
+    } else if (n > 0) {
+      a = load_first(d, p, n < kLanes ? n : kLanes);
+      if (n > kLanes) b = load_first(d, p + kLanes, n - kLanes);
+    }
+    hn::StoreU(hn::ConcatEven(d, b, a), d, out + half + x);
+    hn::StoreU(hn::ConcatOdd(d, b, a), d, out + phase + half + x);
+  }
+}
+
 // The padded, phase-split copy of one plane.
 void pad_plane(const DepthwisePlane& p, const PaddedPlane& padded) {
-  const D d;
   const ConvGeometry& g = *p.g;
   const int64_t stride = g.stride[2], h = g.in[1], w = g.in[2];
   for (int64_t y = 0; y < padded.rows; ++y) {
     float* row = p.scratch + y * padded.row;
     const int64_t iy = y - g.pad[1];
-    zero_rows(row, 0, 1, padded.row);
-    if (iy < 0 || iy >= h) continue;
+    if (iy < 0 || iy >= h) {
+      zero_line(row, padded.row);
+      continue;
+    }
     const float* in = p.in + iy * w;
+    if (stride == 1 && g.pad[2] < padded.row) {
+      pad_row(in, w, g.pad[2], padded.row - kLanes, row);
+      continue;
+    }
+    if (stride == 2 && (g.pad[2] + 1) / 2 + kLanes < padded.phase) {
+      pad_row_by_two(in, w, g.pad[2], padded.phase - kLanes, padded.phase, row);
+      continue;
+    }
+    zero_line(row, padded.row);
     for (int64_t phase = 0; phase < stride; ++phase) {
       // Padded column phase + stride * i holds input column phase + stride * i - pad.
       const int64_t i0 = g.pad[2] <= phase ? 0 : (g.pad[2] - phase + stride - 1) / stride;
       const int64_t first = phase + stride * i0 - g.pad[2];
       int64_t count = first >= w ? 0 : (w - first + stride - 1) / stride;
       if (count > padded.phase - i0) count = padded.phase - i0;
-      if (count <= 0) continue;
       float* o = row + phase * padded.phase + i0;
-      if (stride == 1) {
-        copy_rows(in + first, 0, o, 0, 1, count);
-      } else if (stride == 2) {
-        copy_rows_by_two(in + first, 0, o, 0, 1, count);
-      } else {
-        for (int64_t i = 0; i < count; ++i) o[i] = in[first + i * stride];
-      }
+      for (int64_t i = 0; i < count; ++i) o[i] = in[first + i * stride];
     }
   }
-  (void)d;
 }
 
 struct Epilogue {

@@ -43,9 +43,9 @@ const ConvTarget& conv_target() noexcept;
 struct PaddedPlane {
   PaddedPlane(const ConvGeometry& g, int lanes) {
     rows = (g.out[1] - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1;
-    // Whole vectors are read from the last output column's tap on.
+    // Whole vectors are read from the last output column's tap on, and written a little further.
     const int64_t needed = (g.out[2] + lanes - 1) / lanes * lanes + (g.kernel[2] - 1) * g.dilation[2] / g.stride[2] + 1;
-    phase = (needed + lanes - 1) / lanes * lanes;
+    phase = (needed + lanes - 1) / lanes * lanes + lanes;
     row = phase * g.stride[2];
   }
   size_t floats() const { return static_cast<size_t>(rows * row); }
@@ -57,16 +57,20 @@ struct PaddedPlane {
 // source + stride, ... of every channel's plane; source is an offset into the plane.
 template <typename Zero, typename Copy>
 inline void walk_im2col(const ConvGeometry& g, int64_t p0, int64_t cols, const Zero& zero, const Copy& copy) {
-  const int64_t ow = g.out[2];
+  const int64_t ow = g.out[2], stride = g.stride[2];
+  // Divisions are slow, and strides are nearly always 1 or 2.
+  const auto over_stride = [stride](int64_t v) { return stride == 1 ? v : stride == 2 ? v >> 1 : v / stride; };
+  const int64_t line = p0 / ow, start_x = p0 - line * ow, start_z = g.out[0] == 1 ? 0 : line / g.out[1];
+  const int64_t start_y = line - start_z * g.out[1];
   int64_t tap = 0;
   for (int64_t kz = 0; kz < g.kernel[0]; ++kz)
     for (int64_t ky = 0; ky < g.kernel[1]; ++ky)
       for (int64_t kx = 0; kx < g.kernel[2]; ++kx, ++tap) {
         const int64_t shift = kx * g.dilation[2] - g.pad[2];  // ix = ox * stride + shift
         // [first, last) of an output row reads inside the input row.
-        const int64_t first = shift >= 0 ? 0 : (-shift + g.stride[2] - 1) / g.stride[2];
-        const int64_t last = g.in[2] - 1 - shift < 0 ? 0 : (g.in[2] - 1 - shift) / g.stride[2] + 1;
-        int64_t ox0 = p0 % ow, oy = p0 / ow % g.out[1], oz = p0 / ow / g.out[1];
+        const int64_t first = shift >= 0 ? 0 : over_stride(-shift + stride - 1);
+        const int64_t last = g.in[2] - 1 - shift < 0 ? 0 : over_stride(g.in[2] - 1 - shift) + 1;
+        int64_t ox0 = start_x, oy = start_y, oz = start_z;
         for (int64_t j = 0; j < cols;) {
           const int64_t ox1 = ow - ox0 < cols - j ? ow : ox0 + cols - j;
           const int64_t iy = oy * g.stride[1] + ky * g.dilation[1] - g.pad[1];
@@ -77,7 +81,7 @@ inline void walk_im2col(const ConvGeometry& g, int64_t p0, int64_t cols, const Z
             hi = last < lo ? lo : last > ox1 ? ox1 : last;
           }
           if (lo > ox0) zero(tap, j, lo - ox0);
-          if (hi > lo) copy(tap, j + lo - ox0, hi - lo, (iz * g.in[1] + iy) * g.in[2] + lo * g.stride[2] + shift);
+          if (hi > lo) copy(tap, j + lo - ox0, hi - lo, (iz * g.in[1] + iy) * g.in[2] + lo * stride + shift);
           if (ox1 > hi) zero(tap, j + hi - ox0, ox1 - hi);
           j += ox1 - ox0;
           ox0 = 0;

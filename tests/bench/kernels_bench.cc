@@ -88,8 +88,8 @@ void run(const char* name, const std::vector<Layer>& layers, int threads) {
     mlt::AlignedBuffer scratch;
     if (!scratch.reset(plan->scratch_bytes())) std::abort();
     std::vector<double> times;
-    const int inner = std::max(1, static_cast<int>(2e8 / flop));
-    for (int round = 0; round < 15; ++round) {
+    const int inner = std::max(1, static_cast<int>(1e7 / flop));
+    for (int round = 0; round < 60; ++round) {
       const double start = now();
       for (int i = 0; i < inner; ++i) plan->run(in.data(), out.data(), nullptr, scratch.data<void>());
       times.push_back((now() - start) / inner);
