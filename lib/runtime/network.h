@@ -1,9 +1,11 @@
-// Neural networks as programs: the lift's result as an interface for the program predictor. Internal to lib/runtime.
+// Neural networks: lifted into a program for the extents at hand, and run as one. Internal to lib/runtime.
 #pragma once
-#include "lib/runtime/program_predictor.h"
+#include <memory>
+
+#include "lib/runtime/predictor.h"
 
 namespace mlt {
 
-Result<ProgramInterface> lift_network(const coreml::Model& model);
+Result<std::unique_ptr<Predictor>> make_network_predictor(const coreml::Model& model, const PredictOptions& options, const Predictor* parent);
 
 }  // namespace mlt

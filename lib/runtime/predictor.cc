@@ -124,10 +124,7 @@ Result<std::unique_ptr<Predictor>> create_for(const coreml::Model& model, const 
     std::string name = description->name;
     return from_program(std::move(program), std::move(*description), name, options, parent);
   }
-  if (coreml::is_neural_network(model.kind())) {
-    MLT_ASSIGN(ProgramInterface interface, lift_network(model));
-    return make_program_predictor(std::move(interface), options, parent);
-  }
+  if (coreml::is_neural_network(model.kind())) return make_network_predictor(model, options, parent);
   auto predictor = std::make_unique<ClassicPredictor>(options, parent);
   MLT_TRY(predictor->prepare(model, weights));
   return std::unique_ptr<Predictor>(std::move(predictor));

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <unordered_map>
 
+#include "lib/passes/pass.h"
+
 namespace mlt {
 namespace {
 
@@ -72,10 +74,14 @@ class ProgramPredictor : public Predictor {
       if (it == output_names_.end()) return input_error("the value \"" + interface_.labels->probabilities + "\" that holds the probabilities does not exist");
       probabilities_ = static_cast<size_t>(it - output_names_.begin());
     }
+    MLT_TRY(simplify());
     MLT_ASSIGN(executor_, Executor::create(*running_, interface_.program, options_.exec));
     for (const auto& input : running_->inputs) {
       if (input->type.is_state()) continue;
-      const FeatureDescription* feature = coreml::find_feature(description_.inputs, input->name);
+      std::string feature_name = input->name;
+      for (const auto& [name, value] : interface_.input_values)
+        if (value == input->name) feature_name = name;
+      const FeatureDescription* feature = coreml::find_feature(description_.inputs, feature_name);
       if (feature == nullptr) return input_error("function " + running_->name + ": input \"" + input->name + "\" has no description");
       inputs_.push_back({input.get(), feature});
     }
@@ -103,6 +109,22 @@ class ProgramPredictor : public Predictor {
   const StepObserver* observer() const override { return observer_ ? &observer_ : parent_ ? parent_->observer() : nullptr; }
 
  private:
+  // Rewrites that make the program cheaper and change answers by rounding at most; names of what remains are kept.
+  Status simplify() {
+    const ExecOptions& exec = options_.exec;
+    auto opset = ops::opset_from_token(running_->opset);
+    if (!exec.fuse || exec.strict_fp16 || exec.keep_all || !exec.fast_kernels || !opset) return {};
+    passes::Context context;
+    context.opset = *opset;
+    for (auto pass : {passes::noop_elimination, passes::merge_consecutive_transposes, passes::merge_consecutive_reshapes, passes::fuse_conv_batchnorm,
+                      passes::fuse_conv_scale, passes::fuse_conv_bias, passes::fuse_matmul_weight_bias, passes::fuse_linear_bias, passes::fuse_layernorm,
+                      passes::fuse_gelu_exact, passes::fuse_gelu_tanh_approximation, passes::fuse_silu, passes::fuse_relu6, passes::dead_code_elimination}) {
+      auto changed = pass(*running_, context);
+      if (!changed) return std::move(changed).error();
+    }
+    return {};
+  }
+
   Result<Tensor> input_tensor(const FeatureMap& given, const ir::Value& value, const FeatureDescription& feature) {
     FeatureValue conformed;
     auto it = given.find(feature.name);
@@ -121,8 +143,6 @@ class ProgramPredictor : public Predictor {
     Tensor tensor;
     if (const auto* image = std::get_if<Image>(&conformed)) {
       tensor = image_to_planar(*image);
-      auto pre = interface_.preprocessing.find(feature.name);
-      if (pre != interface_.preprocessing.end()) MLT_TRY(preprocess(pre->second, feature.name, &tensor));
     } else if (const auto* array = std::get_if<Tensor>(&conformed)) {
       tensor = *array;
     } else if (const auto* number = std::get_if<double>(&conformed)) {
@@ -147,22 +167,6 @@ class ProgramPredictor : public Predictor {
       tensor = tensor.reshaped(dims);
     }
     return tensor;
-  }
-
-  static Status preprocess(const ImagePreprocessing& pre, const std::string& name, Tensor* planar) {
-    int64_t channels = planar->dims()[1], pixels = planar->size() / channels;
-    float* data = planar->mutable_data<float>();
-    if (pre.mean.valid() && pre.mean.size() != planar->size())
-      return input_error("input \"" + name + "\": the mean image has " + std::to_string(pre.mean.size()) + " values, the image " + std::to_string(planar->size()));
-    for (int64_t c = 0; c < channels; ++c) {
-      float bias = static_cast<size_t>(c) < pre.bias.size() ? pre.bias[static_cast<size_t>(c)] : 0.0f;
-      for (int64_t i = 0; i < pixels; ++i) {
-        float& v = data[c * pixels + i];
-        if (pre.mean.valid()) v -= pre.mean.data<float>()[c * pixels + i];
-        v = v * pre.scale + bias;
-      }
-    }
-    return {};
   }
 
   Result<FeatureValue> output_feature(const FeatureDescription& feature, const std::vector<ops::RtValue>& results) {

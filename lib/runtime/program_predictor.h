@@ -1,5 +1,6 @@
 // Predictions by a program of the IR: an ML program, or a neural network lifted into one. Internal to lib/runtime.
 #pragma once
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,21 +10,12 @@
 
 namespace mlt {
 
-// What a neural network does to an image input before its first layer: per channel (in the image's order)
-// value * scale + bias[channel], minus a mean image where there is one.
-struct ImagePreprocessing {
-  float scale = 1;
-  std::vector<float> bias;  // one per channel, or empty
-  Tensor mean;              // [channels, height, width], or invalid
-};
-
 struct ProgramInterface {
   std::shared_ptr<const ir::Program> program;
   const ir::Function* function = nullptr;
   coreml::FunctionDescription description;
-  std::map<std::string, ImagePreprocessing> preprocessing;  // by input feature
-  // Name of the function's output for an output feature; the feature's own name when absent.
-  std::map<std::string, std::string> output_values;
+  // Name of the function's input or output for a feature; the feature's own name when absent.
+  std::map<std::string, std::string> input_values, output_values;
   // A neural network classifier's labels and the value that holds its probabilities. ML programs say the same with
   // the op "classify".
   struct Labels {
