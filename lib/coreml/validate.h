@@ -18,8 +18,9 @@ struct Finding {
 };
 
 // All findings, not the first; at most about a thousand. An error means that Core ML refuses the model or computes
-// something else than the author meant.
-std::vector<Finding> validate(const Model& model);
+// something else than the author meant. With `weights`, the records that an ML program names are checked too; files
+// that are missing are warnings.
+std::vector<Finding> validate(const Model& model, const WeightSource* weights = nullptr);
 bool has_errors(const std::vector<Finding>& findings);
 
 // The least specification version that the model's features allow.

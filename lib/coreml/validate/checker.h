@@ -16,7 +16,8 @@ namespace mlt::coreml {
 
 class Checker {
  public:
-  explicit Checker(std::vector<Finding>* findings) : findings_(findings) {}
+  Checker(std::vector<Finding>* findings, const WeightSource* weights) : findings_(findings), weights_(weights) {}
+  const WeightSource* weights() const { return weights_; }  // may be null
 
   void error(std::string message) { add(Severity::kError, std::move(message)); }
   void warning(std::string message) { add(Severity::kWarning, std::move(message)); }
@@ -52,6 +53,7 @@ class Checker {
   void add(Severity severity, std::string message);
 
   std::vector<Finding>* findings_;
+  const WeightSource* weights_;
   std::vector<std::string> places_;
 };
 

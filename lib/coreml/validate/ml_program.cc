@@ -2,6 +2,8 @@
 // functions take and give what the description promises.
 #include <fmt/core.h>
 
+#include <set>
+
 #include "lib/coreml/mil_read.h"
 #include "lib/coreml/validate/checker.h"
 #include "lib/ir/verify.h"
@@ -11,9 +13,14 @@
 namespace mlt::coreml {
 namespace {
 
-void check_ops(const ir::Function& function, ops::Opset opset, Checker& check) {
+void check_ops(const ir::Function& function, ops::Opset opset, std::set<std::string>* missing, Checker& check) {
   function.for_each_op([&](const ir::Op& op) {
-    if (check.full() || op.is_const()) return;
+    if (check.full()) return;
+    if (op.is_const()) {
+      const ir::Literal* literal = op.outputs.empty() ? nullptr : op.output()->constant();
+      if (check.weights() && literal && literal->blob && !literal->tensor.valid()) missing->insert(literal->blob->file);
+      return;
+    }
     Checker::Place place(check, fmt::format("op \"{}\" ({})", op.name(), op.kind));
     if (!ops::find_op(op.kind, opset)) {
       check.error(fmt::format("opset {} has no such operation", ops::opset_token(opset)));
@@ -59,7 +66,7 @@ void check_interface_of(const ir::Function& function, const FunctionDescription&
 }  // namespace
 
 void check_ml_program(const Model& model, Checker& check) {
-  auto program = load_program(model, nullptr);
+  auto program = load_program(model, check.weights());
   if (!program.ok()) {
     check.error(program.error().to_string());
     return;
@@ -75,6 +82,7 @@ void check_ml_program(const Model& model, Checker& check) {
     }
     check_interface_of(*function, *description.function(name), check);
   }
+  std::set<std::string> missing;
   for (const auto& function : (*program)->functions) {
     Checker::Place place(check, fmt::format("function \"{}\"", function->name));
     auto opset = ops::opset_from_token(function->opset);
@@ -84,8 +92,9 @@ void check_ml_program(const Model& model, Checker& check) {
     }
     if (static_cast<int>(*opset) > model.spec_version())
       check.error(fmt::format("opset {} needs specification version {}", function->opset, static_cast<int>(*opset)));
-    check_ops(*function, *opset, check);
+    check_ops(*function, *opset, &missing, check);
   }
+  for (const std::string& file : missing) check.warning(fmt::format("weight file \"{}\" is missing", file));
 }
 
 }  // namespace mlt::coreml

@@ -99,9 +99,9 @@ void check_model(const Model& model, Checker& check, int depth) {
     check.warning(fmt::format("uses features of specification version {}, but says it is version {}", needed, model.spec_version()));
 }
 
-std::vector<Finding> validate(const Model& model) {
+std::vector<Finding> validate(const Model& model, const WeightSource* weights) {
   std::vector<Finding> findings;
-  Checker check(&findings);
+  Checker check(&findings, weights);
   check_model(model, check, 0);
   return findings;
 }
