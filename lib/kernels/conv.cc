@@ -92,7 +92,7 @@ void ConvPlan::Impl::choose(int64_t pool, bool allow_winograd) {
   if (allow_winograd && choose_winograd()) return;
   // A lane in five or more idle, and output channels to fill them with.
   const Panels channel_panels(rows, *gemm);
-  if (5 * pixels < 4 * panels.padded_columns() && pixels <= kMaxPixels &&
+  if (5 * pixels < 4 * panels.padded_columns() && pixels <= kMaxSwappedPixels &&
       rows * panels.padded_columns() > channel_panels.padded_columns() * pixels && rows >= panels.lanes) {
     method = ConvMethod::kSwapped;
     kernel_name = std::string("conv swapped ") + gemm->name;

@@ -18,6 +18,9 @@ enum class ConvMethod {
   kDepthwise  // no product: one input channel per group, plane by plane
 };
 
+// Above it lanes are never so empty that swapping pays.
+inline constexpr int64_t kMaxSwappedPixels = 128;
+
 struct ConvPlan::Impl {
   ConvShape shape;
   ConvGeometry g;

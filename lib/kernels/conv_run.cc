@@ -2,24 +2,40 @@
 
 #include "lib/kernels/conv_impl.h"
 #include "lib/kernels/dispatch.h"
+#include "lib/kernels/elementwise_target.h"
+#include "lib/kernels/transpose_target.h"
 
 namespace mlt {
 
 namespace {
-// An intermediate [pixels, channels] becomes [channels, pixels].
+
+void transpose_reference(const float* in, int64_t pixels, int64_t channels, int64_t count, float* out) {
+  for (int64_t c = 0; c < count; ++c)
+    for (int64_t p = 0; p < pixels; ++p) out[c * pixels + p] = in[p * channels + c];
+}
+
+// Channels [c0, c1) of an intermediate [pixels, channels] become rows of out, [channels, pixels].
 void transpose_out(const float* in, int64_t pixels, int64_t channels, int64_t c0, int64_t c1, const float* residual,
                    const Activation& f, float* out) noexcept {
-  for (int64_t c = c0; c < c1; ++c) {
+  constexpr int64_t kStep = 16;
+  const ElementwiseTarget& ew = elementwise_target();
+  alignas(64) float rows[kStep * kMaxSwappedPixels];
+  for (int64_t c = c0; c < c1; c += kStep) {
+    const int64_t n = std::min(kStep, c1 - c);
     float* o = out + c * pixels;
-    if (residual != nullptr) {
-      const float* r = residual + c * pixels;
-      for (int64_t p = 0; p < pixels; ++p) o[p] = in[p * channels + c] + r[p];
+    // The residual may be what out holds now.
+    float* to = residual != nullptr ? rows : o;
+    if (use_reference()) {
+      transpose_reference(in + c, pixels, channels, n, to);
     } else {
-      for (int64_t p = 0; p < pixels; ++p) o[p] = in[p * channels + c];
+      transpose_tile_simd()(reinterpret_cast<const uint32_t*>(in + c), channels, reinterpret_cast<uint32_t*>(to), pixels,
+                            pixels, n);
     }
-    unary(f, o, o, pixels);
+    if (residual != nullptr) ew.binary(Binary::kAdd, rows, 1, residual + c * pixels, 1, o, n * pixels);
+    if (f.op != Unary::kIdentity) ew.unary(f.op, o, o, n * pixels, f.a, f.b);
   }
 }
+
 }  // namespace
 
 // Output channels [m0, m1) by panels [b0, b1) for the part of k from k0 on. `packed` holds these panels.

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "lib/base/float16.h"
 #include "lib/kernels/dispatch.h"
 #include "lib/kernels/gemm_target.h"
 
@@ -32,18 +33,38 @@ void reference_tile(const Tile& t) noexcept {
   }
 }
 
-constexpr GemmTarget kReference{"reference", 4, 3, 4, reference_tile<false>, reference_tile<true>};
+void reference_half(const Tile& t) noexcept {
+  const int64_t width = t.nv * 4;
+  for (int i = 0; i < t.rows; ++i)
+    for (int64_t j = 0; j < t.cols; ++j) {
+      float sum = 0;
+      for (int64_t k = 0; k < t.k; ++k) sum += t.a[i * t.lda + k] * half_to_float(t.half_b[k * width + j]);
+      // The rest as for one column.
+      float* c = t.c + i * t.ldc + j;
+      if (t.bias_col != nullptr) sum += t.bias_col[j];
+      if (t.accumulate) sum += *c;
+      if (t.residual != nullptr) sum += t.residual[i * t.ldr + j];
+      unary(t.f, &sum, c, 1);
+      *c = t.f.op == Unary::kIdentity ? sum : *c;
+    }
+}
+void reference_expand(const uint16_t* in, float* out, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; ++i) out[i] = half_to_float(in[i]);
+}
+
+constexpr GemmTarget kReference{"reference", 4, 3, 4, reference_tile<false>, reference_tile<true>, reference_half,
+                                reference_expand};
 
 // Rows of A that stay in the second-level cache next to a panel of B.
 constexpr int64_t kABlockFloats = 96 * 1024;
 constexpr int64_t kDepth = 1024;
 
 // [k, n] block of B with any strides into panels of `width` columns, zero-padded.
-void pack_panel(const float* b, int64_t k_stride, int64_t n_stride, int64_t k, int64_t cols, int64_t width,
-                float* out) {
+template <typename T>
+void pack_panel(const T* b, int64_t k_stride, int64_t n_stride, int64_t k, int64_t cols, int64_t width, T* out) {
   if (n_stride == 1) {
     for (int64_t i = 0; i < k; ++i, out += width) {
-      std::memcpy(out, b + i * k_stride, static_cast<size_t>(cols) * sizeof(float));
+      std::memcpy(out, b + i * k_stride, static_cast<size_t>(cols) * sizeof(T));
       for (int64_t j = cols; j < width; ++j) out[j] = 0;
     }
     return;
@@ -64,6 +85,7 @@ struct Product {
   const float* a;
   int64_t lda;
   const float* packed;  // for each depth block: panels
+  const uint16_t* half_packed;  // or these
   float* c;
   int64_t ldc;
   float alpha;
@@ -73,31 +95,70 @@ struct Product {
   int64_t ldr;
 };
 
+// Rows [m0, m1) of one panel for k in [k0, k0 + kc); g's packed pointers are this panel's part.
+void run_panel(const Product& g, const Panels& panels, int64_t panel, int64_t m0, int64_t m1, int64_t k0,
+               int64_t kc) noexcept {
+  const int64_t step = balanced_tile(m1 - m0, g.half_packed != nullptr ? kHalfRows : g.target.mr);
+  const int64_t n0 = panels.first_column(panel);
+  const bool last = k0 + kc == g.k;
+  Tile t;
+  t.k = kc;
+  t.lda = g.lda;
+  t.ldc = g.ldc;
+  t.ldr = g.ldr;
+  t.alpha = g.alpha;
+  t.accumulate = k0 > 0;
+  if (last) t.f = g.f;
+  t.nv = static_cast<int>(panels.width_in_vectors(panel));
+  t.cols = std::min<int64_t>(t.nv * panels.lanes, g.n - n0);
+  t.b = g.packed;
+  t.half_b = g.half_packed;
+  t.bias_col = last && g.bias != nullptr ? g.bias + n0 : nullptr;
+  const auto kernel = g.half_packed != nullptr ? g.target.direct_half : g.target.direct;
+  for (int64_t m = m0; m < m1; m += step) {
+    t.rows = static_cast<int>(std::min(step, m1 - m));
+    t.a = g.a + m * g.lda + k0;
+    t.c = g.c + m * g.ldc + n0;
+    t.residual = k0 == 0 && g.residual != nullptr ? g.residual + m * g.ldr + n0 : nullptr;
+    kernel(t);
+  }
+}
+
 // Rows [m0, m1) by panels [p0, p1).
 void run_block(const Product& g, const Panels& panels, int64_t m0, int64_t m1, int64_t p0, int64_t p1) noexcept {
-  const int64_t step = balanced_tile(m1 - m0, g.target.mr);
+  Product one = g;
   for (int64_t k0 = 0; k0 < g.k; k0 += g.depth) {
-    Tile t;
-    t.k = std::min(g.depth, g.k - k0);
-    t.lda = g.lda;
-    t.ldc = g.ldc;
-    t.ldr = g.ldr;
-    t.alpha = g.alpha;
-    t.accumulate = k0 > 0;
-    const bool last = k0 + t.k == g.k;
-    if (last) t.f = g.f;
+    const int64_t kc = std::min(g.depth, g.k - k0);
     for (int64_t p = p0; p < p1; ++p) {
-      const int64_t n0 = panels.first_column(p);
-      t.nv = static_cast<int>(panels.width_in_vectors(p));
-      t.cols = std::min<int64_t>(t.nv * panels.lanes, g.n - n0);
-      t.b = g.packed + panels.padded_columns() * k0 + n0 * t.k;
-      t.bias_col = last && g.bias != nullptr ? g.bias + n0 : nullptr;
-      for (int64_t m = m0; m < m1; m += step) {
-        t.rows = static_cast<int>(std::min(step, m1 - m));
-        t.a = g.a + m * g.lda + k0;
-        t.c = g.c + m * g.ldc + n0;
-        t.residual = k0 == 0 && g.residual != nullptr ? g.residual + m * g.ldr + n0 : nullptr;
-        g.target.direct(t);
+      const int64_t at = panels.padded_columns() * k0 + panels.first_column(p) * kc;
+      if (g.half_packed != nullptr) {
+        one.half_packed = g.half_packed + at;
+      } else {
+        one.packed = g.packed + at;
+      }
+      run_panel(one, panels, p, m0, m1, k0, kc);
+    }
+  }
+}
+
+// Many rows: panels of float16 are expanded into a buffer, a part of k at a time, and used by all rows of a block.
+void run_block_expanding(const Product& g, const Panels& panels, int64_t m0, int64_t m1, int64_t p0, int64_t p1) noexcept {
+  constexpr int64_t kBuffer = 16 * 1024;
+  alignas(64) float buffer[kBuffer];
+  for (int64_t k0 = 0; k0 < g.k; k0 += g.depth) {
+    const int64_t kc = std::min(g.depth, g.k - k0);
+    for (int64_t p = p0; p < p1; ++p) {
+      const int64_t n0 = panels.first_column(p), width = panels.width_in_vectors(p) * panels.lanes;
+      const uint16_t* panel = g.half_packed + panels.padded_columns() * k0 + n0 * kc;
+      const int64_t part = kBuffer / width;
+      for (int64_t q = 0; q < kc; q += part) {
+        const int64_t n = std::min(part, kc - q);
+        g.target.expand(panel + q * width, buffer, n * width);
+        // One panel as a product of its own.
+        Product one = g;
+        one.half_packed = nullptr;
+        one.packed = buffer;
+        run_panel(one, panels, p, m0, m1, k0 + q, n);
       }
     }
   }
@@ -115,7 +176,12 @@ void run_product(const Product& g) noexcept {
     while (begin < end) {
       const int64_t r = begin / panels.count, p0 = begin % panels.count;
       const int64_t p1 = std::min(panels.count, p0 + (end - begin));
-      run_block(g, panels, r * block, std::min(g.m, (r + 1) * block), p0, p1);
+      const int64_t m0 = r * block, m1 = std::min(g.m, (r + 1) * block);
+      if (g.half_packed != nullptr && m1 - m0 > 2 * kHalfRows) {
+        run_block_expanding(g, panels, m0, m1, p0, p1);
+      } else {
+        run_block(g, panels, m0, m1, p0, p1);
+      }
       begin += p1 - p0;
     }
   });
@@ -125,8 +191,9 @@ void run_product(const Product& g) noexcept {
 
 const GemmTarget& gemm_target() noexcept { return use_reference() ? kReference : *gemm_simd(); }
 
-void pack_columns(const GemmTarget& target, const float* w, int64_t n, int64_t k, int64_t row_stride,
-                  int64_t col_stride, int64_t depth, float* out) noexcept {
+template <typename T>
+void pack_columns(const GemmTarget& target, const T* w, int64_t n, int64_t k, int64_t row_stride,
+                  int64_t col_stride, int64_t depth, T* out) noexcept {
   const Panels panels(n, target);
   for (int64_t k0 = 0; k0 < k; k0 += depth) {
     const int64_t kc = std::min(depth, k - k0);
@@ -140,25 +207,45 @@ void pack_columns(const GemmTarget& target, const float* w, int64_t n, int64_t k
   }
 }
 
+template void pack_columns(const GemmTarget&, const float*, int64_t, int64_t, int64_t, int64_t, int64_t, float*) noexcept;
+
+template <typename T>
+Result<AlignedBuffer> packed_copy(const GemmTarget& target, int64_t n, int64_t k, const T* w, int64_t row_stride,
+                                  int64_t col_stride) {
+  if (n < 1 || k < 1 || n > (int64_t{1} << 40) / k) return usage_error("matrix product: weights of impossible size");
+  AlignedBuffer data;
+  if (!data.reset(static_cast<size_t>(Panels(n, target).padded_columns() * k) * sizeof(T)))
+    return resource_error("out of memory for packed weights");
+  pack_columns(target, w, n, k, row_stride, col_stride, balanced_depth(k, kDepth), data.data<T>());
+  return data;
+}
+
 Result<PackedWeights> PackedWeights::pack(int64_t n, int64_t k, const float* w, int64_t row_stride,
                                           int64_t col_stride) {
-  if (n < 1 || k < 1 || n > (int64_t{1} << 40) / k) return usage_error("matrix product: weights of impossible size");
   PackedWeights packed;
   packed.n_ = n;
   packed.k_ = k;
   packed.target_ = &gemm_target();
-  const Panels panels(n, *packed.target_);
-  if (!packed.data_.reset(static_cast<size_t>(panels.padded_columns() * k) * sizeof(float)))
-    return resource_error("out of memory for packed weights");
-  const int64_t depth = balanced_depth(k, kDepth);
-  pack_columns(*packed.target_, w, n, k, row_stride, col_stride, depth, packed.data_.data());
+  MLT_ASSIGN(packed.data_, packed_copy(*packed.target_, n, k, w, row_stride, col_stride));
+  return packed;
+}
+
+Result<PackedWeights> PackedWeights::pack_half(int64_t n, int64_t k, const uint16_t* w, int64_t row_stride,
+                                               int64_t col_stride) {
+  PackedWeights packed;
+  packed.n_ = n;
+  packed.k_ = k;
+  packed.half_ = true;
+  packed.target_ = &gemm_target();
+  MLT_ASSIGN(packed.data_, packed_copy(*packed.target_, n, k, w, row_stride, col_stride));
   return packed;
 }
 
 void PackedWeights::run(int64_t m, const float* a, int64_t lda, float* c, int64_t ldc, const float* bias,
                         const Activation& f, const float* residual, int64_t ldr) const noexcept {
   if (m <= 0) return;
-  run_product({*target_, m, n_, k_, balanced_depth(k_, kDepth), a, lda, data_.data(), c, ldc, 1.0f, bias, f, residual,
+  run_product({*target_, m, n_, k_, balanced_depth(k_, kDepth), a, lda, half_ ? nullptr : data_.data(),
+               half_ ? data_.data<uint16_t>() : nullptr, c, ldc, 1.0f, bias, f, residual,
                ldr});
 }
 
@@ -207,7 +294,7 @@ static void matmul_one(const Matmul& p, const GemmTarget& target, const float* a
     a = rows;
     lda = p.k;
   }
-  run_product({target, p.m, p.n, p.k, depth, a, lda, packed, c, p.c_row, p.alpha, p.bias, p.f, nullptr, 0});
+  run_product({target, p.m, p.n, p.k, depth, a, lda, packed, nullptr, c, p.c_row, p.alpha, p.bias, p.f, nullptr, 0});
 }
 
 void matmul(const Matmul& p, const float* a, const float* b, float* c, void* scratch) noexcept {

@@ -20,6 +20,13 @@ class PackedWeights {
   static Result<PackedWeights> pack(int64_t n, int64_t k, const float* w, int64_t row_stride, int64_t col_stride);
   static Result<PackedWeights> pack(int64_t n, int64_t k, const float* w) { return pack(n, k, w, k, 1); }
 
+  // The same for float16 weights, kept as float16: half the memory, half the time where few rows make a product wait
+  // for memory; converted panel by panel where many rows make it wait for arithmetic. Same results as packing the
+  // converted weights, up to rounding.
+  static Result<PackedWeights> pack_half(int64_t n, int64_t k, const uint16_t* w, int64_t row_stride,
+                                         int64_t col_stride);
+  static Result<PackedWeights> pack_half(int64_t n, int64_t k, const uint16_t* w) { return pack_half(n, k, w, k, 1); }
+
   int64_t n() const { return n_; }
   int64_t k() const { return k_; }
   size_t bytes() const { return data_.bytes(); }
@@ -32,6 +39,7 @@ class PackedWeights {
 
  private:
   int64_t n_ = 0, k_ = 0;
+  bool half_ = false;
   const GemmTarget* target_ = nullptr;
   AlignedBuffer data_;
 };

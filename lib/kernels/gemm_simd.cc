@@ -7,6 +7,7 @@
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include "lib/base/float16.h"
 #include "lib/kernels/gemm_target.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -135,6 +136,58 @@ HWY_NOINLINE void tile(const Tile& t) {
   finish<kRows, kVectors>(t, acc);
 }
 
+// Elsewhere Highway emulates halves slowly; the scalar conversion through a small buffer is no slower.
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+HWY_INLINE V load_half(const uint16_t* p) {
+  const hn::Rebind<uint16_t, D> du;
+  const hn::Rebind<hwy::float16_t, D> dh;
+  return hn::PromoteTo(D(), hn::BitCast(dh, hn::LoadU(du, p)));
+}
+#else
+HWY_INLINE V load_half(const uint16_t* p) {
+  HWY_ALIGN float x[kLanes];
+  for (int i = 0; i < kLanes; ++i) x[i] = half_to_float(p[i]);
+  return hn::Load(D(), x);
+}
+#endif
+
+template <int kRows, int kVectors>
+HWY_NOINLINE void tile_half(const Tile& t) {
+  const D d;
+  V acc[kRows][kVectors];
+  HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::Zero(d);
+  }
+  const uint16_t* HWY_RESTRICT b = t.half_b;
+  for (int64_t k = 0; k < t.k; ++k) {
+    V bv[kVectors];
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
+      bv[j] = load_half(b + kLanes * j);
+      hwy::Prefetch(b + kLanes * j + 1024);
+    }
+    HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+      const V av = hn::Set(d, t.a[i * t.lda + k]);
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(av, bv[j], acc[i][j]);
+    }
+    b += kLanes * kVectors;
+  }
+  finish<kRows, kVectors>(t, acc);
+}
+
+template <int kVectors>
+void tile_half_rows(const Tile& t) {
+  switch (t.rows) {
+    case 1: return tile_half<1, kVectors>(t);
+    case 2: return tile_half<2, kVectors>(t);
+    case 3: return tile_half<3, kVectors>(t);
+    default: return tile_half<4, kVectors>(t);
+  }
+}
+
+void expand(const uint16_t* in, float* out, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; i += kLanes) hn::StoreU(load_half(in + i), D(), out + i);
+}
+
 template <int kVectors, bool kPacked>
 void tile_rows(const Tile& t) {
   switch (t.rows) {
@@ -166,10 +219,20 @@ void tile_any(const Tile& t) noexcept {
     for (int i = 0; i < t.rows; ++i) unary(t.f, t.c + i * t.ldc, t.c + i * t.ldc, t.cols);
 }
 
+void tile_half_any(const Tile& t) noexcept {
+  switch (t.nv) {
+    case 1: tile_half_rows<1>(t); break;
+    case 2: tile_half_rows<2>(t); break;
+    default: tile_half_rows<3>(t); break;
+  }
+  if (!is_cheap(t.f.op))
+    for (int i = 0; i < t.rows; ++i) unary(t.f, t.c + i * t.ldc, t.c + i * t.ldc, t.cols);
+}
+
 const GemmTarget* simd_target() {
   static constexpr GemmTarget kTarget{
       HWY_TARGET == HWY_AVX3 ? "gemm 8x48" : HWY_TARGET == HWY_AVX2 ? "gemm 4x24" : kMr == 8 ? "gemm 8x12" : "gemm 4x12",
-      kMr, kNv, kLanes, tile_any<false>, tile_any<true>};
+      kMr, kNv, kLanes, tile_any<false>, tile_any<true>, tile_half_any, expand};
   return &kTarget;
 }
 

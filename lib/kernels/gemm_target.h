@@ -16,6 +16,7 @@ struct Tile {
   const float* a = nullptr;
   int64_t lda = 0;  // direct only
   const float* b = nullptr;
+  const uint16_t* half_b = nullptr;  // instead of b, for direct_half
   float* c = nullptr;
   int64_t ldc = 0;
   int rows = 0, nv = 0;
@@ -36,7 +37,13 @@ struct GemmTarget {
   int mr, nv, lanes;
   void (*direct)(const Tile&) noexcept;
   void (*packed)(const Tile&) noexcept;
+  // As direct, with B in float16 and at most kHalfRows rows.
+  void (*direct_half)(const Tile&) noexcept;
+  // Expands float16 panels.
+  void (*expand)(const uint16_t* in, float* out, int64_t count) noexcept;
 };
+
+inline constexpr int kHalfRows = 4;
 
 // The table in use.
 const GemmTarget& gemm_target() noexcept;
@@ -74,8 +81,9 @@ inline int64_t balanced_depth(int64_t k, int64_t most) {
 
 // Packs W, [n, k] through its strides: for each part of k of `depth`, panels of columns (that is, of n).
 // Panels(n).padded_columns() * k floats.
-void pack_columns(const GemmTarget& target, const float* w, int64_t n, int64_t k, int64_t row_stride,
-                  int64_t col_stride, int64_t depth, float* out) noexcept;
+template <typename T>
+void pack_columns(const GemmTarget& target, const T* w, int64_t n, int64_t k, int64_t row_stride,
+                  int64_t col_stride, int64_t depth, T* out) noexcept;
 
 inline bool is_cheap(Unary op) {
   return op == Unary::kIdentity || op == Unary::kRelu || op == Unary::kClip || op == Unary::kLeakyRelu;

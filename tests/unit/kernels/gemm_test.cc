@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/base/float16.h"
 #include "tests/unit/kernels/kernels_test.h"
 
 namespace mlt {
@@ -72,6 +73,29 @@ TEST_CASE("a product does not depend on the thread count or on how many rows go 
   }
   select_kernel_target("");
   set_thread_count(0);
+}
+
+TEST_CASE("float16 weights give what their conversions give") {
+  on_every_target([] {
+    for (int64_t m : {1, 3, 4, 5, 8, 9, 40})
+      for (int64_t k : {1, 37, 1500}) {
+        const int64_t n = 101;
+        const auto a = numbers(static_cast<size_t>(m * k), 1), bias = numbers(101, 3), r = numbers(static_cast<size_t>(m * n), 4);
+        auto w = numbers(static_cast<size_t>(n * k), 2);
+        std::vector<uint16_t> h(w.size());
+        for (size_t i = 0; i < w.size(); ++i) h[i] = float_to_half(w[i]), w[i] = half_to_float(h[i]);
+        auto full = PackedWeights::pack(n, k, w.data());
+        auto half = PackedWeights::pack_half(n, k, h.data());
+        REQUIRE(full.ok());
+        REQUIRE(half.ok());
+        CHECK(half->bytes() * 2 == full->bytes());
+        std::vector<float> x(static_cast<size_t>(m * n)), y(x.size());
+        const Activation f{Unary::kSilu};
+        full->run(m, a.data(), k, x.data(), n, bias.data(), f, r.data(), n);
+        half->run(m, a.data(), k, y.data(), n, bias.data(), f, r.data(), n);
+        CHECK(distance(y, std::vector<double>(x.begin(), x.end())) < 1e-5);
+      }
+  });
 }
 
 TEST_CASE("weights keep the target they were packed for") {
