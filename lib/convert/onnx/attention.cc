@@ -1,0 +1,154 @@
+// Attention and rotary embeddings, spelled out in matrix products.
+#include <cmath>
+#include <limits>
+
+#include "lib/convert/onnx/helpers.h"
+
+namespace mlt::foreign::onnx {
+namespace {
+
+// [B, S, heads * D] -> [B, heads, S, D]; rank 4 goes through.
+V split_heads(Ctx& c, V x, int64_t heads) {
+  if (Lower::rank(x) == 4) return x;
+  const Dims dims = Lower::dims(x);
+  if (dims.size() != 3 || heads <= 0 || dims[2] < 0 || dims[2] % heads != 0) bad_input("the number of heads does not divide the hidden size");
+  if (dims[0] < 0 && dims[1] < 0) unsupported("extents that are not known", "give fixed input shapes with --input NAME,shape=...");
+  return c.l.transpose(c.l.reshape(x, {dims[0], dims[1], heads, dims[2] / heads}), {0, 2, 1, 3});
+}
+
+V repeat_heads(Ctx& c, V x, int64_t heads) {
+  int64_t own = Lower::dims(x)[1];
+  if (own == heads) return x;
+  if (own <= 0 || heads % own != 0) bad_input("query heads are no multiple of key heads");
+  std::vector<int64_t> index;
+  for (int64_t h = 0; h < heads; ++h) index.push_back(h / (heads / own));
+  return c.l.gather(x, c.l.ints(index), 1);
+}
+
+void attention(Ctx& c) {
+  Lower& l = c.l;
+  c.ignore({"softmax_precision"});
+  if (c.i64("left_window_size", -1) >= 0 || c.i64("right_window_size", -1) >= 0) unsupported("sliding windows");
+  bool flat = c.rank(0) == 3;
+  int64_t q_heads = c.i64("q_num_heads", 0), kv_heads = c.i64("kv_num_heads", 0);
+  V q = split_heads(c, c.fin(0), q_heads), k = split_heads(c, c.fin(1), kv_heads), v = split_heads(c, c.fin(2), kv_heads);
+  if (c.opt(6)) unsupported("lengths of padded keys");
+  V past_key = c.opt(4) ? c.fin(4) : nullptr, past_value = c.opt(5) ? c.fin(5) : nullptr;
+  int64_t past = past_key ? Lower::dims(past_key)[2] : 0;
+  if (past_key) k = l.concat({past_key, k}, 2);
+  if (past_value) v = l.concat({past_value, v}, 2);
+  if (c.wants(1)) c.out(1, k, c.type(1));
+  if (c.wants(2)) c.out(2, v, c.type(2));
+  int64_t heads = Lower::dims(q)[1], depth = Lower::dims(q)[3], queries = Lower::dims(q)[2], keys = Lower::dims(k)[2];
+  double scale = c.f32("scale", 0);
+  if (scale == 0) {
+    if (depth <= 0) unsupported("an unknown head size");
+    scale = 1 / std::sqrt(static_cast<double>(depth));
+  }
+  // The root of the scale on both sides keeps products small.
+  double root = std::sqrt(scale);
+  V scores = l.matmul(l.mul(q, root), l.mul(repeat_heads(c, k, heads), root), false, true);
+  int64_t mode = c.i64("qk_matmul_output_mode", 0);
+  V exported = mode == 0 ? scores : nullptr;
+  bool causal = c.i64("is_causal", 0) != 0;
+  float softcap = c.f32("softcap", 0);
+  auto cap = [&] {
+    if (softcap != 0) scores = l.mul(l.unary("tanh", l.div(scores, l.f32(softcap))), softcap);
+  };
+  V bias = nullptr;
+  if (causal) {
+    if (queries < 0 || keys < 0 || past < 0) unsupported("a causal mask of unknown extents", "give fixed input shapes with --input NAME,shape=...");
+    Tensor mask = Tensor::zeros(DType::kF32, {queries, keys});
+    for (int64_t i = 0; i < queries; ++i)
+      for (int64_t j = 0; j < keys; ++j)
+        if (j > i + past) mask.mutable_data<float>()[i * keys + j] = -std::numeric_limits<float>::infinity();
+    bias = l.constant(std::move(mask));
+  }
+  if (c.opt(3)) {
+    V mask = c.in(3);
+    if (Lower::dtype(mask) == DType::kBool) mask = select_broadcast(l, mask, l.f32(0), l.f32(-std::numeric_limits<double>::infinity()));
+    mask = l.cast(mask, DType::kF32);
+    int64_t width = Lower::dims(mask).back();
+    if (width >= 0 && keys >= 0 && width < keys && width != 1) {  // missing columns are masked out
+      std::vector<int64_t> amounts(static_cast<size_t>(2 * Lower::rank(mask)), 0);
+      amounts.back() = keys - width;
+      mask = l.op("pad", {{"x", mask}, {"pad", l.ints(amounts)}, {"mode", l.str("constant")}, {"constant_val", l.f32(-std::numeric_limits<double>::infinity())}});
+    }
+    bias = bias ? l.add(bias, mask) : mask;
+  }
+  bool cap_first = c.version() >= 24;
+  if (cap_first) {
+    cap();
+    if (mode == 1) exported = scores;
+    if (bias) scores = l.add(scores, bias);
+    if (mode == 2) exported = scores;
+  } else {
+    if (bias) scores = l.add(scores, bias);
+    if (mode == 1) exported = scores;
+    cap();
+    if (mode == 2) exported = scores;
+  }
+  V weights = softmax(l, scores, Lower::rank(scores) - 1);
+  if (mode == 3) exported = weights;
+  V y = l.matmul(weights, repeat_heads(c, v, heads));
+  if (flat) {
+    y = l.transpose(y, {0, 2, 1, 3});
+    const Dims dims = Lower::dims(y);
+    if (dims[2] < 0 || dims[3] < 0) unsupported("an unknown head size");
+    y = l.reshape(y, {dims[0], dims[1], dims[2] * dims[3]});
+  }
+  c.out(0, y, c.type(0));
+  if (c.wants(3)) c.out(3, exported, c.type(0));
+}
+
+void rotary_embedding(Ctx& c) {
+  Lower& l = c.l;
+  V x = c.fin(0), cosine = c.fin(1), sine = c.fin(2);
+  bool flat = Lower::rank(x) == 3, interleaved = c.i64("interleaved", 0) != 0;
+  int64_t heads = c.i64("num_heads", 0), rotary = c.i64("rotary_embedding_dim", 0);
+  V full = flat ? split_heads(c, x, heads) : x;  // [B, heads, S, D]
+  int64_t depth = Lower::dims(full)[3];
+  if (depth < 0) unsupported("an unknown head size");
+  if (rotary == 0) rotary = depth;
+  V rest = rotary < depth ? l.slice(full, 3, rotary, depth) : nullptr, part = rest ? l.slice(full, 3, 0, rotary) : full;
+  if (c.opt(3)) {  // rows of the caches for each position
+    cosine = l.gather(cosine, c.in(3), 0);
+    sine = l.gather(sine, c.in(3), 0);
+  }
+  cosine = l.expand_dims(cosine, {1});
+  sine = l.expand_dims(sine, {1});
+  if (Lower::dims(cosine).back() > rotary / 2) {
+    cosine = l.slice(cosine, 3, 0, rotary / 2);
+    sine = l.slice(sine, 3, 0, rotary / 2);
+  }
+  V a = interleaved ? l.slice(part, 3, 0, rotary, 2) : l.slice(part, 3, 0, rotary / 2), b = interleaved ? l.slice(part, 3, 1, rotary, 2) : l.slice(part, 3, rotary / 2, rotary);
+  V re = l.sub(l.mul(a, cosine), l.mul(b, sine)), im = l.add(l.mul(a, sine), l.mul(b, cosine));
+  V y;
+  if (interleaved) {
+    Dims dims = Lower::dims(part);
+    y = l.reshape(l.stack({re, im}, 4), dims);
+  } else {
+    y = l.concat({re, im}, 3);
+  }
+  if (rest) y = l.concat({y, rest}, 3);
+  if (flat) y = l.reshape(l.transpose(y, {0, 2, 1, 3}), Lower::dims(x));
+  c.out(0, y, c.type(0));
+}
+
+void tensor_scatter(Ctx& c) {
+  if (c.str("mode", "linear") != "linear" || c.opt(2)) unsupported("write indices");
+  V cache = c.in(0), update = c.in(1);
+  int64_t axis = c.axis("axis", -2, Lower::rank(cache)), n = c.known_dims(update)[static_cast<size_t>(axis)], total = c.known_dims(cache)[static_cast<size_t>(axis)];
+  c.out(0, n == total ? update : c.l.concat({update, c.l.slice(cache, axis, n, total)}, axis), c.type(0));
+}
+
+constexpr Row kRows[] = {
+    {"Attention", attention, "", "without sliding windows and padded key lengths"}, {"RotaryEmbedding", rotary_embedding},
+    {"TensorScatter", tensor_scatter, "", "without write indices"},
+};
+
+}  // namespace
+
+std::span<const Row> families::attention() { return kRows; }
+
+}  // namespace mlt::foreign::onnx

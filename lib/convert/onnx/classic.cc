@@ -1,0 +1,336 @@
+// ai.onnx.ml: classic models as tensor arithmetic.
+//
+// Trees: all trees of an ensemble step down together. Node tables are constants; a row's position is one node number per
+// tree, and each step gathers the node's feature and threshold, compares, and picks a child. Leaves point at themselves, so
+// the number of steps is the greatest depth. What reaches the end gathers the leaves' weights.
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "lib/convert/onnx/helpers.h"
+
+namespace mlt::foreign::onnx {
+namespace {
+
+V matrix(Ctx& c, size_t i) {
+  V x = c.fin(i);
+  if (Lower::rank(x) == 1) x = c.l.expand_dims(x, {0});
+  if (Lower::rank(x) != 2) unsupported("an input of rank " + std::to_string(Lower::rank(x)));
+  return x;
+}
+
+V post_transform(Ctx& c, V scores, const std::string& how, bool binary_pair) {
+  if (how == "NONE") return scores;
+  if (how == "LOGISTIC") return c.l.unary("sigmoid", scores);
+  if (how == "SOFTMAX") return softmax(c.l, scores, 1);
+  if (how == "SOFTMAX_ZERO" && !binary_pair) {
+    V zero = c.l.binary("equal", scores, c.l.f32(0));
+    V e = select_broadcast(c.l, zero, c.l.f32(0), c.l.unary("exp", c.l.sub(scores, c.l.reduce("reduce_max", scores, {1}, true))));
+    return c.l.div(e, c.l.reduce("reduce_sum", e, {1}, true));
+  }
+  unsupported("post_transform " + how);
+}
+
+void linear_regressor(Ctx& c) {
+  V x = matrix(c, 0);
+  auto coefficients = c.floats("coefficients"), intercepts = c.floats("intercepts");
+  int64_t targets = c.i64("targets", 1), features = Lower::dims(x)[1];
+  if (!coefficients || targets <= 0 || static_cast<int64_t>(coefficients->size()) % targets != 0) bad_input("coefficients do not fit the targets");
+  int64_t n = static_cast<int64_t>(coefficients->size()) / targets;
+  if (features >= 0 && features != n) bad_input("coefficients do not fit the input");
+  std::vector<Input> inputs = {{"x", x}, {"weight", c.l.constant(Tensor::from<float>({targets, n}, *coefficients))}};
+  if (intercepts && static_cast<int64_t>(intercepts->size()) == targets) inputs.push_back({"bias", c.l.floats(*intercepts)});
+  c.out(0, post_transform(c, c.l.op("linear", inputs), c.str("post_transform", "NONE"), false), DType::kF32);
+}
+
+// Labels for class numbers, integers only: Core ML programs have no strings but those of `classify`.
+V labels_for(Ctx& c, V best, size_t classes) {
+  auto ints = c.ints(c.has_attr("classlabels_ints") ? "classlabels_ints" : "classlabels_int64s");
+  if (auto strings = c.strings("classlabels_strings"); strings && !strings->empty()) unsupported("string labels as an output (use --class-labels and the probabilities)");
+  if (!ints || ints->size() != classes) bad_input("labels do not fit the classes");
+  bool plain = true;
+  for (size_t i = 0; i < classes; ++i) plain = plain && (*ints)[i] == static_cast<int64_t>(i);
+  return plain ? best : c.l.gather(c.l.ints(*ints), best, 0);
+}
+
+V arg_max(Ctx& c, V scores) { return c.l.op("reduce_argmax", {{"x", scores}, {"axis", c.l.i32(1)}, {"keep_dims", c.l.boolean(false)}}); }
+
+bool string_labels(Ctx& c) {
+  auto strings = c.strings("classlabels_strings");
+  return strings && !strings->empty();
+}
+
+void linear_classifier(Ctx& c) {
+  c.ignore({"multi_class"});
+  V x = matrix(c, 0);
+  auto coefficients = c.floats("coefficients"), intercepts = c.floats("intercepts");
+  int64_t features = Lower::dims(x)[1];
+  if (!coefficients || features <= 0 || static_cast<int64_t>(coefficients->size()) % features != 0) bad_input("coefficients do not fit the input");
+  int64_t rows = static_cast<int64_t>(coefficients->size()) / features;
+  std::vector<Input> inputs = {{"x", x}, {"weight", c.l.constant(Tensor::from<float>({rows, features}, *coefficients))}};
+  if (intercepts && static_cast<int64_t>(intercepts->size()) == rows) inputs.push_back({"bias", c.l.floats(*intercepts)});
+  V scores = c.l.op("linear", inputs);
+  size_t classes = std::max(c.ints("classlabels_ints").value_or(std::vector<int64_t>{}).size(), c.strings("classlabels_strings").value_or(std::vector<std::string>{}).size());
+  std::string how = c.str("post_transform", "NONE");
+  if (rows == 1 && classes == 2) {  // one score stands for two classes
+    V other = how == "LOGISTIC" ? c.l.sub(c.l.f32(1), c.l.unary("sigmoid", scores)) : c.l.mul(scores, -1);
+    V first = how == "LOGISTIC" ? c.l.unary("sigmoid", scores) : scores;
+    scores = c.l.concat({other, first}, 1);
+    if (how != "LOGISTIC") scores = post_transform(c, scores, how, true);
+  } else {
+    scores = post_transform(c, scores, how, false);
+  }
+  if (c.wants(0) && !string_labels(c)) c.out(0, labels_for(c, arg_max(c, scores), classes), DType::kI64);
+  else if (c.wants(0)) labels_for(c, scores, classes);
+  if (c.wants(1)) c.out(1, scores, DType::kF32);
+}
+
+void normalizer(Ctx& c) {
+  V x = matrix(c, 0);
+  std::string norm = c.str("norm", "MAX");
+  V size = norm == "L1" ? c.l.reduce("reduce_l1_norm", x, {1}, true) : norm == "L2" ? c.l.reduce("reduce_l2_norm", x, {1}, true) : c.l.reduce("reduce_max", c.l.unary("abs", x), {1}, true);
+  V safe = select_broadcast(c.l, c.l.binary("equal", size, c.l.f32(0)), c.l.f32(1), size);
+  c.out(0, c.l.div(x, safe), DType::kF32);
+}
+
+void scaler(Ctx& c) {
+  V x = matrix(c, 0);
+  auto offset = c.floats("offset"), scale = c.floats("scale");
+  if (offset && !offset->empty()) x = c.l.sub(x, offset->size() == 1 ? c.l.f32((*offset)[0]) : c.l.floats(*offset));
+  if (scale && !scale->empty()) x = c.l.mul(x, scale->size() == 1 ? c.l.f32((*scale)[0]) : c.l.floats(*scale));
+  c.out(0, x, DType::kF32);
+}
+
+void array_feature_extractor(Ctx& c) {
+  V x = c.in(0), indices = c.in(1);
+  int64_t rank = Lower::rank(x);
+  if (rank == 1) x = c.l.expand_dims(x, {0});
+  c.out(0, c.l.gather(x, c.l.reshape(indices, {-1}), Lower::rank(x) - 1), c.type(0));
+}
+
+void feature_vectorizer(Ctx& c) {
+  c.ignore({"inputdimensions"});
+  std::vector<V> parts;
+  for (size_t i = 0; i < c.inputs(); ++i) {
+    V x = c.fin(i);
+    parts.push_back(Lower::rank(x) == 1 ? c.l.expand_dims(x, {1}) : x);
+  }
+  c.out(0, c.l.concat(parts, 1), DType::kF32);
+}
+
+void binarizer(Ctx& c) { c.out(0, c.l.cast(c.l.binary("greater", c.fin(0), c.l.f32(c.f32("threshold", 0))), DType::kF32), c.type(0)); }
+
+void one_hot_encoder(Ctx& c) {
+  auto categories = c.ints("cats_int64s");
+  if (!categories || categories->empty()) unsupported("string categories");
+  c.ignore({"zeros"});
+  V x = c.l.cast(c.in(0), DType::kI32);
+  V hot = c.l.binary("equal", c.l.expand_dims(x, {Lower::rank(x)}), c.l.ints(*categories));
+  c.out(0, c.l.cast(hot, DType::kF32), DType::kF32);
+}
+
+void imputer(Ctx& c) {
+  V x = c.fin(0);
+  auto values = c.floats("imputed_value_floats");
+  if (!values || values->empty()) unsupported("integer imputation");
+  float replaced = c.f32("replaced_value_float", 0);
+  V missing = std::isnan(replaced) ? c.l.binary("not_equal", x, x) : c.l.binary("equal", x, c.l.f32(replaced));
+  c.out(0, select_broadcast(c.l, missing, values->size() == 1 ? c.l.f32((*values)[0]) : c.l.floats(*values), x), DType::kF32);
+}
+
+void zip_map(Ctx& c) {
+  c.ignore({"classlabels_int64s", "classlabels_strings"});
+  c.driver().warn("ZipMap: the output \"" + c.node.outputs[0] + "\" is an array of probabilities, not a sequence of maps; use --class-labels for a dictionary");
+  c.out(0, c.in(0), DType::kF32);
+}
+
+struct Trees {
+  std::vector<int64_t> feature, yes, no;  // per node; leaves: yes == no == itself
+  std::vector<float> threshold;
+  std::vector<std::string> mode;
+  std::vector<uint8_t> missing_true;
+  std::vector<int64_t> roots;
+  std::vector<int> leaf_rank;  // unused for inner nodes
+  int64_t depth = 0;
+  std::string rule;  // the one comparison used
+  bool any_missing = false;
+};
+
+Trees read_trees(Ctx& c) {
+  Trees t;
+  auto ids = c.ints("nodes_nodeids"), trees = c.ints("nodes_treeids"), features = c.ints("nodes_featureids"), yes = c.ints("nodes_truenodeids"), no = c.ints("nodes_falsenodeids");
+  auto modes = c.strings("nodes_modes");
+  auto values = c.floats("nodes_values");
+  auto missing = c.ints("nodes_missing_value_tracks_true").value_or(std::vector<int64_t>{});
+  c.ignore({"nodes_hitrates"});
+  if (c.has_attr("nodes_values_as_tensor") || c.has_attr("base_values_as_tensor")) unsupported("double precision trees");
+  if (!ids || !trees || !features || !yes || !no || !modes || !values) bad_input("incomplete tree tables");
+  size_t n = ids->size();
+  if (trees->size() != n || features->size() != n || yes->size() != n || no->size() != n || modes->size() != n || values->size() != n || (!missing.empty() && missing.size() != n)) bad_input("tree tables differ in length");
+  std::map<std::pair<int64_t, int64_t>, int64_t> index;
+  for (size_t i = 0; i < n; ++i)
+    if (!index.emplace(std::make_pair((*trees)[i], (*ids)[i]), static_cast<int64_t>(i)).second) bad_input("a tree node is given twice");
+  std::vector<bool> child(n, false);
+  for (size_t i = 0; i < n; ++i) {
+    bool leaf = (*modes)[i] == "LEAF";
+    auto find = [&](int64_t id) {
+      auto it = index.find({(*trees)[i], id});
+      if (it == index.end()) bad_input("a tree node's child is missing");
+      child[static_cast<size_t>(it->second)] = true;
+      return it->second;
+    };
+    t.feature.push_back(leaf ? 0 : (*features)[i]);
+    t.threshold.push_back(leaf ? 0 : (*values)[i]);
+    t.yes.push_back(leaf ? static_cast<int64_t>(i) : find((*yes)[i]));
+    t.no.push_back(leaf ? static_cast<int64_t>(i) : find((*no)[i]));
+    bool track = !missing.empty() && missing[i] != 0;
+    t.missing_true.push_back(track);
+    if (!leaf) {
+      if ((*features)[i] < 0) bad_input("a negative feature number");
+      t.any_missing = t.any_missing || track;
+      if (t.rule.empty()) t.rule = (*modes)[i];
+      if (t.rule != (*modes)[i]) unsupported("trees that mix comparisons");
+    }
+  }
+  // Depths from the roots; a cycle never reaches a fixed point within n steps.
+  std::vector<std::pair<int64_t, int64_t>> stack;
+  std::vector<bool> seen(n, false);
+  for (size_t i = 0; i < n; ++i)
+    if (!child[i]) {
+      t.roots.push_back(static_cast<int64_t>(i));
+      stack.emplace_back(static_cast<int64_t>(i), 0);
+    }
+  while (!stack.empty()) {
+    auto [node, depth] = stack.back();
+    stack.pop_back();
+    size_t at = static_cast<size_t>(node);
+    if (seen[at]) bad_input("a tree node has two parents");
+    seen[at] = true;
+    t.depth = std::max(t.depth, depth);
+    if (t.yes[at] == node) continue;
+    stack.emplace_back(t.yes[at], depth + 1);
+    stack.emplace_back(t.no[at], depth + 1);
+  }
+  if (std::find(seen.begin(), seen.end(), false) != seen.end()) bad_input("the tree tables hold a cycle");
+  if (t.depth > 256) unsupported("trees deeper than 256");
+  return t;
+}
+
+// [B, trees] leaf numbers.
+V descend(Ctx& c, const Trees& t, V x) {
+  Lower& l = c.l;
+  int64_t batch = Lower::dims(x)[0], width = Lower::dims(x)[1];
+  for (int64_t f : t.feature)
+    if (width >= 0 && f >= width) bad_input("a tree uses feature " + std::to_string(f) + " of " + std::to_string(width));
+  if (batch < 0) unsupported("a batch of unknown extent", "give fixed input shapes with --input NAME,shape=...");
+  auto table = [&](const std::vector<int64_t>& values) { return l.ints(values); };
+  std::vector<int64_t> start;
+  for (int64_t b = 0; b < batch; ++b) start.insert(start.end(), t.roots.begin(), t.roots.end());
+  V node = l.constant(Tensor::ints(start).reshaped({batch, static_cast<int64_t>(t.roots.size())}));
+  V features = table(t.feature), yes = table(t.yes), no = table(t.no), thresholds = l.floats(t.threshold);
+  std::string op = t.rule == "BRANCH_LEQ" ? "less_equal" : t.rule == "BRANCH_LT" ? "less" : t.rule == "BRANCH_GTE" ? "greater_equal" : t.rule == "BRANCH_GT" ? "greater" : t.rule == "BRANCH_EQ" ? "equal" : t.rule == "BRANCH_NEQ" ? "not_equal" : "";
+  if (t.depth > 0 && op.empty()) unsupported("tree comparison " + t.rule);
+  V missing_to = nullptr;
+  if (t.any_missing) {
+    std::vector<int64_t> flags(t.missing_true.begin(), t.missing_true.end());
+    missing_to = table(flags);
+  }
+  for (int64_t step = 0; step < t.depth; ++step) {
+    V f = l.gather(features, node, 0);
+    V value = l.op("gather_along_axis", {{"x", x}, {"indices", f}, {"axis", l.i32(1)}});
+    V go = l.binary(op, value, l.gather(thresholds, node, 0));
+    if (missing_to) {
+      V lost = l.op("logical_and", {{"x", l.binary("not_equal", value, value)}, {"y", l.cast(l.gather(missing_to, node, 0), DType::kBool)}});
+      go = l.op("logical_or", {{"x", go}, {"y", lost}});
+    }
+    node = l.select(go, l.gather(yes, node, 0), l.gather(no, node, 0));
+  }
+  return node;
+}
+
+// Leaf weights of every target or class: [B, outputs].
+V leaf_scores(Ctx& c, const Trees& t, V leaves, const std::string& prefix, int64_t outputs, const std::string& aggregate) {
+  Lower& l = c.l;
+  auto trees = c.ints(prefix + "_treeids"), nodes = c.ints(prefix + "_nodeids"), ids = c.ints(prefix + "_ids");
+  auto weights = c.floats(prefix + "_weights");
+  auto node_trees = c.ints("nodes_treeids"), node_ids = c.ints("nodes_nodeids");
+  if (!trees || !nodes || !ids || !weights || trees->size() != weights->size() || nodes->size() != weights->size() || ids->size() != weights->size()) bad_input("incomplete leaf tables");
+  std::map<std::pair<int64_t, int64_t>, int64_t> index;
+  for (size_t i = 0; i < node_ids->size(); ++i) index[{(*node_trees)[i], (*node_ids)[i]}] = static_cast<int64_t>(i);
+  int64_t n = static_cast<int64_t>(t.feature.size());
+  if (outputs <= 0 || outputs > (1 << 20) || n * outputs > (1 << 28)) unsupported("a leaf table of " + std::to_string(n) + " x " + std::to_string(outputs));
+  Tensor table = Tensor::zeros(DType::kF32, {n, outputs});
+  for (size_t i = 0; i < weights->size(); ++i) {
+    auto it = index.find({(*trees)[i], (*nodes)[i]});
+    if (it == index.end() || (*ids)[i] < 0 || (*ids)[i] >= outputs) bad_input("a leaf weight names no node or output");
+    table.mutable_data<float>()[it->second * outputs + (*ids)[i]] += (*weights)[i];
+  }
+  V picked = l.gather(l.constant(std::move(table)), leaves, 0);  // [B, trees, outputs]
+  if (aggregate == "SUM") return l.reduce("reduce_sum", picked, {1}, false);
+  if (aggregate == "AVERAGE") return l.reduce("reduce_mean", picked, {1}, false);
+  if (aggregate == "MIN") return l.reduce("reduce_min", picked, {1}, false);
+  if (aggregate == "MAX") return l.reduce("reduce_max", picked, {1}, false);
+  bad_input("unknown aggregate_function \"" + aggregate + "\"");
+}
+
+V add_base(Ctx& c, V scores, int64_t outputs) {
+  auto base = c.floats("base_values");
+  if (!base || base->empty()) return scores;
+  if (base->size() == 1 || static_cast<int64_t>(base->size()) == outputs) return c.l.add(scores, base->size() == 1 ? c.l.f32((*base)[0]) : c.l.floats(*base));
+  bad_input("base_values do not fit the outputs");
+}
+
+void tree_regressor(Ctx& c) {
+  V x = matrix(c, 0);
+  Trees t = read_trees(c);
+  c.driver().keep_float32("tree thresholds need full precision");
+  int64_t targets = c.i64("n_targets", 1);
+  V scores = leaf_scores(c, t, descend(c, t, x), "target", targets, c.str("aggregate_function", "SUM"));
+  c.out(0, post_transform(c, add_base(c, scores, targets), c.str("post_transform", "NONE"), false), DType::kF32);
+}
+
+void tree_classifier(Ctx& c) {
+  V x = matrix(c, 0);
+  Trees t = read_trees(c);
+  c.driver().keep_float32("tree thresholds need full precision");
+  auto ids = c.ints("class_ids");
+  if (!ids || ids->empty()) bad_input("incomplete leaf tables");
+  size_t classes = std::max(c.ints("classlabels_int64s").value_or(std::vector<int64_t>{}).size(), c.strings("classlabels_strings").value_or(std::vector<std::string>{}).size());
+  std::string how = c.str("post_transform", "NONE");
+  bool single = classes == 2 && std::all_of(ids->begin(), ids->end(), [&](int64_t i) { return i == (*ids)[0]; });
+  V leaves = descend(c, t, x);
+  V scores;
+  if (single) {  // weights for one class only: the score of the positive one
+    if ((*ids)[0] != 0 && (*ids)[0] != 1) bad_input("class_ids out of range");
+    V all = leaf_scores(c, t, leaves, "class", 2, "SUM");
+    V s = c.l.slice(all, 1, (*ids)[0], (*ids)[0] + 1);
+    auto base = c.floats("base_values");
+    if (base && base->size() == 1) s = c.l.add(s, (*base)[0]);
+    else if (base && base->size() == 2) s = c.l.add(s, (*base)[1]);
+    auto weights = c.floats("class_weights");
+    bool positive = std::all_of(weights->begin(), weights->end(), [](float w) { return w >= 0; });
+    V p = how == "LOGISTIC" ? c.l.unary("sigmoid", s) : s;
+    // All weights positive: they are probabilities; else scores on either side of zero.
+    V other = how == "LOGISTIC" || positive ? c.l.sub(c.l.f32(1), p) : c.l.mul(p, -1);
+    if (how != "LOGISTIC" && how != "NONE") unsupported("post_transform " + how + " of one score");
+    scores = c.l.concat({other, p}, 1);
+  } else {
+    scores = post_transform(c, add_base(c, leaf_scores(c, t, leaves, "class", static_cast<int64_t>(classes), "SUM"), static_cast<int64_t>(classes)), how, false);
+  }
+  if (c.wants(0)) c.out(0, labels_for(c, arg_max(c, scores), classes), DType::kI64);
+  if (c.wants(1)) c.out(1, scores, DType::kF32);
+}
+
+constexpr const char* kMl = "ai.onnx.ml";
+constexpr Row kRows[] = {
+    {"ArrayFeatureExtractor", array_feature_extractor, kMl}, {"Binarizer", binarizer, kMl}, {"FeatureVectorizer", feature_vectorizer, kMl},
+    {"Imputer", imputer, kMl}, {"LinearClassifier", linear_classifier, kMl, "integer labels"}, {"LinearRegressor", linear_regressor, kMl},
+    {"Normalizer", normalizer, kMl}, {"OneHotEncoder", one_hot_encoder, kMl, "integer categories"}, {"Scaler", scaler, kMl},
+    {"TreeEnsembleClassifier", tree_classifier, kMl, "integer labels"}, {"TreeEnsembleRegressor", tree_regressor, kMl}, {"ZipMap", zip_map, kMl, "gives the array of probabilities"},
+};
+
+}  // namespace
+
+std::span<const Row> families::classic() { return kRows; }
+
+}  // namespace mlt::foreign::onnx

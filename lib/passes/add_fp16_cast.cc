@@ -1,0 +1,199 @@
+// Turns float32 computation into float16: every op that may be float16 gets float16 inputs, its float results become
+// float16, and casts stand where float32 remains: at the function's interface, at ops that know float32 only, and around
+// control flow.
+//
+// One walk in order. For a value that exists in both types, `half` and `full` give its other form; a cast is made once per
+// block, at its first use.
+//
+// Constants: what float16 cannot hold keeps its op in float32 (with a warning), except stand-ins for infinity (beyond
+// 1e9, as masks have), which become the largest float16; a value that would vanish becomes the smallest float16, so that
+// an epsilon still keeps a divisor from zero.
+#include <algorithm>
+#include <cmath>
+
+#include "lib/ops/call.h"
+#include "lib/passes/pattern.h"
+
+namespace mlt::passes {
+namespace {
+
+constexpr float kLargest = 65504, kInfinityStandIn = 1e9f, kSmallest = 0x1p-24f;
+
+// Ops whose float values are positions or counts: float16 has too few digits for them.
+bool keeps_float32(const ir::Op& op) {
+  static const std::unordered_set<std::string_view> kKinds = {"range_1d", "resample", "crop_resize", "classify", "affine", "make_list", "list_read",
+                                                              "list_write", "list_gather", "list_scatter", "list_length", "read_state", "while_loop", "cond", "cast", "identity_list"};
+  return kKinds.contains(op.kind) || !op.blocks.empty() || op.kind.starts_with("constexpr_");
+}
+
+class Caster {
+ public:
+  Caster(ir::Function& function, Context& context) : function_(function), context_(context) {}
+
+  Result<size_t> run() {
+    MLT_TRY(block(*function_.body));
+    // Outputs stay float32, under their names.
+    ir::Block& body = *function_.body;
+    for (V& output : body.outputs) {
+      if (!made_half_.contains(output)) continue;
+      std::string name = output->name;
+      output->name = function_.unique_name(name + "_fp16");
+      rename_op(output);
+      ops::OpBuilder b(function_, context_.opset, &body);
+      V full = b.op("cast", {{"x", output}, {"dtype", b.string("fp32")}});
+      MLT_TRY(b.status());
+      full->name = name;
+      rename_op(full);
+      output = full;
+    }
+    function_.erase_dead_ops();
+    return changes_;
+  }
+
+ private:
+  struct Scope {
+    ir::Block* block;
+    std::unordered_map<const ir::Value*, V> half, full;
+  };
+
+  static void rename_op(V v) {
+    if (v->producer && v->producer->outputs.size() == 1)
+      v->producer->attributes["name"] = std::make_shared<ir::Literal>(ir::Literal::string(v->name));
+  }
+
+  V find(const ir::Value* v, std::unordered_map<const ir::Value*, V> Scope::*which) const {
+    for (const Scope& s : scopes_)
+      if (auto it = (s.*which).find(v); it != (s.*which).end()) return it->second;
+    return nullptr;
+  }
+
+  // Whether every float32 operand may be float16 and every constant fits.
+  bool may_be_half(const ir::Op& op) {
+    if (keeps_float32(op)) return false;
+    const ops::OpInfo* info = ops::find_op(op.kind, context_.opset);
+    if (info == nullptr) return false;
+    bool any = false;
+    for (const ir::Arg& arg : op.args) {
+      const ops::Param* param = info->param(arg.name);
+      if (param == nullptr) return false;
+      for (const ir::Operand& operand : arg.operands) {
+        const ir::Type& type = operand.type();
+        if (!type.is_tensor()) return false;
+        bool now_half = operand.value && made_half_.contains(operand.value);
+        if (type.dtype != DType::kF32 && !now_half) continue;
+        any = true;
+        if (!param->dtypes.empty() && std::find(param->dtypes.begin(), param->dtypes.end(), DType::kF16) == param->dtypes.end()) return false;
+        const Tensor* constant = operand.constant_tensor();
+        if (constant == nullptr || constant->dtype() != DType::kF32) continue;
+        const float* v = constant->data<float>();
+        for (int64_t i = 0; i < constant->size(); ++i) {
+          float a = std::abs(v[i]);
+          if (a > kLargest && a <= kInfinityStandIn) {
+            context_.warnings.push_back("op " + std::string(op.name()) + " stays in float32: its constant " + std::to_string(v[i]) + " does not fit float16");
+            return false;
+          }
+        }
+      }
+    }
+    return any;
+  }
+
+  static Tensor half_tensor(const Tensor& t) {
+    Tensor copy = t.clone();
+    float* v = copy.mutable_data<float>();
+    for (int64_t i = 0; i < copy.size(); ++i) {
+      if (std::isfinite(v[i]) && std::abs(v[i]) > kLargest) v[i] = std::copysign(kLargest, v[i]);
+      else if (v[i] != 0 && std::abs(v[i]) < kSmallest) v[i] = std::copysign(t.size() <= 16 ? kSmallest : 0.0f, v[i]);
+    }
+    return convert(copy, DType::kF16);
+  }
+
+  Result<V> to_half(V v, size_t* position) {
+    if (made_half_.contains(v)) return v;
+    if (V known = find(v, &Scope::half)) return known;
+    Scope& scope = scopes_.back();
+    ops::OpBuilder b(function_, context_.opset, scope.block);
+    b.set_position(*position);
+    V half;
+    if (const Tensor* t = v->constant_tensor()) {
+      half = b.constant(half_tensor(*t), v->name + "_to_fp16");
+    } else {
+      half = b.op("cast", {{"x", v}, {"dtype", b.string("fp16")}}, v->name + "_to_fp16");
+    }
+    MLT_TRY(b.status());
+    *position = b.position();
+    scope.half[v] = half;
+    ++changes_;
+    return half;
+  }
+
+  Result<V> to_full(V v, size_t* position) {
+    if (!made_half_.contains(v)) return v;
+    if (V known = find(v, &Scope::full)) return known;
+    Scope& scope = scopes_.back();
+    ops::OpBuilder b(function_, context_.opset, scope.block);
+    b.set_position(*position);
+    V full = b.op("cast", {{"x", v}, {"dtype", b.string("fp32")}}, v->name + "_to_fp32");
+    MLT_TRY(b.status());
+    *position = b.position();
+    scope.full[v] = full;
+    return full;
+  }
+
+  Status block(ir::Block& block) {
+    scopes_.push_back({&block, {}, {}});
+    for (size_t i = 0; i < block.ops.size(); ++i) {
+      ir::Op* op = block.ops[i].get();
+      if (op->is_const()) continue;
+      bool half = may_be_half(*op);
+      for (ir::Arg& arg : op->args)
+        for (ir::Operand& operand : arg.operands) {
+          if (operand.value == nullptr) {
+            if (half && operand.literal && operand.literal->type.is_tensor() && operand.literal->type.dtype == DType::kF32 && operand.literal->tensor.valid())
+              operand.literal = std::make_shared<ir::Literal>(ir::Literal::of(half_tensor(operand.literal->tensor)));
+            continue;
+          }
+          if (!operand.value->type.is_tensor()) continue;
+          if (half && operand.value->type.dtype == DType::kF32) {
+            MLT_ASSIGN(operand.value, to_half(operand.value, &i));
+          } else if (!half) {
+            MLT_ASSIGN(operand.value, to_full(operand.value, &i));
+          }
+        }
+      for (auto& nested : op->blocks) {
+        MLT_TRY(this->block(*nested));
+      }
+      if (!half) continue;
+      auto types = ops::infer_types(*op, context_.opset);
+      if (!types) return std::move(types.error()).in_path("op " + std::string(op->name()) + " (" + op->kind + ")");
+      for (size_t k = 0; k < types->size() && k < op->outputs.size(); ++k) {
+        V out = op->outputs[k].get();
+        if (out->type.is_tensor() && out->type.dtype == DType::kF32 && (*types)[k].dtype == DType::kF16) {
+          out->type.dtype = DType::kF16;
+          made_half_.insert(out);
+          ++changes_;
+        }
+      }
+    }
+    if (block.parent != nullptr) {  // control flow hands out float32
+      size_t end = block.ops.size();
+      for (V& output : block.outputs) {
+        MLT_ASSIGN(output, to_full(output, &end));
+      }
+    }
+    scopes_.pop_back();
+    return {};
+  }
+
+  ir::Function& function_;
+  Context& context_;
+  std::vector<Scope> scopes_;
+  std::unordered_set<const ir::Value*> made_half_;
+  size_t changes_ = 0;
+};
+
+}  // namespace
+
+Result<size_t> add_fp16_cast(ir::Function& function, Context& context) { return Caster(function, context).run(); }
+
+}  // namespace mlt::passes

@@ -1,0 +1,54 @@
+// Constants of equal type and bytes become one, where the first of them is in scope.
+#include <string_view>
+
+#include "lib/passes/pattern.h"
+
+namespace mlt::passes {
+namespace {
+
+using Seen = std::unordered_multimap<size_t, V>;
+
+size_t hash_of(const Tensor& t) {
+  size_t h = static_cast<size_t>(t.dtype());
+  for (int64_t d : t.dims()) h = h * 1000003 + static_cast<size_t>(d);
+  if (t.dtype() == DType::kString) {
+    for (const std::string& s : t.strings()) h = h * 1000003 + std::hash<std::string>()(s);
+    return h;
+  }
+  return h * 1000003 + std::hash<std::string_view>()(as_text(t.bytes()));
+}
+
+bool equal(const Tensor& a, const Tensor& b) {
+  if (a.dtype() == DType::kString) return b.dtype() == DType::kString && a.dims() == b.dims() && a.strings() == b.strings();
+  return same_bytes(a, b);
+}
+
+void visit(ir::Block& block, Seen seen, const ir::Users& users, std::unordered_map<const ir::Value*, V>* replacement) {
+  for (const auto& op : block.ops) {
+    if (op->is_const()) {
+      V value = op->output();
+      const Tensor* tensor = value->constant_tensor();
+      if (tensor == nullptr || users.is_block_output(value)) continue;
+      size_t h = hash_of(*tensor);
+      V found = nullptr;
+      for (auto [it, end] = seen.equal_range(h); it != end && found == nullptr; ++it)
+        if (equal(*it->second->constant_tensor(), *tensor)) found = it->second;
+      if (found) (*replacement)[value] = found;
+      else seen.emplace(h, value);
+    }
+    for (const auto& nested : op->blocks) visit(*nested, seen, users, replacement);
+  }
+}
+
+}  // namespace
+
+Result<size_t> const_deduplication(ir::Function& function, Context&) {
+  ir::Users users(function);
+  std::unordered_map<const ir::Value*, V> replacement;
+  visit(*function.body, {}, users, &replacement);
+  function.replace_all_uses(replacement);
+  if (!replacement.empty()) function.erase_dead_ops();
+  return replacement.size();
+}
+
+}  // namespace mlt::passes

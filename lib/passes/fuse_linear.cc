@@ -1,0 +1,71 @@
+// matmul with a constant matrix -> linear (fuse_matmul_weight_bias), and linear -> add | sub const into the bias
+// (fuse_linear_bias).
+#include <algorithm>
+
+#include "lib/passes/pattern.h"
+
+namespace mlt::passes {
+namespace {
+
+Tensor transposed(const Tensor& t) {
+  Tensor source = convert(t, DType::kF32), out = Tensor::uninitialized(DType::kF32, {t.dims()[1], t.dims()[0]});
+  const float* in = source.data<float>();
+  float* to = out.mutable_data<float>();
+  int64_t rows = t.dims()[0], cols = t.dims()[1];
+  constexpr int64_t kTile = 32;
+  for (int64_t r0 = 0; r0 < rows; r0 += kTile)
+    for (int64_t c0 = 0; c0 < cols; c0 += kTile)
+      for (int64_t r = r0; r < std::min(rows, r0 + kTile); ++r)
+        for (int64_t c = c0; c < std::min(cols, c0 + kTile); ++c) to[c * rows + r] = in[r * cols + c];
+  return convert(out, t.dtype());
+}
+
+}  // namespace
+
+Result<size_t> fuse_matmul_weight_bias(ir::Function& function, Context& context) {
+  Rewriter r(function, context);
+  return r.run([&](ir::Op& op) -> Status {
+    if (op.kind != "matmul" || !r.free({&op})) return {};
+    V x = op.input("x");
+    const Tensor* w = constant(op, "y");
+    auto tx = constant_flag(op, "transpose_x", false), ty = constant_flag(op, "transpose_y", false);
+    // linear takes inputs of rank 1 to 3.
+    if (x == nullptr || x->constant() || w == nullptr || w->rank() != 2 || !is_float(w->dtype()) || !tx || !ty || *tx || x->type.rank() < 2 || x->type.rank() > 3) return {};
+    ops::OpBuilder b = r.before(op);
+    V given = op.input("y");
+    V weight = *ty && given ? given : b.constant(*ty ? *w : transposed(*w), given ? given->name : "weight");
+    V fresh = b.op("linear", {{"x", x}, {"weight", weight}});
+    MLT_TRY(b.status());
+    if (fresh->type != op.output()->type) return {};
+    r.replace(op.output(), fresh, {&op});
+    return {};
+  });
+}
+
+Result<size_t> fuse_linear_bias(ir::Function& function, Context& context) {
+  Rewriter r(function, context);
+  return r.run([&](ir::Op& op) -> Status {
+    if (op.kind != "add" && op.kind != "sub") return {};
+    V x = nullptr;
+    const Tensor* value = nullptr;
+    if (!split_constant(op, &x, &value) || !is_float(value->dtype())) return {};
+    ir::Op* linear = producer(x, "linear");
+    if (linear == nullptr || !r.only_user(x) || !r.free({&op, linear}) || op.output()->type != x->type) return {};
+    const Tensor *weight = constant(*linear, "weight"), *bias = constant(*linear, "bias");
+    if (weight == nullptr || (linear->find("bias") && bias == nullptr)) return {};
+    int64_t n = weight->dims()[0];
+    if (value->size() != 1 && (value->size() != n || value->dims().back() != n)) return {};
+    std::vector<float> sum = bias ? to_floats(*bias) : std::vector<float>(static_cast<size_t>(n), 0), add = to_floats(*value);
+    bool minus = op.kind == "sub", flipped = minus && op.input("x") != x;
+    if (flipped) return {};  // constant - linear would negate the weights
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += (minus ? -1.0f : 1.0f) * add[add.size() == 1 ? 0 : i];
+    ops::OpBuilder b = r.before(op);
+    V fresh = b.op("linear", {{"x", linear->input("x")}, {"weight", linear->input("weight")},
+                              {"bias", b.constant(convert(Tensor::from<float>({n}, sum), weight->dtype()), op.output()->name + "_bias")}});
+    MLT_TRY(b.status());
+    r.replace(op.output(), fresh, {&op, linear});
+    return {};
+  });
+}
+
+}  // namespace mlt::passes

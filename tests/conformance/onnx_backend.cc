@@ -1,0 +1,178 @@
+// Runs ONNX's backend tests: folders that hold model.onnx and test_data_set_N/{input,output}_K.pb.
+//
+//   onnx_backend [-v] [--float16] DIR...     DIR is a test, or holds tests at any depth
+//
+// Each model is converted, run by the reference evaluation of the op table, and compared with the recorded outputs at the
+// tolerance of ONNX's own runner (rtol 1e-3). Prints passed, failed and unsupported, each unsupported reason once, and the
+// worst deviation among the passed. Exit status 1 when something failed.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+
+#include "lib/convert/convert.h"
+#include "lib/convert/onnx/model.h"
+#include "tests/conformance/reference.h"
+
+using namespace mlt;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Outcome {
+  enum { kPassed, kFailed, kUnsupported } kind = kPassed;
+  std::string detail;
+  double worst = 0;
+};
+
+Outcome failed(std::string detail) { return {Outcome::kFailed, std::move(detail), 0}; }
+
+// Largest |a - b| / (atol + rtol |b|); above 1 is a failure.
+double deviation(const Tensor& got, const Tensor& want, double rtol, double atol) {
+  std::vector<double> a = to_doubles(got), b = to_doubles(want);
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (std::isnan(b[i]) && std::isnan(a[i])) continue;
+    if (a[i] == b[i]) continue;
+    double d = std::abs(a[i] - b[i]) / (atol + rtol * std::abs(b[i]));
+    worst = std::max(worst, std::isnan(d) ? INFINITY : d);
+  }
+  return worst;
+}
+
+Outcome run_test(const fs::path& dir, bool float16) {
+  auto bytes = map_file((dir / "model.onnx").string());
+  if (!bytes) return failed(bytes.error().to_string());
+  foreign::Request request;
+  request.float16 = float16;
+  auto source = foreign::onnx::read_model(*bytes, dir.string());
+  if (!source) return source.error().code == Code::kUnsupported ? Outcome{Outcome::kUnsupported, source.error().message, 0} : failed(source.error().to_string());
+  std::vector<const foreign::onnx::ValueInfo*> inputs;
+  for (const auto& info : source->graph.inputs)
+    if (!source->graph.initializers.contains(info.name)) inputs.push_back(&info);
+
+  Outcome outcome;
+  bool any = false;
+  for (int set = 0;; ++set) {
+    fs::path data = dir / ("test_data_set_" + std::to_string(set));
+    if (!fs::is_directory(data)) break;
+    any = true;
+    // Inputs fix the extents that the model leaves open, and are constants where an operator insists.
+    std::vector<Tensor> tensors;
+    request.inputs.clear();
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      auto file = map_file((data / ("input_" + std::to_string(i) + ".pb")).string());
+      if (!file) return failed(file.error().to_string());
+      if (inputs[i]->kind != foreign::onnx::ValueInfo::Kind::kTensor) return {Outcome::kUnsupported, "sequence or optional inputs", 0};
+      auto tensor = foreign::onnx::read_tensor(*file);
+      if (!tensor) return tensor.error().code == Code::kUnsupported ? Outcome{Outcome::kUnsupported, tensor.error().message, 0} : failed(tensor.error().to_string());
+      foreign::InputOption option;
+      option.name = inputs[i]->name;
+      std::vector<foreign::Extent> shape;
+      for (int64_t d : tensor->dims()) {
+        foreign::Extent e;
+        e.lower = e.upper = d;
+        shape.push_back(e);
+      }
+      option.shape = std::move(shape);
+      request.inputs.push_back(std::move(option));
+      tensors.push_back(std::move(*tensor));
+    }
+    std::vector<foreign::Unsupported> problems;
+    auto conversion = foreign::convert_source(*bytes, (dir / "model.onnx").string(), request, &problems);
+    if (conversion && !problems.empty()) {
+      // Second try: integer inputs that operators want constant (shapes, axes, trip counts) become so.
+      bool bound = false;
+      for (size_t i = 0; i < tensors.size(); ++i) {
+        if (is_float(tensors[i].dtype()) || tensors[i].dtype() == DType::kString || tensors[i].size() == 0) continue;
+        if (tensors[i].rank() > 1 || inputs.size() == 1) continue;
+        std::vector<double> values = to_doubles(tensors[i]);
+        request.inputs[i].value = values;
+        bound = true;
+      }
+      if (bound) {
+        problems.clear();
+        conversion = foreign::convert_source(*bytes, (dir / "model.onnx").string(), request, &problems);
+      }
+    }
+    if (!conversion) return conversion.error().code == Code::kUnsupported ? Outcome{Outcome::kUnsupported, conversion.error().message, 0} : failed("convert: " + conversion.error().to_string());
+    if (!problems.empty()) {
+      std::string text;
+      for (const auto& u : problems) text += (text.empty() ? "" : "; ") + u.op + ": " + u.reason;
+      return {Outcome::kUnsupported, text, 0};
+    }
+    const ir::Function& main = *conversion->converted.program->functions[0];
+    std::vector<Tensor> given;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      if (request.inputs[i].value) continue;
+      Tensor t = tensors[i].rank() == 0 ? tensors[i].reshaped({1}) : tensors[i];
+      given.push_back(std::move(t));
+    }
+    auto got = reference::run(main, given);
+    if (!got) return failed("run: " + got.error().to_string());
+    for (size_t i = 0; i < got->size(); ++i) {
+      auto file = map_file((data / ("output_" + std::to_string(i) + ".pb")).string());
+      if (!file) return failed(file.error().to_string());
+      auto want = foreign::onnx::read_tensor(*file);
+      if (!want) return failed(want.error().to_string());
+      Dims dims = want->rank() == 0 ? Dims{1} : want->dims();
+      const Tensor& have = (*got)[i].tensor;
+      if (have.dims() != dims) return failed("output " + std::to_string(i) + ": extents " + dims_text(have.dims()) + ", want " + dims_text(dims));
+      bool half = want->dtype() == DType::kF16 || want->dtype() == DType::kBF16 || float16;
+      double d = deviation(have, *want, half ? 1e-2 : 1e-3, half ? 1e-2 : 1e-5);
+      if (d > 1) {
+        std::vector<double> a = to_doubles(have), b = to_doubles(*want);
+        size_t at = 0;
+        while (at < a.size() && (a[at] == b[at] || (std::isnan(a[at]) && std::isnan(b[at])) || std::abs(a[at] - b[at]) <= 1e-5 + 1e-3 * std::abs(b[at]))) ++at;
+        return failed(fmt::format("output {}: off by {:.3g} tolerances; element {}: got {}, want {}", i, d, at, at < a.size() ? a[at] : 0, at < b.size() ? b[at] : 0));
+      }
+      outcome.worst = std::max(outcome.worst, d);
+    }
+  }
+  if (!any) return {Outcome::kUnsupported, "no test data", 0};
+  return outcome;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool verbose = false, float16 = false;
+  std::vector<fs::path> tests;
+  for (int i = 1; i < argc; ++i) {
+    std::string arg = argv[i];
+    if (arg == "-v") verbose = true;
+    else if (arg == "--float16") float16 = true;
+    else if (fs::exists(fs::path(arg) / "model.onnx")) tests.emplace_back(arg);
+    else if (fs::is_directory(arg)) {
+      for (const auto& entry : fs::recursive_directory_iterator(arg))
+        if (entry.path().filename() == "model.onnx") tests.push_back(entry.path().parent_path());
+    } else {
+      fmt::print(stderr, "onnx_backend: error: {}: no such folder\n", arg);
+      return 2;
+    }
+  }
+  std::sort(tests.begin(), tests.end());
+  size_t counts[3] = {0, 0, 0};
+  std::map<std::string, size_t> reasons;
+  double worst = 0;
+  std::string worst_name;
+  for (const fs::path& test : tests) {
+    Outcome o = run_test(test, float16);
+    ++counts[o.kind];
+    std::string name = test.filename().string();
+    if (o.kind == Outcome::kFailed) fmt::print("FAILED {}: {}\n", name, o.detail);
+    if (o.kind == Outcome::kUnsupported) ++reasons[o.detail];
+    if (verbose && o.kind != Outcome::kFailed) fmt::print("{} {} {}\n", o.kind == Outcome::kPassed ? "passed" : "unsupported", name, o.detail);
+    if (o.kind == Outcome::kPassed && o.worst > worst) {
+      worst = o.worst;
+      worst_name = name;
+    }
+    std::fflush(stdout);
+  }
+  for (const auto& [reason, count] : reasons) fmt::print("unsupported {:4}  {}\n", count, reason);
+  fmt::print("passed {}, failed {}, unsupported {} of {}\n", counts[0], counts[1], counts[2], tests.size());
+  if (!worst_name.empty()) fmt::print("largest deviation among the passed: {:.3g} of the tolerance ({})\n", worst, worst_name);
+  return counts[1] == 0 ? 0 : 1;
+}
