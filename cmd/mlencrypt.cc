@@ -126,6 +126,7 @@ int main(int argc, char** argv) {
   app.flag("-d,--decrypt", o.open, "open a sealed file");
   app.option("-o,--output", o.output, "OUT", "write to OUT (default: stdout)").file();
   cli::add_key_options(app, o.keys);
+  app.threads_option();
   app.not_yet("--compress", false);
   for (const char* word : {"rewrap", "sign", "verify"}) app.not_yet_command(word);
   app.examples(

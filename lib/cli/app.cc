@@ -314,7 +314,7 @@ Command& App::command(const std::string& word, std::string summary) {
 void App::add_common(Command& command) {
   auto common = [](Option& option) -> Option& { return option.common(); };
   if (has_json_) common(command.flag("--json", json_, json_help_));
-  if (has_threads_)
+  if (has_threads_ && &command == this)
     common(command.option("--threads", threads_, "N", "threads to use (default: all available cores)")
                .range(1, 4096));
   common(command.flag("-q,--quiet", diag().quiet, "print errors only"));

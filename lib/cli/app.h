@@ -140,7 +140,8 @@ class App : public Command {
 
   // --json: the tool has a machine form of its output.
   void json_flag(std::string help = "machine-readable output");
-  // --threads N: sizes the pool of lib/base/threads.h (default: all cores available to the process).
+  // --threads N (not for the words of a tool): sizes the pool of lib/base/threads.h (default: all cores
+  // available to the process).
   void threads_option();
   bool json() const { return json_; }
 

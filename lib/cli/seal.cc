@@ -1,5 +1,6 @@
 #include "lib/cli/seal.h"
 
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -24,6 +25,10 @@ uint64_t size_of(const std::string& path) {
 Error placed(Error error, const std::string& name) {
   if (error.context.empty() && error.code != Code::kUsage) error.context.push_back(name);
   return error;
+}
+
+std::string count(size_t recipients) {
+  return fmt::format("{} recipient{}", recipients, recipients == 1 ? "" : "s");
 }
 
 bool wants_directory(const std::optional<std::string>& output) {
@@ -84,7 +89,9 @@ Status seal_input(const std::string& input, const std::vector<crypt::Recipient>&
     MLT_ASSIGN(crypt::Sealer sealer, crypt::Sealer::start(recipients, form, sink));
     MLT_TRY(write_zip(tree, [&sealer](ByteSpan bytes) { return sealer.write(bytes); }));
     MLT_TRY(sealer.finish());
-    return output.finish();
+    MLT_TRY(output.finish());
+    print_info(input + ": packed and sealed for " + count(recipients.size()));
+    return {};
   }
   MLT_ASSIGN(std::unique_ptr<crypt::Source> source, input_source(input));
   Progress progress("sealing", size_of(input));
@@ -93,7 +100,9 @@ Status seal_input(const std::string& input, const std::vector<crypt::Recipient>&
     progress.update(done += bytes.size());
     return output.write(bytes);
   }));
-  return output.finish();
+  MLT_TRY(output.finish());
+  print_info(input_name(input) + ": sealed for " + count(recipients.size()));
+  return {};
 }
 
 Status open_input(const std::string& input, Keyring& keys, const std::optional<std::string>& output) {
@@ -121,7 +130,9 @@ Status open_input(const std::string& input, Keyring& keys, const std::optional<s
     return archive ? archive->write(bytes) : target.write(bytes);
   });
   if (!opened.ok()) return placed(std::move(opened).error(), name);
+  print_info(fmt::format("{}: {} bytes, authentic", name, done));
   if (!archive) return target.finish();
+  print_info(name + ": an archive, unpacked to " + *output);
   MLT_ASSIGN(Blob content, map_file("/proc/self/fd/" + std::to_string(archive->fd())));
   return unpack(content, name, *output);
 }
