@@ -5,6 +5,8 @@
 
 #include "lib/base/float16.h"
 #include "lib/kernels/dispatch.h"
+#include "lib/kernels/elementwise_target.h"
+#include "lib/kernels/row_target.h"
 #include "lib/kernels/gemm_target.h"
 
 namespace mlt {
@@ -268,8 +270,39 @@ size_t matmul_scratch_bytes(const Matmul& p) noexcept {
   return slot_floats(p, gemm_target()) * sizeof(float) * static_cast<size_t>(slots);
 }
 
+// Rows too few to repay packing B: products of rows when B's columns are contiguous, sums of scaled rows when its rows
+// are. False when neither.
+static bool matmul_few_rows(const Matmul& p, const float* a, const float* b, float* c) noexcept {
+  constexpr int64_t kFewRows = 4, kColumns = 512;
+  const bool by_dot = p.b_row == 1 && p.a_col == 1;
+  if (p.m > kFewRows || (!by_dot && p.b_col != 1)) return false;
+  const RowTarget& row = row_target();
+  const ElementwiseTarget& ew = elementwise_target();
+  const int64_t parts = (p.n + kColumns - 1) / kColumns;
+  parallel_for(parts, grain_for(p.m * p.k * kColumns / 4), [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      const int64_t n0 = part * kColumns, n = std::min(kColumns, p.n - n0);
+      for (int64_t i = 0; i < p.m; ++i) {
+        const float* x = a + i * p.a_row;
+        float* y = c + i * p.c_row + n0;
+        if (by_dot) {
+          for (int64_t j = 0; j < n; ++j) y[j] = row.dot(x, b + (n0 + j) * p.b_col, p.k);
+        } else {
+          std::fill_n(y, n, 0.0f);
+          for (int64_t k = 0; k < p.k; ++k) row.axpy(x[k * p.a_col], b + k * p.b_row + n0, y, n);
+        }
+        if (p.alpha != 1) ew.linear(y, y, n, p.alpha, 0);
+        if (p.bias != nullptr) row.accumulate(Reduce::kSum, p.bias + n0, y, n);
+        if (p.f.op != Unary::kIdentity) ew.unary(p.f.op, y, y, n, p.f.a, p.f.b);
+      }
+    }
+  });
+  return true;
+}
+
 static void matmul_one(const Matmul& p, const GemmTarget& target, const float* a, const float* b, float* c,
                        float* scratch) noexcept {
+  if (matmul_few_rows(p, a, b, c)) return;
   const Panels panels(p.n, target);
   float* packed = scratch;
   float* rows = packed + align_up(static_cast<size_t>(panels.padded_columns() * p.k) * sizeof(float)) / sizeof(float);

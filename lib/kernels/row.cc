@@ -68,6 +68,14 @@ float combine(Reduce op, float acc, float x) {
 void accumulate_ref(Reduce op, const float* x, float* acc, int64_t n) noexcept {
   for (int64_t i = 0; i < n; ++i) acc[i] = combine(op, acc[i], x[i]);
 }
+float dot_ref(const float* a, const float* b, int64_t n) noexcept {
+  float s = 0;
+  for (int64_t i = 0; i < n; ++i) s += a[i] * b[i];
+  return s;
+}
+void axpy_ref(float alpha, const float* x, float* y, int64_t n) noexcept {
+  for (int64_t i = 0; i < n; ++i) y[i] += alpha * x[i];
+}
 void window_ref(Reduce op, const float* in, int64_t taps, int64_t stride, int64_t dilation, float* out,
                 int64_t n) noexcept {
   for (int64_t i = 0; i < n; ++i) {
@@ -78,7 +86,8 @@ void window_ref(Reduce op, const float* in, int64_t taps, int64_t stride, int64_
 }
 
 constexpr RowTarget kReference{sum_ref,     sum_abs_ref,   sum_square_ref, max_ref,   min_ref,
-                               exp_sum_ref, normalize_ref, center_scale_ref, accumulate_ref, window_ref};
+                               exp_sum_ref, normalize_ref, center_scale_ref, accumulate_ref,
+                               dot_ref,     axpy_ref,      window_ref};
 
 }  // namespace
 

@@ -190,6 +190,26 @@ void accumulate(Reduce op, const float* x, float* acc, int64_t n) noexcept {
   }
 }
 
+float dot(const float* p, const float* q, int64_t n) noexcept {
+  const D d;
+  V a = hn::Zero(d), b = a, c = a, e = a;
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    a = hn::MulAdd(hn::LoadU(d, p + i), hn::LoadU(d, q + i), a);
+    b = hn::MulAdd(hn::LoadU(d, p + i + kLanes), hn::LoadU(d, q + i + kLanes), b);
+    c = hn::MulAdd(hn::LoadU(d, p + i + 2 * kLanes), hn::LoadU(d, q + i + 2 * kLanes), c);
+    e = hn::MulAdd(hn::LoadU(d, p + i + 3 * kLanes), hn::LoadU(d, q + i + 3 * kLanes), e);
+  }
+  for (; i + kLanes <= n; i += kLanes) a = hn::MulAdd(hn::LoadU(d, p + i), hn::LoadU(d, q + i), a);
+  if (i < n) b = hn::MulAdd(load_part(p + i, n - i, 0), load_part(q + i, n - i, 0), b);
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(a, b), hn::Add(c, e))));
+}
+
+void axpy(float alpha, const float* x, float* y, int64_t n) noexcept {
+  const V s = hn::Set(D(), alpha);
+  accumulate_with(x, y, n, [s](V a, V v) { return hn::MulAdd(s, v, a); });
+}
+
 // Whole vectors only; the rest one by one.
 template <int kStride, typename F>
 HWY_INLINE int64_t window_with(const float* in, int64_t taps, int64_t dilation, float* out, int64_t n, const F& f) {
@@ -231,7 +251,8 @@ void window(Reduce op, const float* in, int64_t taps, int64_t stride, int64_t di
 }
 
 const RowTarget* simd_target() {
-  static constexpr RowTarget kTarget{sum, sum_abs, sum_square, max, min, exp_sum, normalize, center_scale, accumulate, window};
+  static constexpr RowTarget kTarget{sum, sum_abs, sum_square, max, min, exp_sum, normalize, center_scale, accumulate,
+                                     dot, axpy, window};
   return &kTarget;
 }
 

@@ -24,6 +24,9 @@ struct RowTarget {
   void (*center_scale)(const float* x, float* out, int64_t n, float center, float scale, float shift) noexcept;
   // acc[i] = acc[i] op x[i] for kSum, kMax, kMin, kProd, kSumSquare, kL1.
   void (*accumulate)(Reduce op, const float* x, float* acc, int64_t n) noexcept;
+  float (*dot)(const float* a, const float* b, int64_t n) noexcept;
+  // y += alpha * x
+  void (*axpy)(float alpha, const float* x, float* y, int64_t n) noexcept;
   // out[i] = acc over `taps` of in[i * stride + t * dilation], for kSum, kMax.
   void (*window)(Reduce op, const float* in, int64_t taps, int64_t stride, int64_t dilation, float* out,
                  int64_t n) noexcept;
