@@ -152,7 +152,7 @@ class Compiler {
   Compiler(const OpenedModel& source, const CompileOptions& options) : source_(source), options_(options) {}
 
   Result<CompiledFiles> run() {
-    if (source_.compiled) return usage_error("is compiled already").in_path(source_.origin);
+    if (source_.compiled) return usage_error("is compiled already", "compile its source, or copy it").in_path(source_.origin);
     if (source_.mil_text) {
       MLT_ASSIGN(auto program, load_program(source_));
       MLT_ASSIGN(coreml::Model model, model_of_program(*program, mil_text_version(source_.mil_text->text())).in(source_.origin));

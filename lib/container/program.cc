@@ -89,7 +89,8 @@ coreml::FunctionDescription interface_of(const ir::Function& function, std::stri
   coreml::FunctionDescription out;
   out.name = function.name;
   auto refuse = [&](const ir::Value& value) {
-    *refused += fmt::format("{}'{}' ({})", refused->empty() ? "" : ", ", value.name, value.type.to_string());
+    std::string text = fmt::format("'{}' ({})", value.name, value.type.to_string());
+    if (refused->find(text) == refused->npos) *refused += (refused->empty() ? "" : ", ") + text;
   };
   for (const auto& input : function.inputs) {
     auto feature = feature_of(function, *input, false);

@@ -13,8 +13,8 @@ using coreml::Severity;
 std::vector<Finding> check(const Subject& subject) {
   std::vector<Finding> out;
   // A compiled model keeps the interface only, and text has no message; what is checked then is the program.
-  if (!subject.opened.compiled || (subject.opened.compiled->data && subject.opened.compiled->data->backend == "spec"))
-    out = coreml::validate(subject.opened.model);
+  bool whole = !subject.opened.compiled || (subject.opened.compiled->data && subject.opened.compiled->data->backend == "spec");
+  if (whole) out = coreml::validate(subject.opened.model, subject.opened.weights.get());
   bool pipeline = coreml::is_pipeline(subject.opened.model.kind());
   for (size_t i = 0; i < subject.programs.size(); ++i) {
     if (subject.programs[i] == nullptr) continue;
@@ -25,7 +25,7 @@ std::vector<Finding> check(const Subject& subject) {
     }
   }
   for (const Weight& weight : list_weights(subject))
-    if (weight.missing) {
+    if (weight.missing && !whole) {
       out.push_back({Severity::kWarning, "weights", fmt::format("file {} is missing", weight.place.substr(0, weight.place.rfind(':')))});
       break;
     }
@@ -38,10 +38,11 @@ std::string findings_text(const Report& report, const std::vector<Finding>& find
   for (const Finding& finding : findings) {
     bool error = finding.severity == Severity::kError;
     errors += error;
-    out += fmt::format("{}: {}: {}\n", error ? "error" : "warning", finding.place, finding.message);
+    out += fmt::format("{}: {}{}{}\n", error ? "error" : "warning", finding.place, finding.place.empty() ? "" : ": ", finding.message);
   }
   if (findings.empty()) return fmt::format("{}: valid\n", report.name);
-  return out + fmt::format("{}: {} errors, {} warnings\n", report.name, errors, findings.size() - errors);
+  auto plural = [](size_t count, const char* word) { return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s"); };
+  return out + fmt::format("{}: {}, {}\n", report.name, plural(errors, "error"), plural(findings.size() - errors, "warning"));
 }
 
 std::string findings_json(const Report& report, const std::vector<Finding>& findings) {

@@ -80,14 +80,15 @@ class Parser {
   // ---- characters and tokens
 
   static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-  Error fail_at(size_t position, std::string message) const {
+  std::string position(size_t offset) const {
     size_t line = 1, column = 1;
-    for (size_t i = 0; i < position && i < text_.size(); ++i) {
+    for (size_t i = 0; i < offset && i < text_.size(); ++i) {
       if (text_[i] == '\n') ++line, column = 1;
       else ++column;
     }
-    return input_error(fmt::format("MIL text {}:{}: {}", line, column, message));
+    return fmt::format("MIL text {}:{}", line, column);
   }
+  Error fail_at(size_t offset, std::string message) const { return input_error(position(offset) + ": " + message); }
   Error fail(std::string message) const { return fail_at(at_, std::move(message)); }
 
   void skip() {
@@ -367,7 +368,7 @@ class Parser {
   Result<Tensor> resolve(const BlobRef& ref, const Type& declared, size_t start) {
     if (!declared.is_static()) return fail_at(start, "a file constant needs a type with all extents known");
     if (!blobs_) return Tensor();
-    return blobs_(ref, declared).in(fmt::format("{} at offset {}", ref.file, ref.offset));
+    return blobs_(ref, declared).in(position(start));
   }
 
   Result<Tensor> tensor(const Type& declared) {

@@ -1,0 +1,8 @@
+# needs: mlcompile
+# MIL text reads back to itself, through a compiled model too.
+. "$HERE/model.inc"
+mlinspect --mil m.mil >once
+cat once
+mlinspect --mil - <once | cmp - once
+mlcompile -o m.mlmodelc m.mil
+mlinspect --mil m.mlmodelc | sed 2d | cmp - <(sed 2d once)

@@ -1,0 +1,3 @@
+# Counts, the most frequent first.
+. "$HERE/model.inc"
+mlinspect --ops m.mil
