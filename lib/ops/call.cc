@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <new>
 
 namespace mlt::ops {
 namespace {
@@ -224,10 +225,20 @@ Status infer(Call& call) {
 Status evaluate(Call& call) {
   if (call.out_types().empty()) MLT_TRY(infer(call));
   if (call.def().eval == nullptr) return unsupported_error("op \"" + std::string(call.def().name) + "\" cannot be evaluated on its own");
-  call.allocate_outputs();
-  Status status = call.def().eval(call);
-  if (call.error()) return *call.error();
-  return status;
+  try {
+    call.allocate_outputs();
+    // Nothing to compute; and no evaluation has to think of an empty tensor with one huge extent.
+    const auto& types = call.out_types();
+    bool empty = std::all_of(types.begin(), types.end(), [](const ir::Type& type) {
+      return type.is_static() && std::find(type.dims.begin(), type.dims.end(), 0) != type.dims.end();
+    });
+    if (empty) return {};
+    Status status = call.def().eval(call);
+    if (call.error()) return *call.error();
+    return status;
+  } catch (const std::bad_alloc&) {
+    return resource_error("not enough memory to evaluate op \"" + std::string(call.def().name) + "\"");
+  }
 }
 
 Result<Call> bind_call(const ir::Op& op, Opset opset, const ValueOf& value_of, const TypeOf& type_of) {

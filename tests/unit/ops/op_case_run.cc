@@ -237,6 +237,8 @@ std::string check_case(const OpCase& op_case, const CaseBackend& backend) {
       return which + "type " + got.type.to_string() + ", expected " + want.type.to_string();
     if (!compatible(want.type, got.type)) return which + "type " + got.type.to_string() + ", expected " + want.type.to_string();
     if (!want.value.known()) continue;
+    bool nothing = want.value.tensor.valid() && want.value.tensor.size() == 0;  // "fp32[0]" may be meant as a type
+    if (!got.value.known() && nothing && got.type == want.type) continue;
     if (!got.value.known()) return which + "no value";
     double tolerance = op_case.tolerance.value_or(
         default_tolerance(op_case, want.type.is_tensor() ? want.type.dtype : want.type.params[0].dtype));

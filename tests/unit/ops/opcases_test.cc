@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdlib>
+#include <set>
 
 #include "tests/unit/ops/op_case.h"
 
@@ -19,6 +20,27 @@ TEST_CASE("every op case gives its expected outputs or error") {
       std::string wrong = check_case(one, backend);
       CHECK_MESSAGE(wrong.empty(), one.place(), " [", backend.name, "]: ", wrong);
     }
+}
+
+TEST_CASE("every row of the op table has a case that succeeds and one that fails") {
+  if (std::getenv("MLT_OPCASES") || std::getenv("MLT_OPCASE_DIR")) return;
+  auto cases = load_op_cases();
+  REQUIRE(cases.ok());
+  std::set<const ops::OpInfo*> succeeds, fails;
+  for (const OpCase& one : *cases) {
+    if (!one.op.empty()) (one.error ? fails : succeeds).insert(ops::find_op(one.op, one.opset));
+    auto made = one.mil.empty() ? Result<CaseProgram>(input_error("")) : program_of(one);
+    if (made)
+      made->program->find("main")->for_each_op([&](const ir::Op& op) { (one.error ? fails : succeeds).insert(ops::find_op(op.kind, one.opset)); });
+  }
+  for (const ops::OpInfo& info : ops::all_ops()) {
+    if (!info.def->core) continue;
+    std::string row = std::string(info.def->name) + " (" + std::string(ops::opset_token(info.def->since)) + ")";
+    CHECK_MESSAGE(succeeds.contains(&info), row, " has no case in tests/ops");
+    // Nothing can go wrong with these beyond a missing operand.
+    bool cannot_fail = info.def->name == "identity" || info.def->name == "list_length" || info.def->name == "shape";
+    if (!cannot_fail) CHECK_MESSAGE(fails.contains(&info), row, " has no case that expects an error in tests/ops");
+  }
 }
 
 TEST_CASE("the case runner notices wrong values, types and errors") {
