@@ -100,7 +100,7 @@ std::vector<FeatureDescription> features(const json& object, const char* key) {
 }  // namespace
 
 Result<CompiledMetadata> parse_compiled_metadata(ByteSpan bytes) {
-  if (bytes.size() > 64u << 20) return input_error("is larger than 64 MiB");
+  if (bytes.size() > 16u << 20) return input_error("is larger than 16 MiB");
   std::string_view source = as_text(bytes);
   json root = json::parse(source.begin(), source.end(), nullptr, false);
   if (root.is_discarded()) return input_error("is not valid JSON");

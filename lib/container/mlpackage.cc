@@ -14,7 +14,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kAuthor = "com.apple.CoreML";
-constexpr size_t kMaxManifest = 16 << 20;
+constexpr size_t kMaxManifest = 4 << 20;  // a parsed document takes some 25 times its text
 
 // "major.minor.patch" of non-negative numbers, not newer than 1.0.0.
 Status check_version(const std::string& text) {
@@ -66,7 +66,7 @@ const PackageItem* Manifest::find(std::string_view id) const {
 
 Result<Manifest> parse_manifest(ByteSpan bytes) {
   auto bad = [](std::string message) { return input_error(std::move(message)).in_path("Manifest.json"); };
-  if (bytes.size() > kMaxManifest) return bad("is larger than 16 MiB");
+  if (bytes.size() > kMaxManifest) return bad("is larger than 4 MiB");
   std::string_view text = as_text(bytes);
   json root = json::parse(text.begin(), text.end(), nullptr, false);
   if (root.is_discarded()) return bad("is not valid JSON");

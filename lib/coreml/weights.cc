@@ -121,14 +121,12 @@ Status NetworkWeights::add(const Model& model, const std::string& stage) {
         bool fits = stored >= 0 ? stored == count
                                 : (static_cast<uint64_t>(count) * static_cast<uint64_t>(weight.bits) + 7) / 8 == weight.bytes;
         if (!fits) return input_error(fmt::format("has not the {} values its layer needs", count)).in_path(place);
-        for (size_t axis = 0; axis < slot.shape.size(); axis++)
-          if (slot.channels > 1 && slot.shape[axis] == slot.channels) {
-            weight.channel_axis = static_cast<int>(axis);
-            break;
-          }
-        // Deconvolutions are stored input channels first.
-        if (layer.has_convolution() && layer.convolution().isdeconvolution() && weight.dims.size() == 4) weight.channel_axis = 1;
-        if (layer.has_batchedmatmul() && weight.dims.size() == 2) weight.channel_axis = 1;
+        // Deconvolutions and matrix products are stored with the input channels first.
+        bool second = (layer.convolution().isdeconvolution() || layer.convolution3d().isdeconvolution() || layer.has_batchedmatmul()) &&
+                      weight.dims.size() > 1;
+        weight.channel_axis = second ? 1 : 0;
+        // Not so in a deconvolution with groups, whose second axis is only a group's share.
+        if (slot.shape[static_cast<size_t>(weight.channel_axis)] == slot.channels) weight.channels = static_cast<int64_t>(slot.channels);
       }
       weights_.push_back(std::move(weight));
       // The message belongs to the model's storage; only this view of it is const.
@@ -183,7 +181,7 @@ Status NetworkWeights::set_linear(size_t i, int bits, std::span<const uint8_t> c
                                   std::span<const float> biases) {
   MLT_TRY(check(i, codes.size()));
   const NetworkWeight& weight = weights_[i];
-  auto channels = static_cast<size_t>(weight.dims.empty() ? 1 : weight.dims[static_cast<size_t>(weight.channel_axis)]);
+  auto channels = static_cast<size_t>(weight.channels);
   if (bits < 1 || bits > 8) return usage_error(fmt::format("{} bits; 1 to 8 are possible", bits));
   if (scales.size() != 1 && scales.size() != channels)
     return usage_error(fmt::format("{} scales for {} channels", scales.size(), channels));

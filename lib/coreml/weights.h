@@ -31,7 +31,8 @@ struct NetworkWeight {
   std::string layer_kind;  // "convolution"
   std::string name;        // "weights", "bias", "inputGateWeightMatrix"
   Dims dims;               // as the layer uses it; one axis where it does not say
-  int channel_axis = 0;    // a scale may vary along this axis
+  int channel_axis = 0;    // a scale may vary along this axis ...
+  int64_t channels = 1;    // ... and then has this many entries; 1: only one scale is possible
   WeightStorage storage = WeightStorage::kFloat32;
   int bits = 32;
   uint64_t bytes = 0;
@@ -49,7 +50,7 @@ class NetworkWeights {
   // Dequantized, float32. kUnsupported for kOpaque.
   Result<Tensor> values(size_t i) const;
 
-  // Each replaces the stored form; kUsage when counts do not suit. Scales: one, or one per extent of the channel axis;
+  // Each replaces the stored form; kUsage when counts do not suit. Scales: one, or `channels`;
   // biases: none, or as many. Codes: one per element, below 1 << bits. Table: 1 << bits entries.
   Status set_float32(size_t i, std::span<const float> values);
   Status set_float16(size_t i, std::span<const float> values);  // rounds to nearest even

@@ -32,6 +32,7 @@ TEST_CASE("weights are replaced in every form") {
   REQUIRE(weights.size() == 1);
   CHECK(weights[0].dims == Dims{2, 3, 1, 1});
   CHECK(weights[0].channel_axis == 1);
+  CHECK(weights[0].channels == 3);
   CHECK(weights[0].layer_kind == "convolution");
   CHECK(to_floats(*weights.values(0)) == std::vector<float>{0, 1, 2, 3, 4, 5});
 
