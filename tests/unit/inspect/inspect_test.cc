@@ -93,7 +93,7 @@ TEST_CASE("text of a model cannot drive a terminal") {
 }
 
 TEST_CASE("findings of the program and of the message") {
-  Subject subject = subject_of("program(1.3) { func main<ios17>(fp32 x) { fp32 y = relu(x = x); } -> (y); }");
+  Subject subject = subject_of("program(1.3) { func main<ios17>(tensor<fp32, [1]> x) { tensor<fp32, [1]> y = relu(x = x); } -> (y); }");
   CHECK_FALSE(coreml::has_errors(check(subject)));
   subject.programs[0]->functions[0]->body->ops[0]->outputs[0]->name = std::string("x");
   auto findings = check(subject);
