@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "lib/coreml/model_proto.h"
+#include "lib/coreml/weights.h"
 #include "tests/unit/corpus.h"
 
 namespace {
@@ -287,6 +288,30 @@ TEST_CASE("findings are bounded") {
   auto* trees = model.mutable_proto().mutable_treeensembleregressor()->mutable_treeensemble();
   for (int i = 0; i < 100'000; i++) trees->add_nodes()->set_nodeid(static_cast<uint64_t>(i + 10));
   CHECK(validate(model).size() <= 1001);
+}
+
+TEST_CASE("damaged models are checked without harm") {
+  uint32_t state = 12345;
+  auto next = [&] { return state = state * 1664525u + 1013904223u; };
+  for (const std::string& path : test::corpus_files("mlmodel", ".mlmodel")) {
+    Blob file = *map_file(path);
+    if (file.size() > 40'000) continue;
+    CAPTURE(path);
+    for (int round = 0; round < 60; round++) {
+      Bytes bytes(file.bytes().begin(), file.bytes().end());
+      // Mostly near the front, where the structure is.
+      for (int flips = 0; flips < 3; flips++) {
+        size_t span = round % 2 ? bytes.size() : std::min<size_t>(bytes.size(), 600);
+        bytes[(next() >> 8) % span] ^= std::byte{1} << (next() >> 29);
+      }
+      if (round % 5 == 0) bytes.resize((next() >> 8) % bytes.size());
+      auto model = Model::parse(Blob(std::move(bytes)));
+      if (!model.ok()) continue;
+      (void)validate(*model);
+      (void)model->class_labels();
+      (void)NetworkWeights::of(*model);
+    }
+  }
 }
 
 TEST_CASE("the models of the corpus are valid") {
