@@ -104,11 +104,16 @@ Status eval_affine_dequantize(Call& call) {
   std::vector<uint8_t> stored = codes(data);
   Tensor& out = output(call, 0, data.dims());
   float* to = out.mutable_data<float>();
-  for (size_t i = 0; i < stored.size(); ++i) {
-    size_t slice = static_cast<size_t>(static_cast<int64_t>(i) / inner % count);
-    float value = is_signed ? static_cast<float>(static_cast<int8_t>(stored[i])) : static_cast<float>(stored[i]);
-    to[i] = (value - zero_point[zero_point.size() == 1 ? 0 : slice]) * scale[scale.size() == 1 ? 0 : slice];
-  }
+  parallel_for(inner == 0 ? 0 : data.size() / inner, 1 + 32768 / (inner + 1), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      size_t slice = static_cast<size_t>(row % count);
+      float offset = zero_point[zero_point.size() == 1 ? 0 : slice], factor = scale[scale.size() == 1 ? 0 : slice];
+      for (int64_t i = row * inner; i < (row + 1) * inner; ++i) {
+        uint8_t code = stored[static_cast<size_t>(i)];
+        to[i] = ((is_signed ? static_cast<float>(static_cast<int8_t>(code)) : static_cast<float>(code)) - offset) * factor;
+      }
+    }
+  });
   round_if_half(call, 0, out);
   return {};
 }
@@ -213,24 +218,39 @@ Result<std::vector<ir::Type>> infer_blockwise(Call& call) {
   return std::vector<ir::Type>{ir::Type::tensor(scale.dtype, data.dims)};
 }
 
-// Calls f(element, entry of scale) for every element of `data`, in order.
+// Calls f(element, entry of scale) for the elements of rows [begin, end) of `data`, in order.
 template <typename F>
-void for_each_block(const Dims& data, const Dims& scale, F f) {
+void for_each_block(const Dims& data, const Dims& scale, int64_t begin, int64_t end, F& f) {
   size_t rank = data.size();
   Dims index(rank, 0), strides = row_major_strides(scale);
-  int64_t rows = product(data, 0, rank - 1), row = data[rank - 1], i = 0;
-  if (row == 0) return;
-  int64_t block = row / scale[rank - 1];
-  for (int64_t r = 0; r < rows; ++r) {
+  int64_t row = data[rank - 1], block = row / scale[rank - 1], i = begin * row, rest = begin;
+  for (size_t d = rank - 1; d-- > 0;) {
+    index[d] = rest % data[d];
+    rest /= data[d];
+  }
+  for (int64_t r = begin; r < end; ++r) {
     int64_t entry = 0;
     for (size_t d = 0; d + 1 < rank; ++d) entry += index[d] / (data[d] / scale[d]) * strides[d];
     for (int64_t j = 0; j < row; j += block, ++entry)
-      for (int64_t b = 0; b < block; ++b, ++i) f(static_cast<size_t>(i), static_cast<size_t>(entry));
+      for (int64_t e = 0; e < block; ++e, ++i) f(static_cast<size_t>(i), static_cast<size_t>(entry));
     for (size_t d = rank - 1; d-- > 0;) {
       if (++index[d] < data[d]) break;
       index[d] = 0;
     }
   }
+}
+
+// The same for all rows: in order, or on all threads.
+template <typename F>
+void in_order(const Dims& data, const Dims& scale, F f) {
+  int64_t rows = product(data, 0, data.size() - 1);
+  if (rows > 0 && data.back() > 0) for_each_block(data, scale, 0, rows, f);
+}
+template <typename F>
+void on_all_threads(const Dims& data, const Dims& scale, F f) {
+  int64_t rows = product(data, 0, data.size() - 1);
+  if (rows == 0 || data.back() == 0) return;
+  parallel_for(rows, 1 + 32768 / data.back(), [&](int64_t begin, int64_t end) { for_each_block(data, scale, begin, end, f); });
 }
 
 // The stored data as a function from position to value.
@@ -274,7 +294,7 @@ Status eval_blockwise(Call& call) {
   Stored stored(data, call.type("data").dtype);
   Tensor& out = output(call, 0, data.dims());
   float* to = out.mutable_data<float>();
-  for_each_block(data.dims(), scale.dims(), [&](size_t i, size_t e) { to[i] = scales[e] * (stored[i] - offset[e]); });
+  on_all_threads(data.dims(), scale.dims(), [&](size_t i, size_t e) { to[i] = scales[e] * (stored[i] - offset[e]); });
   round_if_half(call, 0, out);
   return {};
 }
@@ -306,7 +326,7 @@ Status eval_sparse_blockwise(Call& call) {
   Tensor& out = output(call, 1, {data.size()});
   float* to = out.mutable_data<float>();
   size_t next = 0;
-  for_each_block(mask.dims(), scale.dims(), [&](size_t i, size_t e) {
+  in_order(mask.dims(), scale.dims(), [&](size_t i, size_t e) {
     if (bits[i] == 0) return;
     to[next] = scales[e] * (stored[next] - offset[e]);
     ++next;
@@ -371,7 +391,7 @@ template <typename T>
 void expand(const Palette& p, const std::vector<uint8_t>& index, const Dims& dims, const std::vector<T>& table, const Dims& lut, T* to) {
   Dims groups(lut.begin(), lut.end() - 2);
   int64_t inner = product(dims, p.axis + 1, dims.size()), step = p.entries * p.vector;
-  for_each_block(dims, groups, [&](size_t i, size_t group) {
+  on_all_threads(dims, groups, [&](size_t i, size_t group) {
     const T* entry = table.data() + static_cast<int64_t>(group) * step + index[i] * p.vector;
     int64_t at = static_cast<int64_t>(i), below = at % inner, above = at / inner;
     for (int64_t v = 0; v < p.vector; ++v) to[(above * p.vector + v) * inner + below] = entry[v];

@@ -36,7 +36,19 @@ Status check_parameters(Call& call, const Dims& input) {
 struct Parameters {
   std::vector<float> scale, zero_point;
   int64_t inner = 1, count = 1;
-  size_t entry(int64_t i) const { return static_cast<size_t>(i / inner % count); }
+
+  // Calls f(element, scale, zero point) for all of `size` elements, on all threads.
+  template <typename F>
+  void for_each(int64_t size, F f) const {
+    int64_t run = count == 1 ? std::max<int64_t>(1, std::min<int64_t>(size, 4096)) : inner;
+    if (size == 0) return;
+    parallel_for((size + run - 1) / run, 1 + 16384 / run, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        size_t entry = static_cast<size_t>(r % count);
+        for (int64_t i = r * run; i < std::min(size, (r + 1) * run); ++i) f(i, scale[entry], zero_point[entry]);
+      }
+    });
+  }
 };
 
 Result<Parameters> parameters(Call& call, const Dims& input) {
@@ -87,12 +99,9 @@ Status eval_quantize(Call& call) {
   Tensor& out = output(call, 0, input.dims());
   const float* from = input.data<float>();
   int32_t* to = out.mutable_data<int32_t>();
-  parallel_for(input.size(), 1 << 14, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      size_t e = p.entry(i);
-      float value = std::nearbyint(from[i] / p.scale[e]) + p.zero_point[e];
-      to[i] = std::isnan(value) ? 0 : static_cast<int32_t>(std::min(std::max(value, low), high));
-    }
+  p.for_each(input.size(), [&](int64_t i, float scale, float zero_point) {
+    float value = std::nearbyint(from[i] / scale) + zero_point;
+    to[i] = std::isnan(value) ? 0 : static_cast<int32_t>(std::min(std::max(value, low), high));
   });
   return {};
 }
@@ -110,12 +119,7 @@ Status eval_dequantize(Call& call) {
   Tensor& out = output(call, 0, input.dims());
   const int32_t* from = input.data<int32_t>();
   float* to = out.mutable_data<float>();
-  parallel_for(input.size(), 1 << 14, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      size_t e = p.entry(i);
-      to[i] = (static_cast<float>(from[i]) - p.zero_point[e]) * p.scale[e];
-    }
-  });
+  p.for_each(input.size(), [&](int64_t i, float scale, float zero_point) { to[i] = (static_cast<float>(from[i]) - zero_point) * scale; });
   return {};
 }
 
