@@ -1,0 +1,63 @@
+# Facade over CMake and Ninja. `make` builds the tools into build/bin and the libraries into build/lib.
+BUILD ?= build
+JOBS ?= $(shell nproc)
+CMAKE_FLAGS ?=
+export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
+
+.PHONY: all deps demo test check conformance bench fuzz asan format lint install deb clean
+
+all: deps
+	cmake -S . -B $(BUILD) -G Ninja $(CMAKE_FLAGS)
+	cmake --build $(BUILD)
+
+# Installs what is missing, and says what; does nothing when everything is there.
+deps:
+	@scripts/install-deps
+
+# The main job, from a foreign model to an answer, on the model in testdata/demo.
+demo: all
+	@scripts/demo $(BUILD)/bin
+
+test: deps
+	cmake -S . -B $(BUILD) -G Ninja $(CMAKE_FLAGS)
+	cmake --build $(BUILD)
+	cd $(BUILD) && ctest --output-on-failure
+
+check: test
+
+# Other people's suites and models against ours; skips, with a message, what is not there.
+conformance: all
+	scripts/corpus-report $(BUILD)/bin
+	scripts/conformance $(BUILD)
+
+# Ours against ONNX Runtime in one interleaved run (needs Python with onnxruntime and onnx; see BENCHMARKS.md).
+bench: all
+	scripts/bench $(BUILD)
+
+# libFuzzer, one target per reader, FUZZ_SECONDS each.
+FUZZ_SECONDS ?= 60
+fuzz: deps
+	CC=clang CXX=clang++ cmake -S . -B build-fuzz -G Ninja -DMLT_FUZZ=ON -DMLT_SANITIZE=address,undefined
+	cmake --build build-fuzz --target fuzzers
+	scripts/fuzz build-fuzz $(FUZZ_SECONDS)
+
+asan: deps
+	CC=clang CXX=clang++ cmake -S . -B build-asan -G Ninja -DMLT_SANITIZE=address,undefined
+	cmake --build build-asan
+	cd build-asan && ctest --output-on-failure
+
+format:
+	git ls-files '*.cc' '*.h' | xargs clang-format -i
+
+lint: all
+	scripts/check-layers
+	git ls-files 'lib/*.cc' 'cmd/*.cc' | xargs clang-tidy -p $(BUILD) --quiet
+
+install: all
+	cmake --install $(BUILD)
+
+deb: all
+	cd $(BUILD) && cpack -G DEB
+
+clean:
+	rm -rf build build-fuzz build-asan
