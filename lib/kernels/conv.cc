@@ -84,7 +84,10 @@ void ConvPlan::Impl::choose(int64_t pool, bool allow_winograd) {
   threads = pool;
   const int64_t pixels = g.out_pixels(), images = shape.batch * shape.groups;
   const Panels panels(pixels, *gemm);
-  if (g.channels == 1 && g.kernel[0] == 1 && g.in[0] == 1 && g.out[0] == 1 && shape.groups > 1) {
+  // A padded copy of a plane must fit in memory, however large the padding and the stride.
+  const PaddedPlane padded(g, conv->lanes);
+  const bool small = static_cast<double>(padded.rows) * static_cast<double>(padded.row) < 0x1p28;
+  if (g.channels == 1 && g.kernel[0] == 1 && g.in[0] == 1 && g.out[0] == 1 && shape.groups > 1 && small) {
     method = ConvMethod::kDepthwise;
     kernel_name = "depthwise";
     return;
