@@ -66,14 +66,17 @@ void pool_part(Pool op, const Geometry& g, const RowTarget& row, const float* in
       }
   row.window(combine, line, g.kernel[2], g.stride[2], g.dilation[2], out, x1 - x0);
   if (op == Pool::kMax) return;
+  if (op == Pool::kL2) {
+    for (int64_t x = x0; x < x1; ++x) out[x - x0] = std::sqrt(out[x - x0]);
+    return;
+  }
+  // Columns whose taps are all inside share one divisor.
+  const int64_t reach = (g.kernel[2] - 1) * g.dilation[2];
   for (int64_t x = x0; x < x1; ++x) {
-    float& v = out[x - x0];
-    if (op == Pool::kL2) {
-      v = std::sqrt(v);
-    } else {
-      const int64_t n = wz.count * wy.count * g.window(2, x).count;
-      v = n > 0 ? v / static_cast<float>(n) : 0;
-    }
+    const int64_t first = x * g.stride[2] - g.before[2];
+    const bool inside = first >= 0 && first + reach < g.in[2];
+    const int64_t n = wz.count * wy.count * (inside ? g.kernel[2] : g.window(2, x).count);
+    out[x - x0] = n > 0 ? out[x - x0] / static_cast<float>(n) : 0;
   }
 }
 
