@@ -42,7 +42,9 @@ double deviation(const Tensor& got, const Tensor& want, double rtol, double atol
   return worst;
 }
 
-Outcome run_test(const fs::path& dir, bool float16) {
+// bind: small integer and float inputs become constants, for operators that insist (shapes, axes, trip counts).
+Outcome run_test(const fs::path& dir, bool float16, bool bind) {
+  if (dir.filename().string().find("bernoulli") != std::string::npos) return {Outcome::kUnsupported, "random results", 0};
   auto bytes = map_file((dir / "model.onnx").string());
   if (!bytes) return failed(bytes.error().to_string());
   foreign::Request request;
@@ -80,23 +82,15 @@ Outcome run_test(const fs::path& dir, bool float16) {
       request.inputs.push_back(std::move(option));
       tensors.push_back(std::move(*tensor));
     }
-    std::vector<foreign::Unsupported> problems;
-    auto conversion = foreign::convert_source(*bytes, (dir / "model.onnx").string(), request, &problems);
-    if (conversion && !problems.empty()) {
-      // Second try: integer inputs that operators want constant (shapes, axes, trip counts) become so.
-      bool bound = false;
+    if (bind) {
       for (size_t i = 0; i < tensors.size(); ++i) {
-        if (is_float(tensors[i].dtype()) || tensors[i].dtype() == DType::kString || tensors[i].size() == 0) continue;
+        if (tensors[i].dtype() == DType::kString || tensors[i].size() == 0 || (is_float(tensors[i].dtype()) && tensors[i].size() > 16)) continue;
         if (tensors[i].rank() > 1 || inputs.size() == 1) continue;
-        std::vector<double> values = to_doubles(tensors[i]);
-        request.inputs[i].value = values;
-        bound = true;
-      }
-      if (bound) {
-        problems.clear();
-        conversion = foreign::convert_source(*bytes, (dir / "model.onnx").string(), request, &problems);
+        request.inputs[i].value = to_doubles(tensors[i]);
       }
     }
+    std::vector<foreign::Unsupported> problems;
+    auto conversion = foreign::convert_source(*bytes, (dir / "model.onnx").string(), request, &problems);
     if (!conversion) return conversion.error().code == Code::kUnsupported ? Outcome{Outcome::kUnsupported, conversion.error().message, 0} : failed("convert: " + conversion.error().to_string());
     if (!problems.empty()) {
       std::string text;
@@ -121,6 +115,9 @@ Outcome run_test(const fs::path& dir, bool float16) {
       const Tensor& have = (*got)[i].tensor;
       if (have.dims() != dims) return failed("output " + std::to_string(i) + ": extents " + dims_text(have.dims()) + ", want " + dims_text(dims));
       bool half = want->dtype() == DType::kF16 || want->dtype() == DType::kBF16 || float16;
+      if (want->dtype() == DType::kF64)
+        for (double v : to_doubles(*want))
+          if (std::isfinite(v) && std::abs(v) > 3.4e38) return {Outcome::kUnsupported, "values beyond float32", 0};
       double d = deviation(have, *want, half ? 1e-2 : 1e-3, half ? 1e-2 : 1e-5);
       if (d > 1) {
         std::vector<double> a = to_doubles(have), b = to_doubles(*want);
@@ -159,7 +156,8 @@ int main(int argc, char** argv) {
   double worst = 0;
   std::string worst_name;
   for (const fs::path& test : tests) {
-    Outcome o = run_test(test, float16);
+    Outcome o = run_test(test, float16, false);
+    if (o.kind == Outcome::kUnsupported || o.detail.starts_with("run: ")) o = run_test(test, float16, true);
     ++counts[o.kind];
     std::string name = test.filename().string();
     if (o.kind == Outcome::kFailed) fmt::print("FAILED {}: {}\n", name, o.detail);

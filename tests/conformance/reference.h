@@ -92,9 +92,25 @@ inline Status run_block(const ir::Block& block, ops::Opset opset, Values& values
 inline Result<std::vector<ops::RtValue>> run(const ir::Function& function, const std::vector<Tensor>& inputs) {
   auto opset = ops::opset_from_token(function.opset);
   if (!opset || inputs.size() != function.inputs.size()) return input_error("inputs do not fit the function");
+  // Values are dropped after their last use in the body; what nested blocks use stays.
+  std::unordered_map<const ir::Value*, const ir::Op*> last;
+  for (const auto& op : function.body->ops) {
+    for (const ir::Arg& arg : op->args)
+      for (const ir::Operand& operand : arg.operands) last[operand.value] = op.get();
+    for (const auto& v : op->outputs) last[v.get()] = op.get();
+  }
+  for (const auto& op : function.body->ops)
+    if (!op->blocks.empty()) last.clear();
+  for (const ir::Value* v : function.body->outputs) last.erase(v);
+  std::unordered_map<const ir::Op*, std::vector<const ir::Value*>> dies;
+  for (const auto& [value, op] : last) dies[op].push_back(value);
   Values values;
   for (size_t i = 0; i < inputs.size(); ++i) values[function.inputs[i].get()].tensor = to_compute(convert(inputs[i], function.inputs[i]->type.dtype));
-  MLT_TRY(run_block(*function.body, *opset, values));
+  for (const auto& op : function.body->ops) {
+    Status status = run_op(*op, *opset, values);
+    if (!status) return std::move(status.error()).in_path("op " + std::string(op->name()) + " (" + op->kind + ")");
+    for (const ir::Value* v : dies[op.get()]) values.erase(v);
+  }
   std::vector<ops::RtValue> outputs;
   for (ir::Value* v : function.body->outputs) {
     MLT_ASSIGN(ops::RtValue value, value_of(ir::Operand(v), values));

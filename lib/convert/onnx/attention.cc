@@ -89,6 +89,8 @@ void attention(Ctx& c) {
     if (mode == 2) exported = scores;
   }
   V weights = softmax(l, scores, Lower::rank(scores) - 1);
+  // A query that may see nothing gets nothing.
+  if (c.opt(3) && c.version() >= 24) weights = select_broadcast(l, l.binary("equal", weights, weights), weights, l.f32(0));
   if (mode == 3) exported = weights;
   V y = l.matmul(weights, repeat_heads(c, v, heads));
   if (flat) {

@@ -177,7 +177,7 @@ std::vector<V> window_views(Ctx& c, V x, const Spatial& s, const PoolPads& p, do
   c.known_dims(x, "dilated pooling");
   int64_t count = 1;
   for (int64_t k : s.kernel) count *= k;
-  if (count > 64) unsupported("dilated pooling with more than 64 elements in a window");
+  if (count > 343) unsupported("dilated pooling with more than 343 elements in a window");
   std::vector<int64_t> amounts = {0, 0, 0, 0};
   amounts.insert(amounts.end(), p.pads.begin(), p.pads.end());
   x = c.l.op("pad", {{"x", x}, {"pad", c.l.ints(amounts)}, {"mode", c.l.str("constant")}, {"constant_val", c.l.f32(fill)}});

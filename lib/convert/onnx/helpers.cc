@@ -24,9 +24,9 @@ V select_broadcast(Lower& l, V cond, V a, V b) {
 
 V wrap_to(Ctx& c, V x, DType t) {
   Lower& l = c.l;
-  int64_t range = t == DType::kU8 || t == DType::kI8 ? 256 : t == DType::kU16 || t == DType::kI16 ? 65536 : 0;
-  if (range == 0 || Lower::dtype(x) != DType::kI32) return x;
-  if (t == DType::kU8 || t == DType::kU16) return l.binary("mod", x, l.i32(range));
+  if (!is_integer(t) || dtype_bits(t) > 16 || Lower::dtype(x) != DType::kI32) return x;
+  int64_t range = int64_t{1} << dtype_bits(t);
+  if (!is_signed_integer(t)) return l.binary("mod", x, l.i32(range));
   V shifted = l.binary("mod", l.add(x, l.i32(range / 2)), l.i32(range));
   return l.sub(shifted, l.i32(range / 2));
 }
@@ -40,6 +40,7 @@ V cast_to(Ctx& c, V x, DType from, DType to) {
     bool narrows = dtype_bits(to) < 32 && !(is_float(from) && dtype_bits(from) <= dtype_bits(to) && to != DType::kF16) && !(from == DType::kF16 && to == DType::kF16);
     if (!narrows) return y;
     if (const Tensor* tensor = Lower::known(y)) return l.constant(convert(convert(*tensor, to), DType::kF32));
+    if (dtype_bits(to) < 16) unsupported("rounding to " + std::string(dtype_name(to)));
     // Rounded as the source does; under float16 precision the pair of casts vanishes.
     if (to == DType::kF16 && from != DType::kBool) return l.cast(l.cast(y, DType::kF16), DType::kF32);
     return y;

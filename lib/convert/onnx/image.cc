@@ -29,6 +29,7 @@ double coordinate(const ResizeSpec& s, const AxisPlan& p, int64_t i) {
   double x = static_cast<double>(i), in = static_cast<double>(p.in), out = static_cast<double>(p.out);
   if (s.coordinates == "half_pixel") return (x + 0.5) / p.scale - 0.5;
   if (s.coordinates == "pytorch_half_pixel") return p.out > 1 ? (x + 0.5) / p.scale - 0.5 : 0;
+  // By the integer extents, as PyTorch and ONNX Runtime do; ONNX's own reference takes the extent before rounding down.
   if (s.coordinates == "align_corners") return p.out > 1 ? x * (in - 1) / (out - 1) : 0;
   if (s.coordinates == "asymmetric") return x / p.scale;
   if (s.coordinates == "tf_half_pixel_for_nn") return (x + 0.5) / p.scale;

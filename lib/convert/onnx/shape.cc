@@ -85,6 +85,7 @@ void reshape(Ctx& c) {
       }
     auto open = std::count(shape->begin(), shape->end(), ir::kUnknown);
     int64_t total = product(Lower::dims(x), 0, Lower::dims(x).size());
+    if (total == 0 && open == 0) return same(c, c.l.zeros(*shape, Lower::dtype(x)));
     if (open == 1 && total > 0) {
       int64_t rest = 1;
       for (int64_t d : *shape)
@@ -451,14 +452,16 @@ void pad(Ctx& c) {
     }
     return same(c, x);
   }
-  bool spatial = is_f32 && rank >= 3 && mode != "wrap";
+  bool spatial = is_f32 && rank >= 2 && mode != "wrap";
   for (size_t i = 0; i + 2 < rank; ++i) spatial = spatial && !before[i] && !after[i];
   for (size_t i = rank >= 2 ? rank - 2 : 0; i < rank; ++i) {
+    if (!before[i] && !after[i]) continue;
     int64_t extent = Lower::dims(x)[i], limit = extent < 0 ? 0 : mode == "reflect" ? extent - 1 : extent;
     spatial = spatial && (extent < 0 || (before[i] <= limit && after[i] <= limit));
   }
   if (spatial) {
-    std::vector<int64_t> all = {before[rank - 2], after[rank - 2], before[rank - 1], after[rank - 1]};
+    std::vector<int64_t> all = {before[rank - 1], after[rank - 1]};
+    if (rank > 2 || before[0] || after[0]) all.insert(all.begin(), {before[rank - 2], after[rank - 2]});
     return same(c, c.l.op("pad", {{"x", x}, {"pad", c.l.ints(all)}, {"mode", c.l.str(mode == "edge" ? "replicate" : "reflect")}, {"constant_val", c.l.f32(0)}}));
   }
   for (size_t i = 0; i < rank; ++i)

@@ -137,7 +137,7 @@ void stft(Ctx& c) {
 
 // com.microsoft.experimental: inputs signal, window, length, step.
 void stft_experimental(Ctx& c) {
-  bool onesided = c.i64("onesided", 0) != 0;
+  bool onesided = c.i64("onesided", 1) != 0;
   V signal = c.fin(0);
   stft_of(c, signal, number(c, 3, "frame_step"), c.opt(1), c.opt(2) ? std::optional(number(c, 2, "frame_length")) : std::nullopt, onesided);
 }

@@ -1,0 +1,219 @@
+// mlconvert: a model trained elsewhere becomes a Core ML model.
+#include <fmt/core.h>
+
+#include <charconv>
+
+#include "lib/cli/app.h"
+#include "lib/cli/diag.h"
+#include "lib/cli/io.h"
+#include "lib/container/detect.h"
+#include "lib/container/file_tree.h"
+#include "lib/container/save.h"
+#include "lib/convert/convert.h"
+#include "lib/coreml/mil_write.h"
+#include "lib/ir/text.h"
+
+using namespace mlt;
+
+namespace {
+
+struct Options {
+  std::string source, from, to, precision = "float16", io_precision = "float32", stop_after;
+  std::optional<std::string> output, target, passes, labels, probabilities;
+  std::vector<std::string> inputs, outputs, metadata;
+  bool check = false, list_ops = false;
+};
+
+// One label a line; all decimal integers make an integer classifier.
+Result<foreign::Labels> read_labels(const std::string& path) {
+  MLT_ASSIGN(Blob blob, cli::read_input(path));
+  foreign::Labels labels;
+  std::string_view text = blob.text();
+  while (!text.empty()) {
+    size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text = end == std::string_view::npos ? std::string_view{} : text.substr(end + 1);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    labels.strings.emplace_back(line);
+  }
+  while (!labels.strings.empty() && labels.strings.back().empty()) labels.strings.pop_back();
+  if (labels.strings.empty()) return input_error("no class labels").in_path(cli::input_name(path));
+  std::vector<int64_t> ints;
+  for (const std::string& s : labels.strings) {
+    int64_t value = 0;
+    auto [end, code] = std::from_chars(s.data(), s.data() + s.size(), value);
+    if (s.empty()) return input_error("an empty class label").in_path(cli::input_name(path));
+    if (code != std::errc() || end != s.data() + s.size()) break;
+    ints.push_back(value);
+  }
+  if (ints.size() == labels.strings.size()) {
+    labels.ints = std::move(ints);
+    labels.strings.clear();
+  }
+  return labels;
+}
+
+Status add_metadata(const std::vector<std::string>& pairs, coreml::Metadata* metadata) {
+  for (const std::string& pair : pairs) {
+    size_t equals = pair.find('=');
+    if (equals == std::string::npos || equals == 0) return usage_error("--metadata \"" + pair + "\" is no key=value");
+    std::string key = pair.substr(0, equals), value = pair.substr(equals + 1);
+    if (key == "author") metadata->author = value;
+    else if (key == "license") metadata->license = value;
+    else if (key == "description") metadata->short_description = value;
+    else if (key == "version") metadata->version = value;
+    else metadata->set(key, value);
+  }
+  return {};
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  for (size_t at = 0; at <= text.size();) {
+    size_t comma = std::min(text.find(',', at), text.size());
+    if (comma > at) parts.push_back(text.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return parts;
+}
+
+Result<foreign::Request> make_request(const Options& o) {
+  foreign::Request r;
+  r.from = o.from;
+  r.float16 = o.precision == "float16";
+  r.float16_io = o.io_precision == "float16";
+  r.stop_after = o.stop_after;
+  if (o.target) {
+    MLT_ASSIGN(r.target, foreign::target_from_text(*o.target));
+  }
+  if (o.passes) r.passes = split(*o.passes);
+  for (const std::string& text : o.inputs) {
+    MLT_ASSIGN(foreign::InputOption input, foreign::parse_input_option(text));
+    for (const auto& other : r.inputs)
+      if (other.name == input.name) return usage_error("--input names \"" + input.name + "\" twice");
+    r.inputs.push_back(std::move(input));
+  }
+  for (const std::string& text : o.outputs) {
+    size_t equals = text.find('=');
+    r.output_names.emplace_back(equals == std::string::npos ? "" : text.substr(0, equals), equals == std::string::npos ? text : text.substr(equals + 1));
+  }
+  if (o.labels) {
+    MLT_ASSIGN(r.labels, read_labels(*o.labels));
+    if (o.probabilities) r.labels->probabilities = *o.probabilities;
+  } else if (o.probabilities) {
+    return usage_error("--probabilities needs --class-labels");
+  }
+  MLT_TRY(add_metadata(o.metadata, &r.metadata));
+  return r;
+}
+
+Status list_ops() {
+  MLT_ASSIGN(cli::Output out, cli::Output::plan(std::nullopt, cli::Content::kText, {}));
+  for (const foreign::Coverage& c : foreign::coverage()) MLT_TRY(out.write(c.frontend + "\t" + c.op + "\t" + c.note + "\n"));
+  return out.finish();
+}
+
+Status write_package(const foreign::Conversion& conversion, const foreign::Request& request, const Options& o) {
+  MLT_ASSIGN(coreml::Model model, foreign::make_model(conversion, request));
+  auto build = [&](PackageWriter& writer) -> Status {
+    MLT_ASSIGN(BlobWriter * weights, writer.weights());
+    MLT_TRY(coreml::store_program(model, *conversion.converted.program, weights));
+    return writer.finish(model);
+  };
+  if (cli::is_standard(*o.output)) {
+    MLT_ASSIGN(cli::Output out, cli::Output::plan(o.output, cli::Content::kBinary, {o.source}));
+    MLT_ASSIGN(auto writer, PackageWriter::to_zip([&](ByteSpan bytes) { return out.write(bytes); }));
+    MLT_TRY(build(*writer));
+    return out.finish();
+  }
+  MLT_TRY(cli::check_output(o.output, cli::Content::kBinary, {o.source}));
+  MLT_ASSIGN(auto writer, PackageWriter::to_directory(*o.output));
+  return build(*writer);
+}
+
+Result<int> convert(Options o) {
+  // 1. What is wanted.
+  if (o.list_ops) {
+    MLT_TRY(list_ops());
+    return 0;
+  }
+  if (o.source.empty()) return usage_error("no SRC given");
+  if (!o.check && !o.output) return usage_error("no output given", "name it with -o; '-' is stdout");
+  if (o.to.empty()) o.to = o.output && o.output->ends_with(".mil") ? "mil" : !o.stop_after.empty() ? "mil" : "mlpackage";
+  if (o.to == "mlmodel" || o.to == "onnx") return unsupported_error("--to " + o.to + " is not in this version yet");
+  if (!o.check && o.to == "mlpackage" && !cli::is_standard(*o.output)) {
+    std::string_view name = *o.output;
+    while (name.ends_with('/')) name.remove_suffix(1);
+    if (name.ends_with(".mlmodel")) return usage_error("an ML program needs a package", "name the output .mlpackage");
+    if (!name.ends_with(".mlpackage")) return usage_error("output \"" + *o.output + "\" is not named .mlpackage", "or .mil for text; \"-\" is a package as a zip on stdout");
+    PathKind kind = path_kind(*o.output);
+    if (kind == PathKind::kFile || kind == PathKind::kOther) return resource_error("exists, and is not a package").in_path(*o.output);
+    if (kind == PathKind::kDirectory && detect_path(*o.output) != FileKind::kPackage) {
+      MLT_ASSIGN(auto names, FileTree::from_directory(*o.output).names());
+      if (!names.empty()) return resource_error("exists, and is not a package", "remove it first").in_path(*o.output);
+    }
+  }
+  if (!o.check && o.to == "mil") MLT_TRY(cli::check_output(o.output, cli::Content::kText, {o.source}));
+  MLT_ASSIGN(foreign::Request request, make_request(o));
+  if (request.stop_after.size() && o.to != "mil") return usage_error("--stop-after shows a program: use --to mil");
+  request.after_pass = [](const passes::Pass& pass, size_t changes) {
+    if (changes) cli::print_info(fmt::format("{}: {} changes", pass.name, changes));
+  };
+
+  // 2. Convert.
+  MLT_ASSIGN(Blob bytes, cli::read_input(o.source));
+  std::vector<foreign::Unsupported> problems;
+  auto result = foreign::convert_source(bytes, o.source, request, o.check ? &problems : nullptr).in(cli::input_name(o.source));
+  if (!result) return std::move(result.error());
+  foreign::Conversion conversion = std::move(*result);
+  for (const std::string& warning : conversion.converted.warnings) cli::print_warning(cli::printable(warning));
+  if (o.check) {
+    MLT_ASSIGN(cli::Output out, cli::Output::plan(std::nullopt, cli::Content::kText, {}));
+    MLT_TRY(out.write(problems.empty() ? fmt::format("convertible, target {}\n", ops::opset_token(conversion.opset)) : cli::printable(foreign::describe(problems))));
+    MLT_TRY(out.finish());
+    return problems.empty() ? 0 : exit_status(Code::kUnsupported);
+  }
+
+  // 3. Write.
+  if (o.to == "mil") {
+    MLT_ASSIGN(cli::Output out, cli::Output::plan(o.output, cli::Content::kText, {o.source}));
+    MLT_TRY(out.write(ir::print(*conversion.converted.program, {.version = foreign::spec_version(conversion.opset) >= 9 ? "1.3" : "1.0"})));
+    MLT_TRY(out.finish());
+    return 0;
+  }
+  MLT_TRY(write_package(conversion, request, o));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  cli::App app("mlconvert", "convert a model trained elsewhere to Core ML");
+  Options o;
+  app.usage("[--precision P] [--target T] [--input SPEC]... -o OUT SRC\n--check SRC\n--list-ops");
+  std::optional<std::string> source;
+  app.positional(source, "SRC", "ONNX model; '-' is stdin").file();
+  app.option("-o,--output", o.output, "OUT", ".mlpackage directory, .mil text, or '-' for stdout").file();
+  app.option("--from", o.from, "FORMAT", "format of SRC (default: by its content)").choices({"onnx"});
+  app.option("--to", o.to, "FORMAT", "mlpackage or mil (default: by OUT's name)").choices({"mlpackage", "mil", "mlmodel", "onnx"});
+  app.option("--precision", o.precision, "P", "compute in float16 (default) or float32").choices({"float16", "float32"});
+  app.option("--io-precision", o.io_precision, "P", "type of float inputs and outputs (default: float32)").choices({"float16", "float32"});
+  app.option("--target", o.target, "T", "iOS15 to iOS26, or a specification version (default: the oldest that works)");
+  app.option("--input", o.inputs, "SPEC", "NAME,shape=1x3x224x224,type=image,color=RGB,scale=..,bias=..");
+  app.option("--output-name", o.outputs, "[OLD=]NEW", "name an output");
+  app.option("--class-labels", o.labels, "FILE", "make a classifier; one label a line").file();
+  app.option("--probabilities", o.probabilities, "NAME", "the output that --class-labels is about");
+  app.option("--metadata", o.metadata, "KEY=VALUE", "author, license, description, version, or a key of your own");
+  app.flag("--check", o.check, "list everything in SRC that cannot be converted; write nothing");
+  app.flag("--list-ops", o.list_ops, "list the source operators that are understood");
+  app.option("--passes", o.passes, "LIST", "run these passes only, separated by commas");
+  app.option("--stop-after", o.stop_after, "STAGE", "lower, passes, or a pass; shows MIL text");
+  app.examples(
+      "mlconvert -o MobileNet.mlpackage mobilenet.onnx\n"
+      "mlconvert --input image,type=image,scale=0.00392 --class-labels l.txt -o C.mlpackage c.onnx\n"
+      "mlconvert -o - m.onnx | mlcompile -o m.mlarchive -");
+  return app.run(argc, argv, [&]() -> Result<int> {
+    o.source = source.value_or("");
+    return convert(o);
+  });
+}

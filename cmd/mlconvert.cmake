@@ -1,0 +1,1 @@
+mlt_tool(mlconvert DEPS cli convert container coreml passes)
