@@ -102,18 +102,30 @@ Result<Types> infer_expand_dims(Call& call) {
   return Types{ir::Type::tensor(dtype, std::move(dims))};
 }
 
-// Axes that are not of extent 1 stay, as in PyTorch; one of unknown extent is taken not to be 1.
+// Axes that are not of extent 1 stay, as in PyTorch; one of unknown extent is taken not to be 1. A plan for concrete
+// extents must then keep such an axis even where it happens to be 1: the program around it counts on the declared rank.
+Dims squeezed(const Dims& dims, const Dims& declared, const std::vector<bool>& chosen) {
+  Dims out;
+  for (size_t i = 0; i < dims.size(); ++i)
+    if (!chosen[i] || declared[i] != 1) out.push_back(dims[i]);
+  return out;
+}
 Result<Types> infer_squeeze(Call& call) {
   DType dtype = call.type("x").dtype;
   if (!is_ranked(call, "x")) return Types{ir::Type::unranked(dtype)};
-  Dims dims = dims_of(call, "x"), out;
+  const Dims& dims = dims_of(call, "x");
   std::vector<bool> chosen(dims.size(), !call.has("axes"));
   if (call.has("axes")) {
     MLT_ASSIGN(std::vector<int64_t> axes, normalize_axes(call.ints("axes"), static_cast<int64_t>(dims.size())));
     for (int64_t axis : axes) chosen[static_cast<size_t>(axis)] = true;
   }
-  for (size_t i = 0; i < dims.size(); ++i)
-    if (!chosen[i] || dims[i] != 1) out.push_back(dims[i]);
+  Dims out = squeezed(dims, dims, chosen);
+  const ir::Value* x = call.op() == nullptr ? nullptr : call.op()->input("x");
+  if (x != nullptr && !call.op()->outputs.empty() && x->type.ranked && x->type.dims.size() == dims.size()) {
+    const ir::Type& result = call.op()->output()->type;
+    Dims by_declaration = squeezed(dims, x->type.dims, chosen);
+    if (result.ranked && result.dims.size() == by_declaration.size()) out = std::move(by_declaration);
+  }
   return Types{ir::Type::tensor(dtype, std::move(out))};
 }
 
