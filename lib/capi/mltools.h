@@ -1,0 +1,140 @@
+/* mltools: run Core ML models. A small C interface for programs and other languages; libmltools.so.
+ *
+ *   mlt_model *model;
+ *   if (mlt_model_open("cat.mlpackage", NULL, &model) != MLT_OK) { puts(mlt_last_error()); return 1; }
+ *   mlt_features *in = mlt_features_new(), *out;
+ *   mlt_features_set_file(in, "image", "cat.jpg");
+ *   if (mlt_model_predict(model, in, NULL, &out) == MLT_OK) puts(mlt_features_string(out, "classLabel"));
+ *   mlt_features_free(out); mlt_features_free(in); mlt_model_close(model);
+ *
+ * Functions return MLT_OK or a status; mlt_last_error() then has the message (per thread, until the next call of that
+ * thread). Pointers handed out live as long as the object they come from is neither changed nor freed. A model serves
+ * one prediction at a time; different models may be used from different threads.
+ *
+ * The interface only grows: functions keep their meaning, structs start with their size. */
+#ifndef MLTOOLS_H
+#define MLTOOLS_H
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define MLT_API __attribute__((visibility("default")))
+#else
+#define MLT_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The numbers are the exit statuses of the tools. */
+typedef enum {
+  MLT_OK = 0,
+  MLT_NEGATIVE = 1,    /* a check said no */
+  MLT_USAGE = 2,       /* wrong argument */
+  MLT_INPUT = 3,       /* missing, damaged or unfitting input */
+  MLT_UNSUPPORTED = 4, /* valid, but cannot be run here */
+  MLT_RESOURCE = 5,    /* out of memory, limit hit */
+  MLT_KEY = 6          /* sealed, and no key */
+} mlt_status;
+
+typedef enum {
+  MLT_NOTHING = 0,
+  MLT_INT64 = 1,
+  MLT_DOUBLE = 2,
+  MLT_STRING = 3,
+  MLT_ARRAY = 4,
+  MLT_IMAGE = 5,
+  MLT_DICT_STRING = 6, /* string -> double */
+  MLT_DICT_INT64 = 7,  /* int64 -> double */
+  MLT_LIST_INT64 = 8,
+  MLT_LIST_STRING = 9
+} mlt_kind;
+
+/* Element types of arrays. */
+typedef enum {
+  MLT_F16 = 1,
+  MLT_F32 = 2,
+  MLT_F64 = 3,
+  MLT_I8 = 4,
+  MLT_I16 = 5,
+  MLT_I32 = 6,
+  MLT_I64 = 7,
+  MLT_U8 = 8,
+  MLT_U16 = 9,
+  MLT_U32 = 10,
+  MLT_BOOL = 11 /* one byte, 0 or 1 */
+} mlt_dtype;
+
+typedef enum { MLT_GRAY = 1, MLT_RGB = 2, MLT_BGR = 3 } mlt_pixels;
+
+typedef struct mlt_model mlt_model;
+typedef struct mlt_state mlt_state;
+typedef struct mlt_features mlt_features;
+
+typedef struct {
+  size_t size;          /* sizeof(mlt_open_options) */
+  const char *function; /* of a multi-function model; NULL: the default one */
+  int strict_fp16;      /* round after every float16 op */
+  int reference;        /* reference evaluation instead of fast kernels */
+} mlt_open_options;
+
+MLT_API const char *mlt_version(void);
+MLT_API const char *mlt_last_error(void);
+/* 0: all cores available to the process. */
+MLT_API void mlt_set_threads(int threads);
+
+/* Any container: .mlmodel, .mlpackage, .mlmodelc, MIL text, a zip of these, .zst. options may be NULL. */
+MLT_API mlt_status mlt_model_open(const char *path, const mlt_open_options *options, mlt_model **model);
+MLT_API mlt_status mlt_model_open_memory(const void *data, size_t size, const char *name, const mlt_open_options *options, mlt_model **model);
+MLT_API void mlt_model_close(mlt_model *model);
+/* JSON: {"kind", "specVersion", "inputs": [{"name", "type", "optional", "shape", "dtype", ...}], "outputs", "states"}. */
+MLT_API const char *mlt_model_describe(const mlt_model *model);
+/* inputs by name, missing optional ones left out. state: NULL for models without. *outputs is the caller's. */
+MLT_API mlt_status mlt_model_predict(mlt_model *model, const mlt_features *inputs, mlt_state *state, mlt_features **outputs);
+
+/* What a model keeps between predictions; fresh and zero-filled. */
+MLT_API mlt_status mlt_state_new(const mlt_model *model, mlt_state **state);
+MLT_API void mlt_state_free(mlt_state *state);
+/* A state's tensor as float32; *data lives until the state is used in a prediction or freed. */
+MLT_API mlt_status mlt_state_read(const mlt_state *state, const char *name, const float **data, const int64_t **shape, size_t *rank);
+MLT_API mlt_status mlt_state_write(mlt_state *state, const char *name, const float *data, size_t count);
+
+MLT_API mlt_features *mlt_features_new(void);
+MLT_API void mlt_features_free(mlt_features *features);
+MLT_API size_t mlt_features_count(const mlt_features *features);
+MLT_API const char *mlt_features_name(const mlt_features *features, size_t index); /* NULL beyond the end; sorted */
+MLT_API mlt_kind mlt_features_kind(const mlt_features *features, const char *name);
+
+/* Setters copy what they are given. */
+MLT_API mlt_status mlt_features_set_int64(mlt_features *features, const char *name, int64_t value);
+MLT_API mlt_status mlt_features_set_double(mlt_features *features, const char *name, double value);
+MLT_API mlt_status mlt_features_set_string(mlt_features *features, const char *name, const char *value);
+/* Row-major, dense. */
+MLT_API mlt_status mlt_features_set_array(mlt_features *features, const char *name, mlt_dtype dtype, const int64_t *shape, size_t rank, const void *data);
+/* [height, width, channels] bytes, rows stride bytes apart. */
+MLT_API mlt_status mlt_features_set_image(mlt_features *features, const char *name, mlt_pixels order, int width, int height, size_t stride, const uint8_t *pixels);
+/* PNG, JPEG, BMP, PNM or .npy. */
+MLT_API mlt_status mlt_features_set_file(mlt_features *features, const char *name, const char *path);
+MLT_API mlt_status mlt_features_set_dict_string(mlt_features *features, const char *name, const char *const *keys, const double *values, size_t count);
+MLT_API mlt_status mlt_features_set_dict_int64(mlt_features *features, const char *name, const int64_t *keys, const double *values, size_t count);
+MLT_API mlt_status mlt_features_set_list_int64(mlt_features *features, const char *name, const int64_t *values, size_t count);
+MLT_API mlt_status mlt_features_set_list_string(mlt_features *features, const char *name, const char *const *values, size_t count);
+
+/* Getters fail with MLT_USAGE when there is no such feature or it is of another kind. */
+MLT_API mlt_status mlt_features_int64(const mlt_features *features, const char *name, int64_t *value);
+MLT_API mlt_status mlt_features_double(const mlt_features *features, const char *name, double *value);
+MLT_API const char *mlt_features_string(const mlt_features *features, const char *name); /* NULL on failure */
+MLT_API mlt_status mlt_features_array(const mlt_features *features, const char *name, mlt_dtype *dtype, const int64_t **shape, size_t *rank, const void **data);
+MLT_API mlt_status mlt_features_image(const mlt_features *features, const char *name, mlt_pixels *order, int *width, int *height, const uint8_t **pixels);
+/* Dictionaries and lists have entries; a list of numbers has values only, a dictionary of int64 keys as decimal text. */
+MLT_API size_t mlt_features_entries(const mlt_features *features, const char *name);
+MLT_API const char *mlt_features_entry_key(const mlt_features *features, const char *name, size_t index);
+MLT_API double mlt_features_entry_value(const mlt_features *features, const char *name, size_t index);
+/* The whole record as one line of JSON. */
+MLT_API const char *mlt_features_json(const mlt_features *features);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
