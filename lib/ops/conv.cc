@@ -24,6 +24,7 @@ Result<ConvShape> common_shape(Call& call, const Dims& x, const Dims& weight, bo
   shape.groups = call.i64("groups");
   if (call.failed()) return *call.error();
   if (shape.groups < 1) return input_error("groups must be positive");
+  if (weight[1] > 0 && shape.groups > (int64_t{1} << 40) / weight[1]) return input_error("groups is too large");
   shape.n = x[0];
   shape.c_in = x[1];
   shape.in = spatial(x);
