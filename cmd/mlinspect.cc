@@ -23,7 +23,7 @@ struct Options {
 inspect::Counts all_counts(const inspect::Report& report) {
   inspect::Counts counts = report.operations;
   counts.insert(counts.end(), report.layers.begin(), report.layers.end());
-  for (const auto& [name, stage] : report.stages)
+  for (const inspect::Report& stage : report.stages)
     for (const auto& [kind, count] : all_counts(stage)) {
       auto it = std::find_if(counts.begin(), counts.end(), [&, &wanted = kind](const auto& row) { return row.first == wanted; });
       if (it == counts.end()) counts.emplace_back(kind, count);

@@ -199,12 +199,12 @@ Report examine(const Subject& subject) {
   auto program = [&](size_t i) { return i < subject.programs.size() ? subject.programs[i].get() : nullptr; };
   auto add_stage = [&](const coreml::Model& child, size_t i, std::string name, const CompiledModel* part) {
     Report stage = describe(child, program(i), part);
-    stage.name = name;
+    stage.name = std::move(name);
     add_weights(weights, fmt::format("{}/", i), stage);
     if (part != nullptr && part->espresso_net) add_espresso_weights(part->tree, stage);
     for (const std::string& need : stage.needs)
       if (std::find(report.needs.begin(), report.needs.end(), need) == report.needs.end()) report.needs.push_back(need);
-    report.stages.emplace_back(std::move(name), std::move(stage));
+    report.stages.push_back(std::move(stage));
   };
   if (compiled != nullptr && !compiled->children.empty()) {
     for (size_t i = 0; i < compiled->children.size(); ++i) {

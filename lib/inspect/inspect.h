@@ -81,7 +81,7 @@ struct Report {
   std::vector<std::string> missing_files;
   std::vector<std::string> labels;
   std::vector<std::string> needs;  // what else is necessary to run it
-  std::vector<std::pair<std::string, Report>> stages;  // of pipelines, with their names
+  std::vector<Report> stages;           // of pipelines; `name` is the stage's
 };
 Report examine(const Subject& subject);
 

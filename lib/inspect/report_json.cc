@@ -122,8 +122,8 @@ void body(const Report& r, ordered_json& out) {
   out["class_labels"] = r.labels;
   out["needs"] = r.needs;
   ordered_json stages = ordered_json::array();
-  for (const auto& [name, stage] : r.stages) {
-    ordered_json one = {{"name", name}};
+  for (const Report& stage : r.stages) {
+    ordered_json one = {{"name", stage.name}};
     body(stage, one);
     stages.push_back(std::move(one));
   }
@@ -146,8 +146,8 @@ std::string counts_json(const Report& report) {
   out["operations"] = counts(report.operations);
   out["layers"] = counts(report.layers);
   ordered_json stages = ordered_json::array();
-  for (const auto& [name, stage] : report.stages)
-    stages.push_back({{"name", name}, {"operations", counts(stage.operations)}, {"layers", counts(stage.layers)}});
+  for (const Report& stage : report.stages)
+    stages.push_back({{"name", stage.name}, {"operations", counts(stage.operations)}, {"layers", counts(stage.layers)}});
   out["stages"] = std::move(stages);
   return dumped(out);
 }

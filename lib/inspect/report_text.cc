@@ -72,8 +72,8 @@ class Text {
     for (const std::string& need : r.needs) needs.push_back(clean(need));
     list("needs", needs);
     for (size_t i = 0; i < r.stages.size(); ++i) {
-      out_ += fmt::format("{}  stage {}: {}\n", indent, i, clean(r.stages[i].first, 80));
-      report(r.stages[i].second, indent + "    ");
+      out_ += fmt::format("{}  stage {}: {}\n", indent, i, clean(r.stages[i].name, 80));
+      report(r.stages[i], indent + "    ");
       indent_ = indent;
     }
   }
