@@ -84,7 +84,7 @@ ir::LiteralPtr flexible_shapes(const coreml::FunctionDescription& interface) {
   if (!ranges.empty()) members.push_back(pair("RangeDims", dict_of(range_type, std::move(ranges))));
   if (!enumerated.empty()) {
     // The i-th shapes of all inputs belong together. How Apple names a set (8 hexadecimal digits) is not known.
-    std::vector<std::pair<std::string, ir::Literal>> sets;
+    std::map<std::string, ir::Literal> sets;
     size_t count = 0;
     for (const auto* input : enumerated) count = std::max(count, input->type.array.enumerated_shapes.size());
     for (size_t i = 0; i < count; ++i) {
@@ -92,15 +92,14 @@ ir::LiteralPtr flexible_shapes(const coreml::FunctionDescription& interface) {
       std::string spelled;
       for (const auto* input : enumerated) {
         const auto& all = input->type.array.enumerated_shapes;
+        if (all.empty()) continue;
         const auto& shape = all[std::min(i, all.size() - 1)];
         spelled += fmt::format("{}:{};", input->name, dims_text(shape));
         shapes.emplace_back(input->name, shape_literal(shape));
       }
-      std::string id = fmt::format("{:08x}", crc32(as_bytes(spelled)));
-      auto taken = [&](const auto& set) { return set.first == id; };
-      if (std::none_of(sets.begin(), sets.end(), taken)) sets.emplace_back(id, dict_of(shape_type, std::move(shapes)));
+      sets.emplace(fmt::format("{:08x}", crc32(as_bytes(spelled))), dict_of(shape_type, std::move(shapes)));
     }
-    members.push_back(pair("EnumeratedShapes", dict_of(ir::Type::dict(ir::Type::tensor(DType::kString), shape_type), std::move(sets))));
+    members.push_back(pair("EnumeratedShapes", dict_of(ir::Type::dict(ir::Type::tensor(DType::kString), shape_type), {sets.begin(), sets.end()})));
   }
   auto out = std::make_shared<ir::Literal>();
   std::vector<ir::Type> types;

@@ -243,6 +243,12 @@ TEST_CASE("enumerated shapes") {
   std::string json = content(tree, "metadata.json");
   CHECK(json.find(R"("shapeFlexibility" : "1 | 2 | 4")") != std::string::npos);
   CHECK(json.find(R"("enumeratedShapes" : "[[1], [2], [4]]")") != std::string::npos);
+  // An input that enumerates nothing beside one that does.
+  description.inputs.push_back(description.inputs[0]);
+  description.inputs[1].name = std::string("other");
+  description.inputs[1].type.array.enumerated_shapes.clear();
+  model.model.set_description(description);
+  CHECK(ir::parse(content(compiled(model).tree, "model.mil"), {}).ok());
 }
 
 TEST_CASE("names of operations in the histogram") {
