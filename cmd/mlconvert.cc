@@ -116,7 +116,10 @@ Status list_ops() {
 Status write_package(const foreign::Conversion& conversion, const foreign::Request& request, const Options& o) {
   MLT_ASSIGN(coreml::Model model, foreign::make_model(conversion, request));
   auto build = [&](PackageWriter& writer) -> Status {
-    MLT_ASSIGN(BlobWriter * weights, writer.weights());
+    BlobWriter* weights = nullptr;
+    if (foreign::has_file_weights(*conversion.converted.program, foreign::spec_version(conversion.opset))) {
+      MLT_ASSIGN(weights, writer.weights());
+    }
     MLT_TRY(coreml::store_program(model, *conversion.converted.program, weights));
     return writer.finish(model);
   };

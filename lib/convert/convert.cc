@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <utility>
 
+#include "lib/coreml/mil_write.h"
 #include "lib/ops/builder.h"
 #include "lib/passes/pipeline.h"
 
@@ -242,6 +244,22 @@ Result<coreml::Model> make_model(const Conversion& conversion, const Request& re
   d.has_metadata = true;
   model.set_description(std::move(d));
   return model;
+}
+
+bool has_file_weights(const ir::Program& program, int version) {
+  bool any = false;
+  for (const auto& function : program.functions)
+    std::as_const(*function).for_each_op([&](const ir::Op& op) {
+      auto check = [&](const ir::Literal& literal) {
+        any = any || (literal.type.is_tensor() && literal.tensor.valid() && literal.tensor.dtype() != DType::kString &&
+                      coreml::belongs_in_weight_file(literal.tensor.dtype(), literal.tensor.size(), version));
+      };
+      for (const auto& [name, literal] : op.attributes) check(*literal);
+      for (const ir::Arg& arg : op.args)
+        for (const ir::Operand& operand : arg.operands)
+          if (operand.literal) check(*operand.literal);
+    });
+  return any;
 }
 
 namespace {

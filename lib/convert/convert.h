@@ -42,6 +42,9 @@ Result<Conversion> convert_source(const Blob& bytes, const std::string& path, co
 // Description and specification version of the model; the program is stored by coreml::store_program.
 Result<coreml::Model> make_model(const Conversion& conversion, const Request& request);
 
+// Whether coreml::store_program will put anything into a weight file.
+bool has_file_weights(const ir::Program& program, int spec_version);
+
 // "iOS17", "macOS14", "CoreML7" or a specification version.
 Result<ops::Opset> target_from_text(const std::string& text);
 int spec_version(ops::Opset opset);

@@ -61,7 +61,7 @@ std::vector<V> Lower::fold(ir::Op* op, std::vector<V> outputs) {
 
 V Lower::op(std::string_view kind, std::vector<Input> inputs) { return ops(kind, std::move(inputs))[0]; }
 
-V Lower::constant(Tensor tensor) { return builders_.back().constant(std::move(tensor)); }
+V Lower::constant(Tensor tensor, std::string_view name) { return builders_.back().constant(std::move(tensor), name); }
 
 V Lower::bools(const std::vector<bool>& values) {
   Tensor tensor = Tensor::uninitialized(DType::kBool, {static_cast<int64_t>(values.size())});

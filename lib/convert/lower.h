@@ -46,7 +46,8 @@ class Lower {
   bool at_least(ops::Opset opset) const { return opset_ >= opset; }
   ir::Function& function() { return function_; }
 
-  V constant(Tensor tensor);  // element types: fp16, fp32, int32, bool, string
+  // Element types: fp16, fp32, int32, bool, string. Small ones without a name are shared.
+  V constant(Tensor tensor, std::string_view name = {});
   V i32(int64_t value) { return constant(Tensor::scalar(static_cast<int32_t>(value))); }
   V ints(const std::vector<int64_t>& values) { return constant(Tensor::ints(values)); }
   V f32(double value) { return constant(Tensor::scalar(static_cast<float>(value))); }

@@ -54,10 +54,10 @@ void Driver::warn(std::string text) {
   if (seen_warnings_.insert(text).second) result_.warnings.push_back(std::move(text));
 }
 
-Val Driver::constant(const Tensor& tensor) {
+Val Driver::constant(const Tensor& tensor, std::string_view name) {
   Val v;
   v.type = tensor.dtype();
-  v.value = lower_->constant(to_mil(tensor));
+  v.value = lower_->constant(to_mil(tensor), name);
   return v;
 }
 
@@ -67,7 +67,7 @@ Val Driver::lookup(const std::string& name) {
     if (auto it = scope.values.find(name); it != scope.values.end()) return it->second;
     if (scope.graph) {
       if (auto it = scope.graph->initializers.find(name); it != scope.graph->initializers.end()) {
-        Val v = constant(it->second);
+        Val v = constant(it->second, it->second.size() > 1 ? std::string_view(name) : std::string_view());
         // Kept in the outermost scope that writes to the same block, where the constant now lies.
         size_t keep = scopes_.size() - 1;
         for (size_t k = keep; k > i && scopes_[k - 1].block == lower_->block(); --k) keep = k - 1;

@@ -27,13 +27,13 @@ void gemm(Ctx& c) {
     if (trans_a) a = c.l.transpose(a, {1, 0});
     Tensor w = trans_b ? *weight : permuted(*weight, {1, 0});
     if (alpha != 1) w = scaled(w, alpha);
-    std::vector<Input> inputs = {{"x", a}, {"weight", c.l.constant(std::move(w))}};
+    std::vector<Input> inputs = {{"x", a}, {"weight", trans_b && alpha == 1 ? b : c.l.constant(std::move(w), b->name)}};
     bool vector = offset && (offset->size() == 1 || (offset->size() == n && offset->dims().back() == n));
     if (vector) {
       std::vector<float> values = to_floats(*offset);
       if (values.size() == 1) values.resize(static_cast<size_t>(n), values[0]);
       for (float& v : values) v *= beta;
-      inputs.push_back({"bias", c.l.floats(values)});
+      inputs.push_back({"bias", c.l.constant(Tensor::from<float>({n}, values), bias->name)});
     }
     V y = c.l.op("linear", inputs);
     if (bias && !vector) y = c.l.add(y, beta == 1 ? bias : c.l.mul(bias, beta));

@@ -113,7 +113,7 @@ class Driver {
   std::vector<Val> lower_block(const Graph& graph, const std::vector<Val>& inputs, ir::Block* block);
   Val lookup(const std::string& name);
   // A constant of the source as a value.
-  Val constant(const Tensor& tensor);
+  Val constant(const Tensor& tensor, std::string_view name = {});
   void warn(std::string text);
   // The model's answers would change under float16, for the given reason.
   void keep_float32(std::string reason) { result_.keep_float32 = std::move(reason); }

@@ -95,8 +95,8 @@ Pass native(Ctx& c, const Cell& k, int64_t d, V x, V h0, V c0) {
   const std::vector<int> order = k.kind == Kind::kLstm ? std::vector<int>{0, 2, 1, 3} : k.kind == Kind::kGru ? std::vector<int>{1, 2, 0} : std::vector<int>{0};
   int64_t rows = k.gates * k.hidden, input = Lower::dims(k.w)[2];
   std::vector<Input> inputs = {{"x", x}, {"initial_h", h0}, {"output_sequence", l.boolean(true)}, {"direction", l.str("forward")},
-                               {"weight_ih", l.constant(Tensor::from<float>({rows, input}, reorder(part(k.w, d), k.gates, order)))},
-                               {"weight_hh", l.constant(Tensor::from<float>({rows, k.hidden}, reorder(part(k.r, d), k.gates, order)))}};
+                               {"weight_ih", l.constant(Tensor::from<float>({rows, input}, reorder(part(k.w, d), k.gates, order)), k.w->name)},
+                               {"weight_hh", l.constant(Tensor::from<float>({rows, k.hidden}, reorder(part(k.r, d), k.gates, order)), k.r->name)}};
   if (k.b) inputs.push_back({"bias", l.floats(reorder(summed_bias(k, d), k.gates, order))});
   const Activation* a = &k.activations[static_cast<size_t>(d) * k.activations.size() / static_cast<size_t>(k.directions)];
   Pass p{};

@@ -12,7 +12,7 @@ constexpr int64_t kFarEnd = int64_t{1} << 30;  // "to the end" in slices
 void same(Ctx& c, V y) { c.out(0, y, c.type(0)); }
 
 void constant(Ctx& c) {
-  if (const Tensor* t = c.tensor("value")) return c.out(0, c.driver().constant(*t));
+  if (const Tensor* t = c.tensor("value")) return c.out(0, c.driver().constant(*t, t->size() > 1 && !c.node.outputs.empty() ? std::string_view(c.node.outputs[0]) : std::string_view()));
   if (const Tensor* t = c.tensor("sparse_value")) return c.out(0, c.driver().constant(*t));
   if (c.has_attr("value_float")) return c.out(0, c.l.f32(c.f32("value_float", 0)), DType::kF32);
   if (auto v = c.floats("value_floats")) return c.out(0, c.l.floats(*v), DType::kF32);
