@@ -64,7 +64,7 @@ class Writer {
       milspec::Argument* argument = &(*proto->mutable_inputs())[arg.name];
       for (const ir::Operand& operand : arg.operands) {
         if (operand.value != nullptr) argument->add_arguments()->set_name(operand.value->name);
-        else if (operand.literal != nullptr) MLT_TRY(literal(*operand.literal, argument->add_arguments()->mutable_value(), false).in("parameter " + arg.name));
+        else if (operand.literal != nullptr) MLT_TRY(literal(*operand.literal, argument->add_arguments()->mutable_value(), op.kind.starts_with("constexpr_")).in("parameter " + arg.name));
         else return input_error(fmt::format("parameter '{}' has no value", arg.name));
       }
     }

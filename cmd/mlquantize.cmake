@@ -1,0 +1,1 @@
+mlt_tool(mlquantize DEPS cli compress container)

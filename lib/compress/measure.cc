@@ -1,0 +1,44 @@
+#include "lib/compress/measure.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace mlt::compress {
+
+Distance measure(std::span<const float> original, FunctionRef<float(size_t)> decoded) {
+  constexpr size_t kChunk = 1 << 16;  // summed in order, whoever computes it
+  struct Part {
+    double max = 0, sum = 0, squares = 0, peak = 0;
+  };
+  std::vector<Part> parts((original.size() + kChunk - 1) / kChunk);
+  parallel_for(static_cast<int64_t>(parts.size()), 1, [&](int64_t begin, int64_t end) {
+    for (auto c = static_cast<size_t>(begin); c < static_cast<size_t>(end); ++c) {
+      Part part;
+      for (size_t i = c * kChunk; i < std::min(original.size(), (c + 1) * kChunk); ++i) {
+        double d = std::abs(static_cast<double>(decoded(i)) - static_cast<double>(original[i]));
+        part.max = std::max(part.max, d);
+        part.sum += d;
+        part.squares += d * d;
+        part.peak = std::max(part.peak, std::abs(static_cast<double>(original[i])));
+      }
+      parts[c] = part;
+    }
+  });
+  Part all;
+  for (const Part& part : parts) {
+    all.max = std::max(all.max, part.max);
+    all.sum += part.sum;
+    all.squares += part.squares;
+    all.peak = std::max(all.peak, part.peak);
+  }
+  Distance out;
+  if (original.empty()) return out;
+  double count = static_cast<double>(original.size());
+  out.max = all.max;
+  out.mean = all.sum / count;
+  if (all.squares > 0) out.psnr = 10 * std::log10(all.peak * all.peak / (all.squares / count));
+  return out;
+}
+
+}  // namespace mlt::compress
