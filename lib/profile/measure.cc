@@ -162,7 +162,8 @@ Result<Profile> measure(const OpenedModel& model, const PredictOptions& options,
 std::string profile_json(const Profile& p, const std::string& model) {
   auto ms = [](double seconds) { return std::round(seconds * 1e9) / 1e6; };
   ordered_json out;
-  out["schema"] = "mltools.profile/1";
+  out["schema"] = "mlprofile";
+  out["schema_version"] = 1;
   out["model"] = model;
   out["threads"] = p.threads;
   out["cpu"] = p.cpu;
@@ -231,7 +232,7 @@ Result<std::vector<std::string>> check_rules(const std::vector<FailRule>& rules,
   nlohmann::json now = nlohmann::json::parse(profile, nullptr, false), then;
   if (baseline != nullptr) {
     then = nlohmann::json::parse(*baseline, nullptr, false);
-    if (then.is_discarded() || !then.is_object() || then.value("schema", "") != "mltools.profile/1")
+    if (then.is_discarded() || !then.is_object() || !then.contains("schema") || then["schema"] != "mlprofile" || !then.contains("schema_version") || then["schema_version"] != 1)
       return input_error("the baseline is no profile written by mlprofile --json");
   }
   std::vector<std::string> failures;

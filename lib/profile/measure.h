@@ -46,7 +46,7 @@ Result<FeatureMap> complete_inputs(const coreml::FunctionDescription& descriptio
 // `open_seconds` is what opening took before; loading and predicting are measured here.
 Result<Profile> measure(const OpenedModel& model, const PredictOptions& options, const FeatureMap& inputs, double open_seconds, const MeasureOptions& measure_options);
 
-// {"schema": "mltools.profile/1", ...}; fields in the man page mlprofile(1). Times in milliseconds.
+// {"schema": "mlprofile", "schema_version": 1, ...}; fields in the man page mlprofile(1). Times in milliseconds.
 std::string profile_json(const Profile& profile, const std::string& model);
 
 // "predict.p50>+5%" (against a baseline) or "predict.p50>10" (milliseconds, bytes or counts): a metric's path in the
