@@ -31,6 +31,16 @@ void Lower::pop_block() {
 }
 
 std::vector<V> Lower::ops(std::string_view kind, std::vector<Input> inputs) {
+  std::vector<V> outputs = place(kind, std::move(inputs));
+  return fold(blocks_.back()->ops.back().get(), std::move(outputs));
+}
+
+V Lower::fill(const Dims& extents, DType type, double value) {
+  V scalar = type == DType::kI32 ? i32(static_cast<int64_t>(value)) : f32(value);
+  return place("fill", {{"shape", ints(extents)}, {"value", scalar}})[0];
+}
+
+std::vector<V> Lower::place(std::string_view kind, std::vector<Input> inputs) {
   ops::OpBuilder& builder = builders_.back();
   std::vector<V> outputs = builder.ops(kind, std::move(inputs));
   if (!builder.ok()) {
@@ -42,7 +52,7 @@ std::vector<V> Lower::ops(std::string_view kind, std::vector<Input> inputs) {
     builders_.emplace_back(function_, opset_, block);
     throw LowerError{std::move(error)};
   }
-  return fold(blocks_.back()->ops.back().get(), std::move(outputs));
+  return outputs;
 }
 
 std::vector<V> Lower::fold(ir::Op* op, std::vector<V> outputs) {

@@ -104,10 +104,13 @@ class Lower {
   }
   V zeros(const Dims& dims, DType dtype);
   V filled(const Dims& dims, DType dtype, double value);
+  // The op that makes such a tensor at run time; not folded.
+  V fill(const Dims& dims, DType dtype, double value);
   // Broadcasts x to static extents by tiling.
   V broadcast_to(V x, const Dims& dims);
 
  private:
+  std::vector<V> place(std::string_view kind, std::vector<Input> inputs);
   std::vector<V> fold(ir::Op* op, std::vector<V> outputs);
 
   ir::Function& function_;

@@ -1,9 +1,13 @@
 #include "lib/convert/onnx/helpers.h"
 
 #include <algorithm>
-#include <limits>
+
+#include "lib/ops/infer_util.h"
 
 namespace mlt::foreign::onnx {
+
+// A uniform constant of more elements is written as an op that makes it.
+constexpr int64_t kLargeConstant = 4096;
 
 V natural_log(Lower& l, V x) { return l.op("log", {{"x", x}, {"epsilon", l.scalar_like(x, 0)}}); }
 
@@ -19,7 +23,24 @@ V select_broadcast(Lower& l, V cond, V a, V b) {
     for (int64_t i = Lower::rank(v); i < rank; ++i) axes.push_back(i - Lower::rank(v));
     return l.expand_dims(v, axes);
   };
-  return l.select(raise(cond), raise(a), raise(b));
+  cond = raise(cond);
+  a = raise(a);
+  b = raise(b);
+  // Core ML takes the result's extents from a and b, so all three are brought to the same.
+  if (Lower::is_static(cond) && Lower::is_static(a) && Lower::is_static(b)) {
+    Dims dims = take(ops::broadcast(take(ops::broadcast(Lower::dims(cond), Lower::dims(a))), Lower::dims(b)));
+    auto full = [&](V v) {
+      if (Lower::dims(v) == dims) return v;
+      const Tensor* known = Lower::known(v);
+      if (known && known->size() == 1 && product(dims, 0, dims.size()) > kLargeConstant && known->dtype() != DType::kBool)
+        return l.fill(dims, Lower::dtype(v), to_doubles(*known)[0]);
+      return l.broadcast_to(v, dims);
+    };
+    cond = full(cond);
+    a = full(a);
+    b = full(b);
+  }
+  return l.select(cond, a, b);
 }
 
 V wrap_to(Ctx& c, V x, DType t) {
@@ -111,7 +132,7 @@ V non_negative(Lower& l, V indices, V data, int64_t axis) {
   // Up to CoreML6 the op itself counts negative indices from the end.
   if (!l.at_least(ops::Opset::kCoreML7)) return indices;
   V size = extent >= 0 ? l.i32(extent) : l.squeeze(l.slice(l.shape_of(data), 0, axis, axis + 1), {0});
-  return l.op("select", {{"cond", l.binary("less", indices, l.i32(0))}, {"a", l.add(indices, size)}, {"b", indices}});
+  return l.select(l.binary("less", indices, l.i32(0)), l.add(indices, size), indices);
 }
 
 V softmax(Lower& l, V x, int64_t axis) { return l.op("softmax", {{"x", x}, {"axis", l.i32(axis)}}); }
