@@ -12,9 +12,26 @@ namespace {
 
 constexpr int64_t kMaxUnrolled = 4096;
 
-// Name in rnn, gru and lstm of an activation for which clipping the input to [-50, 50] changes nothing.
-const char* bounded_name(const spec::ActivationParams& p) {
+// Recurrent layers know three parametric activations with fixed parameters; converters leave their fields empty.
+spec::ActivationParams completed(const spec::ActivationParams& p) {
   using A = spec::ActivationParams;
+  A out = p;
+  if (p.NonlinearityType_case() == A::kLinear && p.linear().alpha() == 0 && p.linear().beta() == 0) out.mutable_linear()->set_alpha(1);
+  if (p.NonlinearityType_case() == A::kSigmoidHard && p.sigmoidhard().alpha() == 0 && p.sigmoidhard().beta() == 0) {
+    out.mutable_sigmoidhard()->set_alpha(0.2f);
+    out.mutable_sigmoidhard()->set_beta(0.5f);
+  }
+  if (p.NonlinearityType_case() == A::kScaledTanh && p.scaledtanh().alpha() == 0 && p.scaledtanh().beta() == 0) {
+    out.mutable_scaledtanh()->set_alpha(1.7159f);
+    out.mutable_scaledtanh()->set_beta(2.0f / 3.0f);
+  }
+  return out;
+}
+
+// Name in rnn, gru and lstm of an activation for which clipping the input to [-50, 50] changes nothing.
+const char* bounded_name(const spec::ActivationParams& given) {
+  using A = spec::ActivationParams;
+  A p = completed(given);
   if (p.NonlinearityType_case() == A::kSigmoid) return "sigmoid";
   if (p.NonlinearityType_case() == A::kTanh) return "tanh";
   if (p.NonlinearityType_case() == A::kSigmoidHard && p.sigmoidhard().alpha() == 0.2f && p.sigmoidhard().beta() == 0.5f) return "sigmoid_hard";
@@ -54,9 +71,9 @@ Result<Lifter::V> Lifter::state(int index, int64_t batch, int64_t hidden) {
 }
 
 Result<Lifter::V> Lifter::activate_clipped(const spec::ActivationParams& p, V x) {
+  if (x != nullptr && bounded_name(p) == nullptr) x = op("clip", {{"x", x}, {"alpha", b_.f32(-50)}, {"beta", b_.f32(50)}});
   if (x == nullptr) return failed().error();
-  if (bounded_name(p) == nullptr) x = op("clip", {{"x", x}, {"alpha", b_.f32(-50)}, {"beta", b_.f32(50)}});
-  return activate(p, {x, x->type.dims});
+  return activate(completed(p), {x, x->type.dims});
 }
 
 // Input as [steps, batch, inputs] and what every recurrent layer checks.
@@ -232,7 +249,7 @@ Status Lifter::lstm(const spec::UniDirectionalLSTMLayerParams& p) {
       cell = op("clip", {{"x", cell}, {"alpha", b_.f32(-clip)}, {"beta", b_.f32(clip)}});
       MLT_ASSIGN(V out_gate, activate_clipped(p.activations(0), peeped(2)));
       if (cell == nullptr) return failed();
-      MLT_ASSIGN(V shown, activate(p.activations(2), {cell, cell->type.dims}));
+      MLT_ASSIGN(V shown, activate(completed(p.activations(2)), {cell, cell->type.dims}));
       h = op("mul", {{"x", shown}, {"y", out_gate}});
       all.push_back(h);
     }

@@ -63,7 +63,14 @@ Status Lifter::shape_layer(const Layer& l, bool& known) {
       MLT_ASSIGN(Blob x, in());
       std::vector<ops::Input> args{{"x", plain(x)}, {"axis", b_.i32(l.splitnd().axis())}};
       if (l.splitnd().splitsizes().empty()) {
-        args.emplace_back("num_splits", b_.i32(static_cast<int64_t>(std::min<uint64_t>(l.splitnd().numsplits(), uint64_t{1} << 31))));
+        // As numpy.array_split: the first parts take one more each of what does not divide.
+        MLT_ASSIGN(int64_t axis, axis_of(l.splitnd().axis(), x.rank()));
+        MLT_ASSIGN(Dims dims, fixed(x));
+        int64_t extent = dims[static_cast<size_t>(axis)], parts = l.output_size();
+        if (l.splitnd().numsplits() != static_cast<uint64_t>(parts)) return bad("numSplits is " + std::to_string(l.splitnd().numsplits()) + ", but the layer has " + std::to_string(parts) + " outputs");
+        Ints sizes(static_cast<size_t>(parts), extent / parts);
+        for (int64_t i = 0; i < extent % parts; ++i) ++sizes[static_cast<size_t>(i)];
+        args.emplace_back("split_sizes", b_.ints(sizes));
       } else {
         MLT_ASSIGN(Dims sizes, dims_of(l.splitnd().splitsizes()));
         args.emplace_back("split_sizes", b_.ints(sizes));
@@ -159,6 +166,13 @@ Status Lifter::shape_layer(const Layer& l, bool& known) {
         MLT_ASSIGN(Blob other, in(1));
         if (l.layer_case() == Layer::kBroadcastToLike) {
           MLT_ASSIGN(dims, fixed(other));
+        } else if (other.value->constant_tensor() == nullptr) {
+          // Extents only known at run time: repeat what is 1 as often as is wanted.
+          MLT_ASSIGN(Dims from, fixed(x));
+          MLT_ASSIGN(V shape, shape_value(other));
+          if (other.dims[0] < static_cast<int64_t>(from.size())) return bad("the target shape has fewer axes than " + dims_text(from));
+          from.insert(from.begin(), static_cast<size_t>(other.dims[0]) - from.size(), 1);
+          return out(op("tile", {{"x", view(x.value, from)}, {"reps", op("floor_div", {{"x", shape}, {"y", b_.ints(from)}})}}));
         } else {
           MLT_ASSIGN(dims, constant_ints(other, "the target shape"));
         }
