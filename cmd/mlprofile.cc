@@ -94,7 +94,7 @@ Result<int> profile(const Options& o, bool json) {
   PredictOptions options;
   options.function = o.function.value_or("");
   FeatureMap inputs;
-  auto description = (model.compiled ? model.compiled->model : model.model).description().function(options.function);
+  auto description = model.model.description().function(options.function);
   for (const std::string& text : o.values) {
     size_t equals = text.find('=');
     if (equals == std::string::npos) return usage_error("\"" + text + "\" is not of the form name=value");

@@ -102,7 +102,7 @@ mlt_status finish_open(Result<OpenedModel> opened, const mlt_open_options* optio
   if (!predictor) return fail(predictor.error());
   model->predictor = std::move(*predictor);
   const auto& description = model->predictor->description();
-  const coreml::Model& described = model->opened.compiled ? model->opened.compiled->model : model->opened.model;
+  const coreml::Model& described = model->opened.model;
   nlohmann::ordered_json json{{"kind", described.kind_name()},
                               {"specVersion", described.spec_version()},
                               {"inputs", describe(description.inputs)},

@@ -31,7 +31,8 @@ struct OpenedModel {
   bool sealed = false;                 // came out of an age file
   std::string name;                    // base name without extensions: "MobileNet"
   std::string origin;                  // path as given, for messages
-  // kMilText: an empty model (the text is all there is). kCompiled: see CompiledModel::model.
+  // kMilText: an empty model (the text is all there is). kCompiled: the description and the kind; programs and networks
+  // are in `compiled`, whose own model has moved here.
   coreml::Model model;
   FileTree files;  // rooted at what "@model_path" means
   std::shared_ptr<coreml::WeightSource> weights;

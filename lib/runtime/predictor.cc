@@ -1,33 +1,14 @@
 #include "lib/runtime/predictor.h"
 
+#include <deque>
+
+#include "lib/container/program.h"
 #include "lib/coreml/classic.h"
-#include "lib/coreml/mil_read.h"
-#include "lib/ir/text.h"
 #include "lib/runtime/network.h"
 #include "lib/runtime/program_predictor.h"
 
 namespace mlt {
 namespace {
-
-// The interface that a bare program (MIL text) shows: arrays in, arrays out.
-Result<coreml::FunctionDescription> describe(const ir::Function& function) {
-  coreml::FunctionDescription description;
-  description.name = function.name;
-  auto feature = [](const ir::Value& value) {
-    coreml::FeatureDescription f;
-    f.name = value.name;
-    const ir::Type& type = value.type.held();
-    if (type.is_tensor()) {
-      bool fixed = type.is_static();
-      f.type = coreml::FeatureType::multi_array(coreml::to_array_data_type(type.dtype).value_or(coreml::ArrayDataType::kFloat32), fixed ? type.dims : Dims{});
-      if (type.dtype == DType::kBool) f.type.array.data_type = coreml::ArrayDataType::kInt32;
-    }
-    return f;
-  };
-  for (const auto& input : function.inputs) (input->type.is_state() ? description.states : description.inputs).push_back(feature(*input));
-  for (const ir::Value* output : function.body->outputs) description.outputs.push_back(feature(*output));
-  return description;
-}
 
 Result<std::unique_ptr<Predictor>> from_program(std::shared_ptr<const ir::Program> program, coreml::FunctionDescription description,
                                                 const std::string& name, const PredictOptions& options, const Predictor* parent = nullptr) {
@@ -39,16 +20,23 @@ Result<std::unique_ptr<Predictor>> from_program(std::shared_ptr<const ir::Progra
     for (const auto& f : program->functions) names += (names.empty() ? "" : ", ") + f->name;
     return usage_error("the model has no function \"" + name + "\"", "its functions are: " + names);
   }
-  if (description.inputs.empty() && description.outputs.empty()) {
-    MLT_ASSIGN(description, describe(*interface.function));
-  }
   interface.program = std::move(program);
   interface.description = std::move(description);
   return make_program_predictor(std::move(interface), options, parent);
 }
 
-Result<std::unique_ptr<Predictor>> create_for(const coreml::Model& model, const std::shared_ptr<coreml::WeightSource>& weights, const PredictOptions& options,
+// Programs of a pipeline's stages that are ML programs, in order; each is taken once.
+using StagePrograms = std::deque<std::shared_ptr<const ir::Program>>;
+
+Result<std::unique_ptr<Predictor>> create_for(const coreml::Model& model, StagePrograms& programs, const PredictOptions& options,
                                               const Predictor* parent = nullptr);
+
+Result<coreml::FunctionDescription> described_function(const coreml::Model& model, const std::string& name) {
+  if (auto description = model.description().function(name)) return std::move(*description);
+  std::string names;
+  for (const std::string& n : model.description().function_names()) names += (names.empty() ? "" : ", ") + n;
+  return usage_error("the model has no function \"" + name + "\"", "its functions are: " + names);
+}
 
 // A stage of a pipeline that runs on the executor.
 class StageAdapter : public Estimator {
@@ -66,10 +54,10 @@ class ClassicPredictor : public Predictor {
  public:
   ClassicPredictor(const PredictOptions& options, const Predictor* parent) : options_(options), parent_(parent) {}
 
-  Status prepare(const coreml::Model& model, const std::shared_ptr<coreml::WeightSource>& weights) {
+  Status prepare(const coreml::Model& model, StagePrograms& programs) {
     description_ = *model.description().function();
     auto factory = [&](const coreml::Model& stage) -> Result<std::unique_ptr<Estimator>> {
-      MLT_ASSIGN(auto predictor, create_for(stage, weights, options_, this));
+      MLT_ASSIGN(auto predictor, create_for(stage, programs, options_, this));
       auto adapter = std::make_unique<StageAdapter>(std::move(predictor));
       stages_.push_back(adapter->predictor());
       return std::unique_ptr<Estimator>(std::move(adapter));
@@ -110,49 +98,44 @@ class ClassicPredictor : public Predictor {
   std::unique_ptr<Estimator> estimator_;
 };
 
-Result<std::unique_ptr<Predictor>> create_for(const coreml::Model& model, const std::shared_ptr<coreml::WeightSource>& weights, const PredictOptions& options,
+Result<std::unique_ptr<Predictor>> create_for(const coreml::Model& model, StagePrograms& programs, const PredictOptions& options,
                                               const Predictor* parent) {
-  using coreml::ModelKind;
-  if (model.kind() == ModelKind::kMlProgram) {
-    auto description = model.description().function(options.function);
-    if (!description) {
-      std::string names;
-      for (const std::string& n : model.description().function_names()) names += (names.empty() ? "" : ", ") + n;
-      return usage_error("the model has no function \"" + options.function + "\"", "its functions are: " + names);
-    }
-    MLT_ASSIGN(std::shared_ptr<const ir::Program> program, coreml::load_program(model, weights.get()));
-    std::string name = description->name;
-    return from_program(std::move(program), std::move(*description), name, options, parent);
+  if (model.kind() == coreml::ModelKind::kMlProgram) {
+    if (programs.empty() || programs.front() == nullptr) return input_error("a stage is an ML program without a program");
+    std::shared_ptr<const ir::Program> program = std::move(programs.front());
+    programs.pop_front();
+    MLT_ASSIGN(coreml::FunctionDescription description, described_function(model, options.function));
+    std::string name = description.name;
+    return from_program(std::move(program), std::move(description), name, options, parent);
   }
   if (coreml::is_neural_network(model.kind())) return make_network_predictor(model, options, parent);
   auto predictor = std::make_unique<ClassicPredictor>(options, parent);
-  MLT_TRY(predictor->prepare(model, weights));
+  MLT_TRY(predictor->prepare(model, programs));
   return std::unique_ptr<Predictor>(std::move(predictor));
+}
+
+Result<std::unique_ptr<Predictor>> create_from(const OpenedModel& model, const PredictOptions& options) {
+  StagePrograms programs;
+  if (model.kind == FileKind::kMilText) {
+    MLT_ASSIGN(std::shared_ptr<const ir::Program> program, load_program(model));
+    MLT_ASSIGN(coreml::Model described, model_of_program(*program, mil_text_version(model.mil_text->text())));
+    programs.push_back(std::move(program));
+    return create_for(described, programs, options);
+  }
+  if (model.compiled && model.compiled->espresso_net)
+    return unsupported_error("compiled neural networks cannot be run in this version", "run the .mlmodel that it was compiled from");
+  if (model.model.kind() == coreml::ModelKind::kMlProgram || coreml::is_pipeline(model.model.kind())) {
+    MLT_ASSIGN(auto loaded, load_programs(model));
+    for (auto& program : loaded)
+      if (program != nullptr) programs.push_back(std::move(program));
+  }
+  return create_for(model.model, programs, options);
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Predictor>> Predictor::create(const OpenedModel& model, const PredictOptions& options) {
-  auto create = [&]() -> Result<std::unique_ptr<Predictor>> {
-    if (model.mil_text && (model.kind == FileKind::kMilText || model.kind == FileKind::kCompiled)) {
-      MLT_ASSIGN(std::shared_ptr<const ir::Program> program, ir::parse(model.mil_text->text(), coreml::blob_resolver(model.weights.get())));
-      coreml::FunctionDescription description;
-      const coreml::Model& described = model.compiled ? model.compiled->model : model.model;
-      std::string name = options.function;
-      if (model.kind == FileKind::kCompiled) {
-        auto found = described.description().function(options.function);
-        if (!found) return usage_error("the model has no function \"" + options.function + "\"");
-        description = std::move(*found);
-        name = description.name;
-      } else if (name.empty()) {
-        name = "main";
-      }
-      return from_program(std::move(program), std::move(description), name, options);
-    }
-    const coreml::Model& described = model.compiled ? model.compiled->model : model.model;
-    return create_for(described, model.weights, options);
-  };
-  auto made = create();
+  auto made = create_from(model, options);
   if (!made) return std::move(made).error().in_path(model.origin);
   return made;
 }
