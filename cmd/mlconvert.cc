@@ -1,6 +1,8 @@
 // mlconvert: a model trained elsewhere becomes a Core ML model.
 #include <fmt/core.h>
 
+#include <nlohmann/json.hpp>
+
 #include <charconv>
 
 #include "lib/cli/app.h"
@@ -107,10 +109,28 @@ Result<foreign::Request> make_request(const Options& o) {
   return r;
 }
 
-Status list_ops() {
+Status list_ops(bool json) {
   MLT_ASSIGN(cli::Output out, cli::Output::plan(std::nullopt, cli::Content::kText, {}));
+  if (json) {
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (const foreign::Coverage& c : foreign::coverage()) list.push_back({{"format", c.frontend}, {"operator", c.op}, {"limits", c.note}});
+    MLT_TRY(out.write(nlohmann::ordered_json{{"schema", "mlconvert-operators"}, {"schema_version", 1}, {"operators", list}}.dump(2) + "\n"));
+    return out.finish();
+  }
   for (const foreign::Coverage& c : foreign::coverage()) MLT_TRY(out.write(c.frontend + "\t" + c.op + "\t" + c.note + "\n"));
   return out.finish();
+}
+
+std::string check_json(const foreign::Conversion& conversion, const std::vector<foreign::Unsupported>& problems) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array(), warnings = nlohmann::ordered_json::array();
+  for (const foreign::Unsupported& u : problems) list.push_back({{"operator", u.op}, {"count", u.nodes.size()}, {"nodes", u.nodes}, {"reason", u.reason}});
+  for (const std::string& w : conversion.converted.warnings) warnings.push_back(w);
+  nlohmann::ordered_json out = {{"schema", "mlconvert-check"}, {"schema_version", 1}, {"convertible", problems.empty()}};
+  if (problems.empty()) out["target"] = ops::opset_token(conversion.opset);
+  out["unsupported"] = list;
+  out["warnings"] = warnings;
+  // Names in a file need not be UTF-8.
+  return out.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 Status write_package(const foreign::Conversion& conversion, const foreign::Request& request, const Options& o) {
@@ -134,15 +154,16 @@ Status write_package(const foreign::Conversion& conversion, const foreign::Reque
   return build(*writer);
 }
 
-Result<int> convert(Options o) {
+Result<int> convert(Options o, bool json) {
   // 1. What is wanted.
   if (o.list_ops) {
-    MLT_TRY(list_ops());
+    MLT_TRY(list_ops(json));
     return 0;
   }
   if (o.source.empty()) return usage_error("no SRC given");
+  if (json && !o.check) return usage_error("--json is for --check and --list-ops");
   if (!o.check && !o.output) return usage_error("no output given", "name it with -o; '-' is stdout");
-  if (o.to.empty()) o.to = o.output && o.output->ends_with(".mil") ? "mil" : !o.stop_after.empty() ? "mil" : "mlpackage";
+  if (o.to.empty()) o.to = o.output && (o.output->ends_with(".mil") || (cli::is_standard(*o.output) && !o.stop_after.empty())) ? "mil" : "mlpackage";
   if (o.to == "mlmodel" || o.to == "onnx") return unsupported_error("--to " + o.to + " is not in this version yet");
   if (!o.check && o.to == "mlpackage" && !cli::is_standard(*o.output)) {
     std::string_view name = *o.output;
@@ -172,7 +193,7 @@ Result<int> convert(Options o) {
   for (const std::string& warning : conversion.converted.warnings) cli::print_warning(cli::printable(warning));
   if (o.check) {
     MLT_ASSIGN(cli::Output out, cli::Output::plan(std::nullopt, cli::Content::kText, {}));
-    MLT_TRY(out.write(problems.empty() ? fmt::format("convertible, target {}\n", ops::opset_token(conversion.opset)) : cli::printable(foreign::describe(problems))));
+    MLT_TRY(out.write(json ? check_json(conversion, problems) : problems.empty() ? fmt::format("convertible, target {}\n", ops::opset_token(conversion.opset)) : cli::printable(foreign::describe(problems))));
     MLT_TRY(out.finish());
     return problems.empty() ? 0 : exit_status(Code::kUnsupported);
   }
@@ -211,12 +232,13 @@ int main(int argc, char** argv) {
   app.flag("--list-ops", o.list_ops, "list the source operators that are understood");
   app.option("--passes", o.passes, "LIST", "run these passes only, separated by commas");
   app.option("--stop-after", o.stop_after, "STAGE", "lower, passes, or a pass; shows MIL text");
+  app.json_flag("--check and --list-ops as JSON");
   app.examples(
       "mlconvert -o MobileNet.mlpackage mobilenet.onnx\n"
       "mlconvert --input image,type=image,scale=0.00392 --class-labels l.txt -o C.mlpackage c.onnx\n"
       "mlconvert -o - m.onnx | mlcompile -o m.mlarchive -");
   return app.run(argc, argv, [&]() -> Result<int> {
     o.source = source.value_or("");
-    return convert(o);
+    return convert(o, app.json());
   });
 }
