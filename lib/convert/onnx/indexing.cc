@@ -205,10 +205,45 @@ void cum_prod(Ctx& c) {
   same(c, c.l.concat(parts, axis));
 }
 
+// Every class of every batch entry is suppressed by itself, so each becomes a batch entry of MIL's op, which pads its
+// results; the rows that count are then picked out: [selected, 3] of batch, class, box.
+void non_max_suppression(Ctx& c) {
+  Lower& l = c.l;
+  if (l.at_least(ops::Opset::kCoreML7)) unsupported("targets from iOS17 on, whose operation has no box numbers", "use --target iOS15 or iOS16");
+  V boxes = c.fin(0), scores = c.fin(1);
+  const Dims dims = c.known_dims(scores);
+  if (dims.size() != 3 || Lower::rank(boxes) != 3) bad_input("boxes and scores must have rank 3");
+  int64_t batch = dims[0], classes = dims[1], count = dims[2];
+  int64_t limit = c.opt(2) ? c.known(2, "max_output_boxes_per_class")[0] : 0;
+  float iou = c.opt(3) ? c.known_floats(3, "iou_threshold").at(0) : 0;
+  bool filter = c.opt(4) != nullptr;
+  float threshold = filter ? c.known_floats(4, "score_threshold").at(0) : 0;
+  limit = std::min(limit, count);
+  if (limit <= 0 || batch <= 0 || classes <= 0) return c.out(0, l.zeros({0, 3}, DType::kI32), DType::kI64);
+  if (c.i64("center_point_box", 0) == 0) {  // two opposite corners (y, x, y, x), in either order
+    auto column = [&](int64_t i) { return l.slice(boxes, 2, i, i + 1); };
+    V y0 = l.binary("minimum", column(0), column(2)), y1 = l.binary("maximum", column(0), column(2));
+    V x0 = l.binary("minimum", column(1), column(3)), x1 = l.binary("maximum", column(1), column(3));
+    boxes = l.concat({l.mul(l.add(x0, x1), 0.5), l.mul(l.add(y0, y1), 0.5), l.sub(x1, x0), l.sub(y1, y0)}, 2);
+  }
+  V each = l.reshape(l.broadcast_to(l.expand_dims(boxes, {1}), {batch, classes, count, 4}), {batch * classes, count, 4});
+  V flat = l.reshape(scores, {batch * classes, count, 1});
+  auto out = l.ops("non_maximum_suppression", {{"boxes", each}, {"scores", flat}, {"iou_threshold", l.f32(iou)},
+                                               {"score_threshold", l.f32(filter ? threshold : -3e4)}, {"max_boxes", l.i32(limit)}});
+  V picked_scores = l.squeeze(out[1], {2}), indices = out[2], numbers = out[3];
+  V valid = l.binary("less", l.expand_dims(l.index_vector(limit), {0}), l.expand_dims(numbers, {1}));
+  if (filter) valid = l.op("logical_and", {{"x", valid}, {"y", l.binary("greater", picked_scores, l.f32(threshold))}});
+  V where = l.unary("non_zero", l.cast(valid, DType::kI32));  // [selected, 2]
+  V row = l.slice(where, 1, 0, 1);
+  V box = l.expand_dims(l.op("gather_nd", {{"x", indices}, {"indices", where}}), {1});
+  V batch_index = l.binary("floor_div", row, l.i32(classes)), class_index = l.binary("mod", row, l.i32(classes));
+  c.out(0, l.concat({batch_index, class_index, box}, 1), DType::kI64);
+}
+
 constexpr Row kRows[] = {
     {"ArgMax", arg<true>}, {"ArgMin", arg<false>}, {"Compress", compress}, {"CumProd", cum_prod, "", "up to 256 elements"},
     {"CumSum", cum_sum}, {"Gather", gather}, {"GatherElements", gather_elements}, {"GatherND", gather_nd},
-    {"NonZero", non_zero}, {"OneHot", one_hot, "", "depth constant"}, {"ReverseSequence", reverse_sequence},
+    {"NonMaxSuppression", non_max_suppression, "", "below iOS17"}, {"NonZero", non_zero}, {"OneHot", one_hot, "", "depth constant"}, {"ReverseSequence", reverse_sequence},
     {"Scatter", scatter_elements}, {"ScatterElements", scatter_elements}, {"ScatterND", scatter_nd},
     {"TopK", top_k, "", "K constant"},
 };
