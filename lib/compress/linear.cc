@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "lib/base/float16.h"
 
@@ -112,26 +113,24 @@ AffineCodes quantize_affine(std::span<const float> values, const Dims& dims, int
   out.bias.resize(count);
   slices.on_all_threads([&](int64_t s) {
     auto at = static_cast<size_t>(s);
-    double low = std::numeric_limits<double>::infinity(), high = -low;
+    float low = std::numeric_limits<float>::infinity(), high = -low;
     slices.each(s, [&](size_t i) {
-      low = std::min(low, static_cast<double>(values[i]));
-      high = std::max(high, static_cast<double>(values[i]));
+      low = std::min(low, values[i]);
+      high = std::max(high, values[i]);
     });
-    double scale, bias;
-    if (symmetric) {
-      scale = std::max(std::abs(low), std::abs(high)) / 127;
-      if (scale == 0) scale = 1;
-      bias = -128 * scale;
-    } else {
-      scale = (high - low) / 255;
-      if (scale == 0) scale = 1;
-      bias = low;
-    }
-    // A scale that vanishes in float32 would make every code mean the bias.
-    scale = std::max(scale, 0x1p-149);
-    slices.each(s, [&](size_t i) { out.codes[i] = static_cast<uint8_t>(std::clamp(std::nearbyint((static_cast<double>(values[i]) - bias) / scale), 0.0, 255.0)); });
-    out.scale[at] = static_cast<float>(scale);
-    out.bias[at] = static_cast<float>(bias);
+    // Halved where the difference itself would overflow.
+    float range = high / 2 - low / 2;
+    float scale = symmetric ? std::max(std::abs(low), std::abs(high)) / 127.0f : std::isfinite(high - low) ? (high - low) / 255.0f : range / 127.5f;
+    // All equal: any scale will do that is not 0. So small that it vanishes: the smallest number.
+    if (scale == 0) scale = low == high && (low == 0 || !symmetric) ? 1.0f : 0x1p-149f;
+    float bias = symmetric ? -128 * scale : low, inverse = 1 / scale;
+    bool divide = symmetric || !std::isfinite(inverse);
+    slices.each(s, [&](size_t i) {
+      float steps = divide ? (values[i] - bias) / scale : (values[i] - bias) * inverse;
+      out.codes[i] = static_cast<uint8_t>(std::clamp(std::nearbyint(steps), 0.0f, 255.0f));
+    });
+    out.scale[at] = scale;
+    out.bias[at] = bias;
   });
   out.distance = measure(values, [&](size_t i) {
     size_t s = slices.of(i);

@@ -29,8 +29,8 @@ struct LinearCodes {
 // values: finite, row-major of extents dims. axis: below the rank.
 LinearCodes quantize_linear(std::span<const float> values, const Dims& dims, const LinearOptions& options);
 
-// The neural networks' form, value = code * scale + bias with codes from 0, in double precision as coremltools'
-// models/neural_network/quantization_utils.py computes it.
+// The neural networks' form, value = code * scale + bias with codes from 0, in the arithmetic of coremltools'
+// models/neural_network/quantization_utils.py.
 struct AffineCodes {
   std::vector<uint8_t> codes;
   std::vector<float> scale, bias;

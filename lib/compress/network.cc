@@ -33,17 +33,42 @@ std::string_view storage_name(WeightStorage storage) {
   return "of unknown form";
 }
 
-// Why a weight is not for this configuration, or nothing.
-std::string reason_to_keep(const NetworkWeight& weight, const Config& config) {
-  std::string layer = weight.layer, full = weight.layer + "/" + weight.name;
-  if (!config.selects({layer, full})) return "not selected";
-  bool plain = weight.storage == WeightStorage::kFloat32 || weight.storage == WeightStorage::kFloat16;
+bool is_plain(const NetworkWeight& weight) { return weight.storage == WeightStorage::kFloat32 || weight.storage == WeightStorage::kFloat16; }
+
+// A layer's weights: those from begin up to end.
+struct Layer {
+  size_t begin, end;
+};
+
+// Float32 and float16 cannot stand side by side in one layer, so what changes between them changes whole layers.
+bool takes_whole_layers(const Config& config) { return config.method == Method::kFloat16 || config.method == Method::kDecompress; }
+
+// Why weight i is not for this configuration, or nothing.
+Result<std::string> reason_to_keep(const NetworkWeights& weights, const Layer& layer, size_t i, const Config& config) {
+  const NetworkWeight& weight = weights[i];
+  bool whole = takes_whole_layers(config);
+  std::vector<std::string> names{weight.layer};
+  int64_t largest = 0;
+  for (size_t k = layer.begin; k < layer.end; ++k) {
+    if (!whole && k != i) continue;
+    names.push_back(weights[k].layer + "/" + weights[k].name);
+    largest = std::max(largest, weights[k].size());
+  }
+  if (!config.selects(names)) return std::string("not selected");
   if (weight.storage == WeightStorage::kOpaque || weight.storage == WeightStorage::kDynamicInt8) return std::string(storage_name(weight.storage));
-  if (config.method == Method::kDecompress) return weight.storage == WeightStorage::kFloat32 ? "stored as fp32" : "";
-  if (!plain || (config.method == Method::kFloat16 && weight.storage == WeightStorage::kFloat16)) return std::string(storage_name(weight.storage));
-  if (weight.size() <= config.threshold) return fmt::format("{} elements or fewer", config.threshold);
-  if (config.method != Method::kFloat16 && weight.dims.size() < 2) return "a vector";
-  return "";
+  if (config.method == Method::kDecompress) return std::string(weight.storage == WeightStorage::kFloat32 ? "stored as fp32" : "");
+  if (!is_plain(weight) || (config.method == Method::kFloat16 && weight.storage == WeightStorage::kFloat16)) return std::string(storage_name(weight.storage));
+  if (largest <= config.threshold) return fmt::format("{} elements or fewer", config.threshold);
+  if (!whole && weight.dims.size() < 2) return std::string("a vector");
+  if (config.method != Method::kFloat16) return std::string();
+  for (size_t k = layer.begin; k < layer.end; ++k) {
+    if (weights[k].storage != WeightStorage::kFloat32) continue;
+    MLT_ASSIGN(Tensor tensor, weights.values(k));
+    std::span<const float> values = tensor.span<float>();
+    if (std::any_of(values.begin(), values.end(), [](float v) { return !std::isfinite(round_to_half(v)); }))
+      return fmt::format("{} is too large for float16", k == i ? "it" : weights[k].layer + "/" + weights[k].name);
+  }
+  return std::string();
 }
 
 Status compress_one(NetworkWeights& weights, size_t i, const Config& config, WeightReport* report) {
@@ -57,16 +82,12 @@ Status compress_one(NetworkWeights& weights, size_t i, const Config& config, Wei
     report->bytes_after = weight.bytes;
     return {};
   }
-  if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) {
-    report->form = "infinite or not a number in places";
+  if (!std::all_of(values.begin(), values.end(), [](float v) { return std::abs(v) <= kLargest; })) {
+    report->form = kBeyond;
     return {};
   }
   switch (config.method) {
     case Method::kFloat16:
-      if (std::any_of(values.begin(), values.end(), [](float v) { return std::isinf(round_to_half(v)); })) {
-        report->form = "too large for float16";
-        return {};
-      }
       MLT_TRY(weights.set_float16(i, values));
       report->form = "fp16";
       report->distance = measure(values, [&](size_t k) { return round_to_half(values[k]); });
@@ -108,20 +129,31 @@ void raise_spec_version(coreml::Model& model, int version) {
 Status compress_networks(coreml::Model& model, const Config& config, Report* report) {
   MLT_ASSIGN(NetworkWeights weights, NetworkWeights::of(model));
   bool changed = false;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    const NetworkWeight& weight = weights[i];
-    WeightReport entry;
-    entry.stage = weight.stage;
-    while (entry.stage.ends_with('/')) entry.stage.pop_back();
-    entry.name = weight.layer + "/" + weight.name;
-    entry.used_by = weight.layer_kind;
-    entry.dims = weight.dims;
-    entry.elements = weight.size();
-    entry.bytes_before = entry.bytes_after = weight.bytes;
-    entry.form = reason_to_keep(weight, config);
-    if (entry.form.empty()) MLT_TRY(compress_one(weights, i, config, &entry).in(entry.name));
-    changed = changed || entry.changed;
-    if (entry.changed || entry.elements >= 10) report->weights.push_back(std::move(entry));
+  for (Layer layer{0, 0}; layer.begin < weights.size(); layer.begin = layer.end) {
+    const NetworkWeight& first = weights[layer.begin];
+    for (layer.end = layer.begin + 1; layer.end < weights.size(); ++layer.end)
+      if (weights[layer.end].layer != first.layer || weights[layer.end].stage != first.stage || weights[layer.end].layer_kind != first.layer_kind) break;
+    // All reasons first: they depend on the layer as it was.
+    std::vector<std::string> reasons;
+    for (size_t i = layer.begin; i < layer.end; ++i) {
+      MLT_ASSIGN(std::string reason, reason_to_keep(weights, layer, i, config));
+      reasons.push_back(std::move(reason));
+    }
+    for (size_t i = layer.begin; i < layer.end; ++i) {
+      const NetworkWeight& weight = weights[i];
+      WeightReport entry;
+      entry.stage = weight.stage;
+      while (entry.stage.ends_with('/')) entry.stage.pop_back();
+      entry.name = weight.layer + "/" + weight.name;
+      entry.used_by = weight.layer_kind;
+      entry.dims = weight.dims;
+      entry.elements = weight.size();
+      entry.bytes_before = entry.bytes_after = weight.bytes;
+      entry.form = reasons[i - layer.begin];
+      if (entry.form.empty()) MLT_TRY(compress_one(weights, i, config, &entry).in(entry.name));
+      changed = changed || entry.changed;
+      if (entry.changed || entry.elements >= 10) report->weights.push_back(std::move(entry));
+    }
   }
   if (!changed || config.method == Method::kDecompress) return {};
   int needed = config.method == Method::kFloat16 ? kHalfVersion : kQuantizedVersion, before = model.spec_version();

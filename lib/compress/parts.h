@@ -8,6 +8,10 @@
 
 namespace mlt::compress {
 
+// Larger magnitudes overflow on the way to codes; infinities and NaN have none.
+constexpr float kLargest = 1e35f;
+constexpr const char* kBeyond = "infinite, not a number or beyond 1e35 in places";
+
 // expand.cc: replaces the constexpr ops that are selected, and those they are made of, by constants in memory. `changed`
 // holds a report for each constant that remains in use, keyed by its op.
 using Expanded = std::map<const ir::Op*, WeightReport>;

@@ -133,7 +133,7 @@ void compute(Job& job, const Config& config) {
   Tensor floats = convert(tensor, DType::kF32);
   std::span<const float> values = floats.span<float>();
   auto keep = [&](const char* why) { job.report.form = why; };
-  if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) return keep("infinite or not a number in places");
+  if (!std::all_of(values.begin(), values.end(), [](float v) { return std::abs(v) <= kLargest; })) return keep(kBeyond);
   switch (config.method) {
     case Method::kLinear: compute_linear(job, values, config); break;
     case Method::kPalette: compute_palette(job, values, config); break;
