@@ -159,11 +159,11 @@ Result<int> predict(const Options& o, bool json) {
   bool text = !o.outputs && !json;
   if (o.outputs && !cli::is_standard(*o.outputs)) {
     auto named = record_format_from_name(*o.outputs);
-    if (!named) return usage_error("cannot tell the format of --outputs \"" + *o.outputs + "\"", "name it .npz, .safetensors, .jsonl or .csv");
+    if (!named) return usage_error("cannot tell the format of --outputs \"" + *o.outputs + "\"", "name it .npz, .safetensors, .jsonl, .csv or .png");
     format = *named;
   }
   if (o.on_error == "record" && (text || format != RecordFormat::kJsonl)) return usage_error("--on-error record writes JSON lines", "use --json or --outputs FILE.jsonl");
-  auto content = format == RecordFormat::kNpz || format == RecordFormat::kSafetensors ? cli::Content::kBinary : cli::Content::kText;
+  auto content = format == RecordFormat::kNpz || format == RecordFormat::kSafetensors || format == RecordFormat::kPng ? cli::Content::kBinary : cli::Content::kText;
   MLT_ASSIGN(cli::Output output, cli::Output::plan(o.outputs, content, sources));
   auto writer = write_records(format, [&](ByteSpan bytes) { return output.write(bytes); });
 

@@ -11,6 +11,7 @@
 #include "lib/container/file_tree.h"
 #include "lib/container/zip.h"
 #include "lib/runtime/csv.h"
+#include "lib/runtime/image.h"
 #include "lib/runtime/json_features.h"
 #include "lib/runtime/safetensors.h"
 #include "lib/tensor/npy.h"
@@ -305,6 +306,29 @@ class CsvWriter : public RecordWriter {
   std::vector<std::string> header_;
 };
 
+class PngWriter : public RecordWriter {
+ public:
+  explicit PngWriter(Sink sink) : sink_(std::move(sink)) {}
+  Status write(const FeatureMap& record) override {
+    if (written_) return unsupported_error("a .png holds the image of one record", "use npz for several");
+    const Image* found = nullptr;
+    for (const auto& [name, value] : record)
+      if (const auto* image = std::get_if<Image>(&value)) {
+        if (found != nullptr) return unsupported_error("the model has several image outputs", "use npz");
+        found = image;
+      }
+    if (found == nullptr) return unsupported_error("the model has no image output", "use npz, jsonl or csv");
+    written_ = true;
+    MLT_ASSIGN(Bytes png, encode_png(*found));
+    return sink_(png);
+  }
+  Status finish() override { return written_ ? Status() : Status(input_error("there was no record")); }
+
+ private:
+  Sink sink_;
+  bool written_ = false;
+};
+
 }  // namespace
 
 std::optional<RecordFormat> record_format_from_name(const std::string& name) {
@@ -313,6 +337,7 @@ std::optional<RecordFormat> record_format_from_name(const std::string& name) {
   if (ends(".safetensors")) return RecordFormat::kSafetensors;
   if (ends(".jsonl") || ends(".json") || ends(".ndjson")) return RecordFormat::kJsonl;
   if (ends(".csv")) return RecordFormat::kCsv;
+  if (ends(".png")) return RecordFormat::kPng;
   return std::nullopt;
 }
 
@@ -339,8 +364,9 @@ Result<std::unique_ptr<RecordReader>> read_records(const Blob& file, RecordForma
     }
     case RecordFormat::kJsonl: return std::unique_ptr<RecordReader>(std::make_unique<JsonlReader>(Lines(file), features));
     case RecordFormat::kCsv: return std::unique_ptr<RecordReader>(std::make_unique<CsvReader>(Lines(file), features));
+    case RecordFormat::kPng: break;
   }
-  return usage_error("unknown record format");
+  return usage_error("pictures are no records", "give a picture as NAME=@FILE");
 }
 
 Result<std::unique_ptr<RecordReader>> stream_records(int fd, RecordFormat format, const Features& features, std::string head) {
@@ -353,6 +379,7 @@ Result<std::unique_ptr<RecordReader>> stream_records(int fd, RecordFormat format
 std::unique_ptr<RecordWriter> write_records(RecordFormat format, RecordWriter::Sink sink) {
   if (format == RecordFormat::kJsonl) return std::make_unique<JsonlWriter>(std::move(sink));
   if (format == RecordFormat::kCsv) return std::make_unique<CsvWriter>(std::move(sink));
+  if (format == RecordFormat::kPng) return std::make_unique<PngWriter>(std::move(sink));
   return std::make_unique<ArrayWriter>(format, std::move(sink));
 }
 

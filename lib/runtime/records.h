@@ -4,6 +4,7 @@
 //   jsonl             an object per line: number, string, nested arrays, object (dictionary), null (absent)
 //   csv               a header of feature names; "x[0]", "x[1]" ... are the elements of array x, "d[word]" the entries
 //                     of a dictionary
+//   png               written only: the one image among the outputs of the one record
 #pragma once
 #include <functional>
 #include <memory>
@@ -17,7 +18,7 @@
 
 namespace mlt {
 
-enum class RecordFormat { kNpz, kSafetensors, kJsonl, kCsv };
+enum class RecordFormat { kNpz, kSafetensors, kJsonl, kCsv, kPng };
 // By content where it can be told, else by the name's extension (".csv", ".jsonl", ".json"); kUsage otherwise.
 Result<RecordFormat> record_format(const std::string& path, ByteSpan content);
 std::optional<RecordFormat> record_format_from_name(const std::string& name);  // "npz", "jsonl", ... or a path
