@@ -1,6 +1,7 @@
 #include "lib/base/cpu.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -51,6 +52,17 @@ int available_cores() {
 std::string cpu_target_override() {
   const char* name = std::getenv("MLT_CPU");
   return name ? name : "";
+}
+
+size_t available_memory() {
+  size_t bytes = static_cast<size_t>(std::max(0L, sysconf(_SC_PHYS_PAGES))) * static_cast<size_t>(std::max(0L, sysconf(_SC_PAGESIZE)));
+  // v2, then v1; "max" is no number, and v1 says "no limit" with a huge one.
+  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    std::ifstream file(path);
+    size_t limit = 0;
+    if (file >> limit && limit > 0) bytes = bytes == 0 ? limit : std::min(bytes, limit);
+  }
+  return bytes;
 }
 
 size_t peak_resident_bytes() { return status_kib("VmHWM:"); }

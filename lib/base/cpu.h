@@ -11,6 +11,8 @@ int available_cores();
 // "avx3_dl", "avx3", "avx2", "ssse3", "neon", ...: the best instruction set that kernels may use here. The environment
 // variable MLT_CPU names a lower one to force it.
 std::string cpu_target_override();
+// Physical memory, or the cgroup's limit when that is lower.
+size_t available_memory();
 size_t peak_resident_bytes();     // VmHWM
 size_t current_resident_bytes();  // VmRSS
 

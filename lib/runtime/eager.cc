@@ -10,9 +10,6 @@
 namespace mlt {
 namespace {
 
-// A while_loop that runs longer than this is taken for one that never ends.
-constexpr int64_t kMaxIterations = int64_t{1} << 24;
-
 using ir::Type;
 using ops::RtValue;
 
@@ -81,7 +78,7 @@ Result<std::vector<RtValue>> run_while(const ir::Op& op, const EagerContext& con
       condition.outputs.size() != 1)
     return input_error("while_loop: blocks and loop_vars do not agree in number");
   for (int64_t iteration = 0;; ++iteration) {
-    if (iteration == kMaxIterations) return resource_error("while_loop did not end after " + std::to_string(kMaxIterations) + " iterations");
+    if (iteration == context.max_iterations) return resource_error("while_loop did not end after " + std::to_string(iteration) + " iterations");
     Scope test(context, &scope);
     for (size_t i = 0; i < variables.size(); ++i) test.set(condition.inputs[i].get(), variables[i]);
     MLT_ASSIGN(std::vector<RtValue> verdict, run_block(condition, context, test));
@@ -137,6 +134,8 @@ Result<std::vector<RtValue>> run_op(const ir::Op& op, const EagerContext& contex
     return rt.tensor.valid() ? Type::tensor(value.type.dtype, rt.tensor.dims()) : value.type;
   };
   MLT_ASSIGN(ops::Call call, ops::bind_call(op, context.opset, [&](const ir::Value& value) { return scope.get(value); }, type_of));
+  MLT_TRY(ops::infer(call));
+  MLT_TRY(check_bytes(call.out_types(), context.max_bytes));
   MLT_TRY(ops::evaluate(call));
   if (context.strict_fp16)
     for (size_t i = 0; i < call.outputs().size(); ++i)

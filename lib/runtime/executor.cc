@@ -3,8 +3,11 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <list>
+#include <new>
 
+#include "lib/base/cpu.h"
 #include "lib/runtime/plan.h"
 
 namespace mlt {
@@ -83,11 +86,13 @@ Result<std::unique_ptr<Executor>> Executor::create(const ir::Function& function,
     for (const auto& [kind, count] : unknown) list += (list.empty() ? "" : ", ") + kind + " (" + std::to_string(count) + ")";
     return unsupported_error("ops that cannot be run: " + list).in_path("function " + function.name);
   }
+  if (options.max_bytes == 0) options.max_bytes = available_memory();
+  if (options.max_bytes == 0) options.max_bytes = std::numeric_limits<size_t>::max();
   auto impl = std::unique_ptr<Impl>(new Impl{function, std::move(owner), *opset, options, {}, {}});
   return std::unique_ptr<Executor>(new Executor(std::move(impl)));
 }
 
-Result<std::vector<ops::RtValue>> Executor::run(const std::vector<Tensor>& inputs, StateTensors* state, const StepObserver* observer) {
+Result<std::vector<ops::RtValue>> Executor::run(const std::vector<Tensor>& inputs, StateTensors* state, const StepObserver* observer) try {
   std::vector<Dims> dims;
   for (const Tensor& input : inputs) dims.push_back(input.dims());
   MLT_ASSIGN(Plan * plan, impl_->find_plan(dims));
@@ -136,6 +141,8 @@ Result<std::vector<ops::RtValue>> Executor::run(const std::vector<Tensor>& input
     results.push_back(std::move(result));
   }
   return results;
+} catch (const std::bad_alloc&) {
+  return resource_error("not enough memory").in_path("function " + impl_->function.name);
 }
 
 Result<PlanInfo> Executor::plan(const std::vector<Dims>& input_dims) {
@@ -151,7 +158,7 @@ Result<StateTensors> Executor::initial_state() const {
     if (!input->type.is_state()) continue;
     const ir::Type& held = input->type.held();
     if (!held.is_static()) return input_error("state \"" + input->name + "\" has no fixed shape");
-    MLT_TRY(element_count(held.dims));
+    MLT_TRY(check_bytes({held}, impl_->options.max_bytes).in("state \"" + input->name + "\""));
     state[input->name] = Tensor::zeros(compute_dtype(held.dtype), held.dims);
   }
   return state;

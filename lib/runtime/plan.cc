@@ -48,7 +48,26 @@ const std::vector<LowerRow>& lowerings_of(std::string_view kind) {
   return it == table.end() ? kNone : it->second;
 }
 
+std::string bytes_text(size_t bytes) {
+  if (bytes < size_t{1} << 20) return std::to_string(bytes) + " bytes";
+  return bytes < size_t{10} << 30 ? std::to_string(bytes >> 20) + " MiB" : std::to_string(bytes >> 30) + " GiB";
+}
+
 }  // namespace
+
+Status check_bytes(const std::vector<Type>& types, size_t max_bytes) {
+  size_t total = 0;
+  for (const Type& type : types) {
+    if (!type.is_tensor() || !type.is_static()) continue;
+    MLT_ASSIGN(int64_t count, element_count(type.dims));
+    size_t bytes = type.dtype == DType::kString ? static_cast<size_t>(count) * sizeof(std::string)
+                                                : static_cast<size_t>(storage_bytes(compute_dtype(type.dtype), count));
+    total += std::min(bytes, max_bytes - std::min(max_bytes, total) + 1);
+    if (total > max_bytes)
+      return resource_error("a value of shape " + dims_text(type.dims) + " takes " + bytes_text(bytes) + ", more than the limit of " + bytes_text(max_bytes));
+  }
+  return {};
+}
 
 const Type& Lowering::type(int id) const { return plan_.values[static_cast<size_t>(id)].type; }
 bool Lowering::is_float(int id) const { return type(id).is_tensor() && mlt::is_float(type(id).dtype); }
@@ -98,7 +117,9 @@ Result<std::unique_ptr<Plan>> Plan::build(const ir::Function& function, ops::Ops
   MLT_TRY(plan->lower_all());
   // 4. A place for every value.
   plan->place();
-  if (!plan->arena_ok()) return resource_error("cannot allocate " + std::to_string(plan->info.arena_bytes) + " bytes for activations");
+  if (!plan->arena_ok())
+    return resource_error("activations take " + bytes_text(plan->info.arena_bytes + plan->info.scratch_bytes) +
+                          ", more than can be had; the largest is made by " + plan->largest_);
   plan->nodes_.clear();
   return plan;
 }
@@ -203,6 +224,7 @@ Status Plan::add_node(const ir::Op& op) {
       elements += count;
     }
   }
+  MLT_TRY(check_bytes(types, options_.max_bytes));
   if (known && !inputs_dynamic && (elements <= kFoldLimit || op.kind.starts_with("constexpr_"))) {
     MLT_TRY(ops::evaluate(bound));
     bool tensors = true;
@@ -210,6 +232,8 @@ Status Plan::add_node(const ir::Op& op) {
     if (tensors) {
       for (size_t i = 0; i < types.size(); ++i) {
         Tensor result = bound.outputs()[i].tensor;
+        folded_bytes_ += static_cast<size_t>(result.nbytes());
+        if (folded_bytes_ > options_.max_bytes) return resource_error("constants take more than the limit of " + bytes_text(options_.max_bytes));
         if (options_.strict_fp16) result = convert(result, types[i].dtype);
         int id = add_value(op.outputs[i].get(), Type::tensor(types[i].dtype, result.dims()));
         set_constant(id, std::move(result));
@@ -379,16 +403,16 @@ Status Plan::lower_eager(Node& node, Step& step) {
   const ir::Op* op = node.op;
   std::vector<int> outs = node.outs;
   ops::Opset opset = opset_;
-  bool strict = options_.strict_fp16;
+  ExecOptions options = options_;
   std::vector<bool> dynamic;
   for (int id : outs) dynamic.push_back(values[static_cast<size_t>(id)].dynamic);
-  step.run = [this, op, outs, dynamic, opset, strict](RunContext& c) -> Status {
+  step.run = [this, op, outs, dynamic, opset, options](RunContext& c) -> Status {
     EagerContext context{opset,
                          [&](const ir::Value& value) {
                            int id = id_of(&value);
                            return id < 0 ? ops::RtValue{} : c.regs[static_cast<size_t>(id)];
                          },
-                         c.state, strict};
+                         c.state, options.strict_fp16, options.max_bytes, options.max_iterations};
     MLT_ASSIGN(std::vector<ops::RtValue> results, run_eagerly(*op, context));
     for (size_t i = 0; i < outs.size(); ++i) {
       ops::RtValue& place = c.regs[static_cast<size_t>(outs[i])];
@@ -497,7 +521,14 @@ void Plan::place() {
     placed.insert(std::upper_bound(placed.begin(), placed.end(), index, [&](size_t a, size_t b) { return buffers[a].offset < buffers[b].offset; }), index);
   }
   info.arena_bytes = align_up(static_cast<size_t>(total));
-  arena_ok_ = arena_.reset(info.arena_bytes + align_up(info.scratch_bytes) + kAlignment);
+  size_t needed = info.arena_bytes + align_up(info.scratch_bytes) + kAlignment;
+  // The kernel gives out more than there is, and kills whoever uses it: what does not fit is refused here.
+  arena_ok_ = needed <= options_.max_bytes && arena_.reset(needed);
+  if (!arena_ok_ && !order.empty()) {
+    const ir::Value* largest = values[static_cast<size_t>(buffers[order[0]].id)].value;
+    bool made = largest != nullptr && largest->producer != nullptr;
+    largest_ = made ? op_place(*largest->producer) : largest != nullptr ? "input \"" + largest->name + "\"" : "the program";
+  }
   if (!arena_ok_) return;
 
   std::vector<int64_t> offset_of(n, -1);

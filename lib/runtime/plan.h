@@ -165,6 +165,8 @@ class Plan {
   std::vector<std::vector<int>> in_place_;  // per step
   AlignedBuffer arena_;
   bool arena_ok_ = false;
+  size_t folded_bytes_ = 0;
+  std::string largest_;  // the op whose result takes the most of the arena
 };
 
 // What an eagerly run op needs from around it.
@@ -173,10 +175,16 @@ struct EagerContext {
   std::function<ops::RtValue(const ir::Value&)> value_of;  // of values defined outside the op
   StateTensors* state;
   bool strict_fp16;
+  size_t max_bytes;
+  int64_t max_iterations;
 };
 // Evaluates one op with whatever shapes its inputs have at this moment; the blocks of cond and while_loop are
 // interpreted op by op. One result per output.
 Result<std::vector<ops::RtValue>> run_eagerly(const ir::Op& op, const EagerContext& context);
+
+// kResource when values of these types, in compute types, take more than max_bytes together; kInput when an extent is
+// impossible. Types of unknown extent count nothing.
+Status check_bytes(const std::vector<ir::Type>& types, size_t max_bytes);
 
 // State ops on a set of states: a copy out of it, or a rounded copy into it.
 Result<Tensor> read_state_tensor(StateTensors* state, const std::string& name);

@@ -204,3 +204,58 @@ TEST_CASE("unknown ops are all named") {
   CHECK(made.error().code == Code::kUnsupported);
   CHECK(made.error().message == "ops that cannot be run: frobnicate (1), twiddle (2)");
 }
+
+TEST_CASE("what does not fit into the limit is refused before it is allocated") {
+  auto message_of = [](const auto& result) {
+    REQUIRE(!result.ok());
+    CHECK(result.error().code == Code::kResource);
+    return result.error().to_string();
+  };
+  ExecOptions small;
+  small.max_bytes = size_t{1} << 20;
+  SUBCASE("one value of 2^40 elements, with the machine's own limit") {
+    Net net;
+    ir::Value* x = net.input("x", {1});
+    ir::Value* huge = net.b.op("tile", {{"x", x}, {"reps", net.b.ints({int64_t{1} << 30})}});
+    ir::Value* y = net.b.op("reduce_max", {{"x", net.b.op("expand_dims", {{"x", huge}, {"axes", net.b.ints({0})}})}});
+    small.max_bytes = size_t{1} << 30;
+    std::string message = message_of(net.executor({y}, small)->run({Tensor::from<float>({1}, std::vector<float>{1})}));
+    CHECK(message.find("(tile)") != std::string::npos);
+    CHECK(message.find("4096 MiB") != std::string::npos);
+  }
+  SUBCASE("a constant that folding would make") {
+    Net net;
+    ir::Value* x = net.input("x", {1});
+    ir::Value* fill = net.b.op("fill", {{"shape", net.b.ints({1 << 20})}, {"value", net.b.f32(1)}});
+    std::string message = message_of(net.executor({net.b.op("add", {{"x", x}, {"y", fill}})}, small)->plan({{1}}));
+    CHECK(message.find("(fill)") != std::string::npos);
+  }
+  SUBCASE("values that fit one by one") {
+    Net net;
+    ir::Value* x = net.input("x", {1000, 100});
+    ir::Value *a = net.b.op("exp", {{"x", x}}), *b = net.b.op("sin", {{"x", x}}), *c = net.b.op("cos", {{"x", x}});
+    std::string message = message_of(net.executor({a, b, c}, small)->plan({{1000, 100}}));
+    CHECK(message.find("activations take 1") != std::string::npos);
+    small.max_bytes = size_t{8} << 20;
+    Net again;
+    x = again.input("x", {1000, 100});
+    a = again.b.op("exp", {{"x", x}}), b = again.b.op("sin", {{"x", x}}), c = again.b.op("cos", {{"x", x}});
+    CHECK(again.executor({a, b, c}, small)->run({noise({1000, 100}, 1)}).ok());
+  }
+  SUBCASE("a shape that only the data tells") {
+    Net net;
+    ir::Value* n = net.input("n", {1}, DType::kI32);
+    ir::Value* fill = net.b.op("fill", {{"shape", n}, {"value", net.b.f32(1)}});
+    ir::Value* y = net.b.op("reduce_sum", {{"x", fill}, {"axes", net.b.ints({0})}, {"keep_dims", net.b.boolean(false)}});
+    auto executor = net.executor({y}, small);
+    CHECK(executor->run({Tensor::ints({1000})}).ok());
+    std::string message = message_of(executor->run({Tensor::ints({1 << 20})}));
+    CHECK(message.find("(fill)") != std::string::npos);
+  }
+  SUBCASE("a state") {
+    Net net;
+    net.function->add_input("cache", ir::Type::state(ir::Type::tensor(DType::kF32, {1 << 20})));
+    ir::Value* x = net.input("x", {1});
+    message_of(net.executor({net.b.op("exp", {{"x", x}})}, small)->initial_state());
+  }
+}
