@@ -14,7 +14,7 @@ constexpr int kMaxNesting = 32;
 std::string_view kind_of(const Layer& layer);
 
 // Layers that no lift exists for, at any depth.
-void collect_unsupported(const google::protobuf::RepeatedPtrField<Layer>& layers, std::vector<std::string>& reasons, int depth) {
+void collect_unsupported(const google::protobuf::RepeatedPtrField<Layer>& layers, std::vector<std::string>& reasons, int depth, bool in_loop = false) {
   if (depth > kMaxNesting) {
     reasons.push_back("networks nest more than " + std::to_string(kMaxNesting) + " deep");
     return;
@@ -25,14 +25,16 @@ void collect_unsupported(const google::protobuf::RepeatedPtrField<Layer>& layers
       case Layer::LAYER_NOT_SET: reasons.push_back(place + "has no type, or one that is not known here"); break;
       case Layer::kCustom: reasons.push_back(place + "custom layer of class " + layer.custom().classname() + ", implemented by the app that ships it"); break;
       case Layer::kBranch:
-        collect_unsupported(layer.branch().ifbranch().layers(), reasons, depth + 1);
-        collect_unsupported(layer.branch().elsebranch().layers(), reasons, depth + 1);
+        collect_unsupported(layer.branch().ifbranch().layers(), reasons, depth + 1, in_loop);
+        collect_unsupported(layer.branch().elsebranch().layers(), reasons, depth + 1, in_loop);
         break;
       case Layer::kLoop:
         collect_unsupported(layer.loop().conditionnetwork().layers(), reasons, depth + 1);
-        collect_unsupported(layer.loop().bodynetwork().layers(), reasons, depth + 1);
+        collect_unsupported(layer.loop().bodynetwork().layers(), reasons, depth + 1, true);
         break;
-      case Layer::kLoopBreak: case Layer::kLoopContinue: reasons.push_back(place + std::string(kind_of(layer)) + " is not supported"); break;
+      case Layer::kLoopBreak: case Layer::kLoopContinue:
+        if (!in_loop) reasons.push_back(place + std::string(kind_of(layer)) + " outside of a loop's body");
+        break;
       case Layer::kConvolution3D:
         if (layer.convolution3d().isdeconvolution()) reasons.push_back(place + "convolution3d with isDeconvolution is not supported");
         break;
@@ -161,12 +163,10 @@ Status Lifter::preprocess(const FeatureDescription& feature, Blob& blob) {
   return {};
 }
 
-Status Lifter::layers(const google::protobuf::RepeatedPtrField<Layer>& list) {
-  for (const Layer& l : list) MLT_TRY(layer(l));
-  return {};
-}
 
 Status Lifter::layer(const Layer& l) {
+  // What follows a branch that leaves a loop is lifted twice; that must not go on for ever.
+  if (--*budget_ < 0) return unsupported_error("the network's branches and loops are too many");
   const Layer* outer = layer_;
   layer_ = &l;
   Status status = dispatch(l);

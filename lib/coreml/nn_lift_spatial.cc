@@ -94,7 +94,7 @@ Status Lifter::deconvolution(const spec::ConvolutionLayerParams& p, const Blob& 
   auto channels = static_cast<int64_t>(p.outputchannels()), kernel_channels = static_cast<int64_t>(p.kernelchannels());
   if (groups < 1 || groups > channels || channels % groups != 0) return bad("nGroups does not divide outputChannels");
   if (kernel[0] < 1 || kernel[1] < 1 || stride[0] < 1 || stride[1] < 1) return bad("kernelSize and stride must be positive");
-  MLT_ASSIGN(V w, weight(p.weights(), {kernel_channels, channels / groups, kernel[0], kernel[1]}, "weight", groups == 1 ? 1 : 0));
+  MLT_ASSIGN(V w, weight(p.weights(), {kernel_channels, channels / groups, kernel[0], kernel[1]}, "weight", 1));
   V bias = nullptr;
   if (p.hasbias()) {
     MLT_ASSIGN(bias, weight(p.bias(), {channels}, "bias"));

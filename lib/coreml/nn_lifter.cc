@@ -89,6 +89,7 @@ Status Lifter::out(V value, const Dims& dims, int i) {
   const std::string& name = layer_->output(i);
   if (name.empty()) return bad("an output has no name");
   blobs_[name] = std::move(blob);
+  written_.insert(name);
   last_output_ = name;
   return {};
 }

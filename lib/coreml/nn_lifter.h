@@ -36,7 +36,10 @@ class Lifter {
   Result<Dims> blob_dims(const FeatureDescription& feature, const Dims& given) const;
   Status preprocess(const FeatureDescription& feature, Blob& blob);
   Status outputs(LiftedNetwork& net);
-  Status layers(const google::protobuf::RepeatedPtrField<Layer>& list);
+  using Sequence = std::vector<const Layer*>;
+  static Sequence sequence(const google::protobuf::RepeatedPtrField<Layer>& list);
+  Status layers(const Sequence& list);
+  Status layers(const google::protobuf::RepeatedPtrField<Layer>& list) { return layers(sequence(list)); }
   Status layer(const Layer& l);
   Status dispatch(const Layer& l);
 
@@ -141,8 +144,14 @@ class Lifter {
   Result<V> shape_value(const Blob& shape);
 
   // nn_lift_control.cc
-  Status branch(const spec::BranchLayerParams& p);
+  Lifter(Lifter& outer, ir::Block* block);  // lifts an inner network into a block
+  Status branch(const spec::BranchLayerParams& p, const Sequence& rest = {});
   Status loop(const spec::LoopLayerParams& p);
+  Status leave_iteration(const Layer& l);
+  Status loop_body(const spec::LoopLayerParams& p);
+  Result<V> truth(const Blob& blob);  // a scalar's absolute value above 1e-6
+  Result<std::map<std::string, Blob>> loop_variables(const spec::LoopLayerParams& p);
+  Status enter_loop(Lifter& inner, ir::Block* block, const std::map<std::string, Blob>& variables);
 
   const Model& model_;
   const LiftOptions& options_;
@@ -154,7 +163,11 @@ class Lifter {
   const google::protobuf::RepeatedPtrField<Layer>* layers_ = nullptr;
   const google::protobuf::RepeatedPtrField<spec::NeuralNetworkPreprocessing>* preprocessing_ = nullptr;
   std::map<std::string, Blob> blobs_;
+  std::set<std::string> written_;  // names of blobs that layers lifted here have defined
   std::string last_output_;
+  const spec::LoopLayerParams* loop_ = nullptr;  // the innermost loop whose body is lifted
+  int depth_ = 0;                                // of blocks
+  std::shared_ptr<int64_t> budget_ = std::make_shared<int64_t>(1 << 19);  // layers that may still be lifted, copies counted
   std::map<std::pair<V, Dims>, V> views_;
 };
 
