@@ -45,12 +45,12 @@ struct Config {
   int64_t threshold = 2048;
   // A weight is meant when `only` is empty or one of it matches one of the weight's names, and none of `skip` does. Its
   // names: its own and those of the ops that use it; in neural networks "layer", "layer/weight".
-  std::vector<Pattern> only, skip;
+  std::vector<Pattern> only = {}, skip = {};
   bool selects(const std::vector<std::string>& names) const;
 
   // ML programs: raise the opset to this one first. Without it the opset is only raised when compressed constants need
   // CoreML6 and the program has none of them yet.
-  std::optional<ops::Opset> target;
+  std::optional<ops::Opset> target = {};
 };
 
 }  // namespace mlt::compress

@@ -88,6 +88,9 @@ LinearCodes quantize_linear(std::span<const float> values, const Dims& dims, con
       if (!options.symmetric) zero_point = std::nearbyint(qmin - low / scale);
     }
     zero_point = std::clamp(zero_point, qmin, qmax);
+    // Near the largest number a scale that was rounded up would make infinities.
+    float reach = std::max(qmax - zero_point, zero_point - qmin);
+    while (options.half && std::isinf(round_to_half(scale * reach))) scale = half_to_float(static_cast<uint16_t>(float_to_half(scale) - 1));
     slices.each(s, [&](size_t i) {
       float code = std::nearbyint(rounded(values[i] / scale)) + zero_point;
       out.codes[i] = static_cast<uint8_t>(static_cast<int>(std::clamp(code, qmin, qmax)));
