@@ -1,8 +1,8 @@
 // Runs ONNX's backend tests: folders that hold model.onnx and test_data_set_N/{input,output}_K.pb.
 //
-//   onnx_backend [-v] [--float16] DIR...     DIR is a test, or holds tests at any depth
+//   onnx_backend [-v] [--float16] [--reference] DIR...     DIR is a test, or holds tests at any depth
 //
-// Each model is converted, run by the reference evaluation of the op table, and compared with the recorded outputs at the
+// Each model is converted, run by the executor (with --reference: by the op table's evaluation, op by op), and compared with the recorded outputs at the
 // tolerance of ONNX's own runner (rtol 1e-3). Prints passed, failed and unsupported, each unsupported reason once, and the
 // worst deviation among the passed. Exit status 1 when something failed.
 #include <fmt/core.h>
@@ -14,6 +14,7 @@
 
 #include "lib/convert/convert.h"
 #include "lib/convert/onnx/model.h"
+#include "lib/runtime/executor.h"
 #include "tests/conformance/reference.h"
 
 using namespace mlt;
@@ -42,8 +43,13 @@ double deviation(const Tensor& got, const Tensor& want, double rtol, double atol
   return worst;
 }
 
+Result<std::vector<ops::RtValue>> execute(const ir::Function& function, const std::vector<Tensor>& inputs) {
+  MLT_ASSIGN(auto executor, Executor::create(function, nullptr));
+  return executor->run(inputs);
+}
+
 // bind: small integer and float inputs become constants, for operators that insist (shapes, axes, trip counts).
-Outcome run_test(const fs::path& dir, bool float16, bool bind) {
+Outcome run_test(const fs::path& dir, bool float16, bool by_reference, bool bind) {
   if (dir.filename().string().find("bernoulli") != std::string::npos) return {Outcome::kUnsupported, "random results", 0};
   auto bytes = map_file((dir / "model.onnx").string());
   if (!bytes) return failed(bytes.error().to_string());
@@ -104,7 +110,7 @@ Outcome run_test(const fs::path& dir, bool float16, bool bind) {
       Tensor t = tensors[i].rank() == 0 ? tensors[i].reshaped({1}) : tensors[i];
       given.push_back(std::move(t));
     }
-    auto got = reference::run(main, given);
+    auto got = by_reference ? reference::run(main, given) : execute(main, given);
     if (!got) return failed("run: " + got.error().to_string());
     for (size_t i = 0; i < got->size(); ++i) {
       auto file = map_file((data / ("output_" + std::to_string(i) + ".pb")).string());
@@ -135,12 +141,13 @@ Outcome run_test(const fs::path& dir, bool float16, bool bind) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool verbose = false, float16 = false;
+  bool verbose = false, float16 = false, by_reference = false;
   std::vector<fs::path> tests;
   for (int i = 1; i < argc; ++i) {
     std::string arg = argv[i];
     if (arg == "-v") verbose = true;
     else if (arg == "--float16") float16 = true;
+    else if (arg == "--reference") by_reference = true;
     else if (fs::exists(fs::path(arg) / "model.onnx")) tests.emplace_back(arg);
     else if (fs::is_directory(arg)) {
       for (const auto& entry : fs::recursive_directory_iterator(arg))
@@ -156,8 +163,8 @@ int main(int argc, char** argv) {
   double worst = 0;
   std::string worst_name;
   for (const fs::path& test : tests) {
-    Outcome o = run_test(test, float16, false);
-    if (o.kind == Outcome::kUnsupported || o.detail.starts_with("run: ")) o = run_test(test, float16, true);
+    Outcome o = run_test(test, float16, by_reference, false);
+    if (o.kind == Outcome::kUnsupported || o.detail.starts_with("run: ")) o = run_test(test, float16, by_reference, true);
     ++counts[o.kind];
     std::string name = test.filename().string();
     if (o.kind == Outcome::kFailed) fmt::print("FAILED {}: {}\n", name, o.detail);

@@ -4,6 +4,9 @@
 
 namespace mlt::foreign::onnx {
 
+// Of the standard operators.
+constexpr int64_t kNewestOpset = 28;
+
 // A ModelProto starts with ir_version (field 1, varint) in every file that exporters write; the graph (field 7) must be
 // there. Walks the top level only.
 bool looks_like_onnx(ByteSpan bytes) {
@@ -52,6 +55,8 @@ Result<Converted> convert_onnx(const Blob& bytes, const std::string& path, const
   result.source.producer = model.producer + (model.producer_version.empty() ? "" : " " + model.producer_version);
   result.source.description = model.doc;
   result.source.metadata = model.metadata;
+  if (auto it = model.opsets.find(""); it != model.opsets.end() && it->second > kNewestOpset)
+    result.warnings.push_back("operator set " + std::to_string(it->second) + " is newer than " + std::to_string(kNewestOpset) + ", the newest known here; operators are taken in their older meaning");
   Driver driver(model, options, result);
   MLT_TRY(driver.run());
   return result;
