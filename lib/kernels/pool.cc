@@ -32,9 +32,10 @@ struct Geometry {
   // Taps of output o along an axis.
   Window window(size_t a, int64_t o) const {
     const int64_t start = o * stride[a] - before[a], step = dilation[a];
-    const auto first_at = [&](int64_t bound) { return start >= bound ? 0 : (bound - start + step - 1) / step; };
+    const auto over = [step](int64_t v) { return step == 1 ? v : v / step; };  // divisions are slow
+    const auto first_at = [&](int64_t bound) { return start >= bound ? 0 : over(bound - start + step - 1); };
     const auto end_at = [&](int64_t bound) {
-      return start >= bound ? 0 : std::min(kernel[a], (bound - 1 - start) / step + 1);
+      return start >= bound ? 0 : std::min(kernel[a], over(bound - 1 - start) + 1);
     };
     Window w{first_at(0), end_at(in[a]), 0};
     w.begin = std::min(w.begin, kernel[a]);
@@ -53,8 +54,8 @@ void pool_part(Pool op, const Geometry& g, const RowTarget& row, const float* in
   const Window wz = g.window(0, z), wy = g.window(1, y);
   const int64_t start = x0 * g.stride[2] - g.before[2];
   const int64_t span = (x1 - 1 - x0) * g.stride[2] + (g.kernel[2] - 1) * g.dilation[2] + 1;
-  alignas(64) float line[kLine];
-  std::fill_n(line, span, neutral);
+  alignas(64) float line[kLine + kWindowSlack];
+  std::fill_n(line, span + kWindowSlack, neutral);
   const int64_t from = std::max<int64_t>(0, -start), to = std::min(span, g.in[2] - start);
   if (to > from)
     for (int64_t tz = wz.begin; tz < wz.end; ++tz)

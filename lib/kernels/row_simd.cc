@@ -23,15 +23,25 @@ constexpr int64_t kLanes = HWY_MAX_BYTES / sizeof(float);
 // A multiple of four vectors of any target.
 constexpr int64_t kBlock = 1024;
 
+// Masks where the set has them: a vector loaded from scalars just stored waits for all of them.
 HWY_INLINE V load_part(const float* p, int64_t n, float fill) {
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+  const auto mask = hn::FirstN(D(), static_cast<size_t>(n));
+  return hn::IfThenElse(mask, hn::MaskedLoad(mask, D(), p), hn::Set(D(), fill));
+#else
   HWY_ALIGN float edge[kLanes];
   for (int64_t i = 0; i < kLanes; ++i) edge[i] = i < n ? p[i] : fill;
   return hn::Load(D(), edge);
+#endif
 }
 HWY_INLINE void store_part(V v, float* p, int64_t n) {
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+  hn::BlendedStore(v, hn::FirstN(D(), static_cast<size_t>(n)), D(), p);
+#else
   HWY_ALIGN float edge[kLanes];
   hn::Store(v, D(), edge);
   for (int64_t i = 0; i < n; ++i) p[i] = edge[i];
+#endif
 }
 
 // Sum of f(x) where f of the neutral element is 0.
@@ -210,36 +220,34 @@ void axpy(float alpha, const float* x, float* y, int64_t n) noexcept {
   accumulate_with(x, y, n, [s](V a, V v) { return hn::MulAdd(s, v, a); });
 }
 
-// Whole vectors only; the rest one by one.
 template <int kStride, typename F>
-HWY_INLINE int64_t window_with(const float* in, int64_t taps, int64_t dilation, float* out, int64_t n, const F& f) {
+HWY_INLINE void window_with(const float* in, int64_t taps, int64_t dilation, float* out, int64_t n, const F& f) {
   const D d;
   const auto load = [&](const float* p) HWY_ATTR {
     if constexpr (kStride == 1) return hn::LoadU(d, p);
     else return hn::ConcatEven(d, hn::LoadU(d, p + kLanes), hn::LoadU(d, p));
   };
-  int64_t i = 0;
-  // The second vector's last element lies one past the last one used: leave that to the rest.
-  for (; i + kLanes + (kStride - 1) <= n; i += kLanes) {
+  for (int64_t i = 0; i < n; i += kLanes) {
     V acc = load(in + i * kStride);
     for (int64_t t = 1; t < taps; ++t) acc = f(acc, load(in + i * kStride + t * dilation));
-    hn::StoreU(acc, d, out + i);
+    if (n - i >= kLanes) {
+      hn::StoreU(acc, d, out + i);
+    } else {
+      store_part(acc, out + i, n - i);
+    }
   }
-  return i;
 }
 void window(Reduce op, const float* in, int64_t taps, int64_t stride, int64_t dilation, float* out,
             int64_t n) noexcept {
-  int64_t i = 0;
   const auto larger = [](V a, V v) { return max_nan(a, v); };
   const auto add = [](V a, V v) { return hn::Add(a, v); };
-  if (stride == 1) {
-    i = op == Reduce::kMax ? window_with<1>(in, taps, dilation, out, n, larger)
-                           : window_with<1>(in, taps, dilation, out, n, add);
-  } else if (stride == 2) {
-    i = op == Reduce::kMax ? window_with<2>(in, taps, dilation, out, n, larger)
-                           : window_with<2>(in, taps, dilation, out, n, add);
-  }
-  for (; i < n; ++i) {
+  if (stride == 1)
+    return op == Reduce::kMax ? window_with<1>(in, taps, dilation, out, n, larger)
+                              : window_with<1>(in, taps, dilation, out, n, add);
+  if (stride == 2)
+    return op == Reduce::kMax ? window_with<2>(in, taps, dilation, out, n, larger)
+                              : window_with<2>(in, taps, dilation, out, n, add);
+  for (int64_t i = 0; i < n; ++i) {
     const float* p = in + i * stride;
     float acc = p[0];
     for (int64_t t = 1; t < taps; ++t) {

@@ -7,6 +7,8 @@
 
 namespace mlt {
 
+inline constexpr int64_t kWindowSlack = 128;
+
 struct RowTarget {
   // Long rows are summed in blocks, in float, the blocks in double.
   double (*sum)(const float* x, int64_t n) noexcept;
@@ -27,7 +29,8 @@ struct RowTarget {
   float (*dot)(const float* a, const float* b, int64_t n) noexcept;
   // y += alpha * x
   void (*axpy)(float alpha, const float* x, float* y, int64_t n) noexcept;
-  // out[i] = acc over `taps` of in[i * stride + t * dilation], for kSum, kMax.
+  // out[i] = acc over `taps` of in[i * stride + t * dilation], for kSum, kMax. Reads up to
+  // kWindowSlack floats behind the last one used.
   void (*window)(Reduce op, const float* in, int64_t taps, int64_t stride, int64_t dilation, float* out,
                  int64_t n) noexcept;
 };
