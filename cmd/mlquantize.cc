@@ -79,6 +79,16 @@ Result<compress::Config> read_config(const Options& o) {
   return config;
 }
 
+// A directory is replaced as a whole, so only a package (or nothing yet) may be in the way.
+Status check_directory(const std::string& path) {
+  if (path_kind(path) == PathKind::kMissing || detect_path(path) == FileKind::kPackage) return {};
+  if (path_kind(path) == PathKind::kDirectory) {
+    MLT_ASSIGN(auto names, FileTree::from_directory(path).names());
+    if (names.empty()) return {};
+  }
+  return resource_error("exists, and is not a package", "remove it first").in_path(path);
+}
+
 void tell(const compress::Report& report, const compress::Config& config) {
   for (const std::string& note : report.notes) cli::print_info(cli::printable(note));
   for (const std::string& warning : report.warnings) cli::print_warning(cli::printable(warning));
@@ -99,6 +109,7 @@ Status quantize(const Options& o) {
     return usage_error("the model and the report cannot both go to stdout");
   }
   MLT_TRY(cli::check_output(o.output, cli::Content::kBinary, {o.model}));
+  if (named == SaveFormat::kPackage) MLT_TRY(check_directory(o.output));
   std::optional<cli::Output> report_output;
   if (o.report) {
     MLT_ASSIGN(cli::Output planned, cli::Output::plan(*o.report, cli::Content::kText, {o.model}));
@@ -107,7 +118,7 @@ Status quantize(const Options& o) {
 
   // 2. Open.
   MLT_ASSIGN(OpenedModel model, cli::read_model(o.model, o.keys));
-  MLT_TRY(complete_mil_text(model).in(model.origin));
+  MLT_TRY(complete_mil_text(model));
   MLT_ASSIGN(auto programs, load_programs(model));
   bool has_program = std::any_of(programs.begin(), programs.end(), [](const auto& program) { return program != nullptr; });
   if (model.kind == FileKind::kCompiled && !has_program)

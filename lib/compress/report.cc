@@ -1,9 +1,20 @@
 #include "lib/compress/report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace mlt::compress {
+namespace {
+
+// Six digits: enough to compare, and the same on every machine.
+double rounded(double value) {
+  if (value == 0 || !std::isfinite(value)) return value;
+  double unit = std::pow(10.0, 5 - std::floor(std::log10(std::abs(value))));
+  return std::isfinite(unit) ? std::round(value * unit) / unit : value;
+}
+
+}  // namespace
 
 uint64_t Report::bytes_before() const {
   uint64_t sum = 0;
@@ -40,9 +51,9 @@ std::string Report::json() const {
     item["bytes_after"] = w.bytes_after;
     if (w.changed) {
       elements += w.elements;
-      item["max_error"] = w.distance.max;
-      item["mean_error"] = w.distance.mean;
-      item["psnr_db"] = w.distance.psnr ? Json(*w.distance.psnr) : Json(nullptr);
+      item["max_error"] = rounded(w.distance.max);
+      item["mean_error"] = rounded(w.distance.mean);
+      item["psnr_db"] = w.distance.psnr ? Json(std::round(*w.distance.psnr * 100) / 100) : Json(nullptr);
     }
     list.push_back(std::move(item));
   }

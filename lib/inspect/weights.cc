@@ -23,10 +23,10 @@ void program_weights(const ir::Program& program, const std::string& prefix, cons
     function->for_each_op([&](const ir::Op& op) {
       bool expression = op.kind.starts_with("constexpr_");
       if (!op.is_const() && !expression) return;
-      for (const auto& [key, value] : op.attributes) {
-        if (value == nullptr || !value->type.is_static() || value->type.dtype == DType::kString || value->type.dtype == DType::kBool) continue;
+      auto add = [&](const std::string& key, const ir::Literal* value) {
+        if (value == nullptr || !value->type.is_static() || value->type.dtype == DType::kString || value->type.dtype == DType::kBool) return;
         auto count = element_count(value->type.dims);
-        if (!count.ok() || (!value->blob && *count < kSmallest)) continue;
+        if (!count.ok() || (!value->blob && *count < kSmallest)) return;
         std::string name(op.outputs.empty() ? op.name() : std::string_view(op.outputs[0]->name));
         Weight weight;
         weight.name = before + name + (expression ? "." + key : "");
@@ -38,7 +38,12 @@ void program_weights(const ir::Program& program, const std::string& prefix, cons
         weight.missing = !value->tensor.valid();
         weight.floats = is_float(value->type.dtype);
         visit(std::move(weight), *value);
-      }
+      };
+      // Attributes up to CoreML7, inputs from CoreML8 on.
+      for (const auto& [key, value] : op.attributes) add(key, value.get());
+      if (!expression) return;
+      for (const ir::Arg& arg : op.args)
+        for (const ir::Operand& operand : arg.operands) add(arg.name, operand.literal.get());
     });
   }
 }
