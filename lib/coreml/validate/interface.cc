@@ -50,7 +50,8 @@ void check_array(const ArrayType& array, Role role, int version, Checker& check)
     case ArrayDataType::kInt8:
       if (version < 10) check.error("int8 arrays need specification version 10");
       break;
-    case ArrayDataType::kInvalid: check.error("element type is not stated"); break;
+    // Found in published models, where it means double (ArrayType::dtype()).
+    case ArrayDataType::kInvalid: check.warning("element type is not stated; double is meant"); break;
     default: check.error(fmt::format("unknown element type {}", static_cast<int>(array.data_type)));
   }
   bool matches = true;
