@@ -28,32 +28,6 @@ struct Options {
   cli::KeyOptions keys;
 };
 
-Fit fit_of(const std::string& name) {
-  if (name == "crop") return Fit::kCrop;
-  if (name == "pad") return Fit::kPad;
-  return name == "none" ? Fit::kRefuse : Fit::kStretch;
-}
-
-// "name=value" arguments as one record.
-Result<FeatureMap> record_of(const std::vector<std::string>& values, const std::vector<coreml::FeatureDescription>& features) {
-  FeatureMap record;
-  for (const std::string& text : values) {
-    // A feature's name may itself contain "="; the longest name that fits wins.
-    const coreml::FeatureDescription* best = nullptr;
-    for (const auto& f : features)
-      if (text.size() > f.name.size() && text.starts_with(f.name) && text[f.name.size()] == '=' && (best == nullptr || f.name.size() > best->name.size())) best = &f;
-    if (best == nullptr) {
-      std::string names;
-      for (const auto& f : features) names += (names.empty() ? "" : ", ") + f.name;
-      if (text.find('=') == std::string::npos) return usage_error("\"" + text + "\" is not of the form name=value");
-      return usage_error("the model has no input \"" + text.substr(0, text.find('=')) + "\"", "its inputs are: " + names);
-    }
-    if (record.contains(best->name)) return usage_error("input \"" + best->name + "\" is given twice");
-    MLT_ASSIGN(record[best->name], parse_feature(text.substr(best->name.size() + 1), *best, cli::read_input));
-  }
-  return record;
-}
-
 // The records to predict: the command line's one, a file's, or a pipe's.
 class OneRecord : public RecordReader {
  public:
@@ -68,7 +42,7 @@ Result<std::unique_ptr<RecordReader>> open_records(const Options& o, const Predi
   const auto& features = predictor.description().inputs;
   if (!o.inputs) {
     if (o.batch) return usage_error("--batch splits arrays of --inputs");
-    MLT_ASSIGN(FeatureMap record, record_of(o.values, features));
+    MLT_ASSIGN(FeatureMap record, parse_record(o.values, features, cli::read_input));
     return std::unique_ptr<RecordReader>(std::make_unique<OneRecord>(std::move(record)));
   }
   if (!o.values.empty()) return usage_error("name=value arguments and --inputs exclude each other");
@@ -116,7 +90,7 @@ Result<int> predict(const Options& o, bool json) {
   MLT_ASSIGN(OpenedModel model, cli::read_model(o.model, o.keys));
   PredictOptions options;
   options.function = o.function.value_or("");
-  options.fit = fit_of(o.fit);
+  options.fit = *fit_from_name(o.fit);  // one of the option's choices
   options.exec.strict_fp16 = o.strict;
   options.exec.fast_kernels = !o.reference;
   options.exec.keep_all = o.dump.has_value();
@@ -172,15 +146,27 @@ Result<int> predict(const Options& o, bool json) {
   RecordDifference worst;
   bool differs = false;
   for (;;) {
-    MLT_ASSIGN(std::optional<FeatureMap> record, records->next());
-    if (!record) break;
+    auto record = records->next();
+    if (!record) {
+      if (o.inputs) record = std::move(record).error().in_path(cli::input_name(*o.inputs));
+      if (o.on_error == "stop" || !records->can_go_on()) return std::move(record).error();
+    } else if (!*record) {
+      if (expected) {
+        auto more = expected->next();
+        if (!more) return std::move(more).error().in_path(*o.expect);
+        if (*more) return input_error("--expect holds more records than there are inputs");
+      }
+      break;
+    }
     std::optional<FeatureMap> wanted;
     if (expected) {
-      MLT_ASSIGN(wanted, expected->next());
-      if (!wanted) return input_error("--expect holds fewer records than there are inputs");
+      auto next = expected->next();
+      if (!next) return std::move(next).error().in_path(*o.expect);
+      wanted = std::move(*next);
+      if (!wanted) return input_error("--expect holds fewer records than there are inputs", "arrays that hold one record per index need --batch");
     }
     if (++index % shard.second != shard.first) continue;
-    auto result = predictor->predict(*record, &state);
+    Result<FeatureMap> result = record ? predictor->predict(**record, &state) : Result<FeatureMap>(std::move(record).error());
     if (!result) {
       Error error = std::move(result).error();
       if (o.inputs) error.context.push_back("record " + std::to_string(index));

@@ -93,18 +93,8 @@ Result<int> profile(const Options& o, bool json) {
 
   PredictOptions options;
   options.function = o.function.value_or("");
-  FeatureMap inputs;
-  auto description = model.model.description().function(options.function);
-  for (const std::string& text : o.values) {
-    size_t equals = text.find('=');
-    if (equals == std::string::npos) return usage_error("\"" + text + "\" is not of the form name=value");
-    coreml::FeatureDescription feature;
-    if (description)
-      if (const auto* found = coreml::find_feature(description->inputs, text.substr(0, equals))) feature = *found;
-    feature.name = text.substr(0, equals);
-    MLT_ASSIGN(inputs[feature.name], parse_feature(text.substr(equals + 1), feature, cli::read_input));
-  }
-  MLT_ASSIGN(Profile p, measure(model, options, inputs, open_seconds, o.measure));
+  auto inputs_of = [&](const coreml::FunctionDescription& description) { return parse_record(o.values, description.inputs, cli::read_input); };
+  MLT_ASSIGN(Profile p, measure(model, options, inputs_of, open_seconds, o.measure));
   std::string machine = profile_json(p, model.name);
   MLT_ASSIGN(std::vector<std::string> failures, check_rules(rules, machine, baseline ? &*baseline : nullptr));
   if (o.csv) {

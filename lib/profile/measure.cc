@@ -90,7 +90,8 @@ Result<FeatureMap> complete_inputs(const coreml::FunctionDescription& descriptio
   return given;
 }
 
-Result<Profile> measure(const OpenedModel& model, const PredictOptions& options, const FeatureMap& given, double open_seconds, const MeasureOptions& measure_options) {
+Result<Profile> measure(const OpenedModel& model, const PredictOptions& options, const InputsOf& inputs_of, double open_seconds,
+                        const MeasureOptions& measure_options) {
   Profile profile;
   profile.open = open_seconds;
   profile.threads = thread_count();
@@ -99,7 +100,8 @@ Result<Profile> measure(const OpenedModel& model, const PredictOptions& options,
   auto start = Clock::now();
   MLT_ASSIGN(auto predictor, Predictor::create(model, options));
   profile.load = since(start);
-  MLT_ASSIGN(FeatureMap inputs, complete_inputs(predictor->description(), given));
+  MLT_ASSIGN(FeatureMap given, inputs_of(predictor->description()));
+  MLT_ASSIGN(FeatureMap inputs, complete_inputs(predictor->description(), std::move(given)));
   MLT_ASSIGN(StateTensors state, predictor->initial_state());
 
   start = Clock::now();

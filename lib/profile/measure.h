@@ -1,5 +1,6 @@
 // Profiles of a model: phases, op times, percentiles, memory. Everything here is wall-clock time; nothing is printed.
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -43,8 +44,11 @@ struct MeasureOptions {
 // Makes a zero or constant value for every input that `given` leaves out: zeros, mid-gray pictures, the default shape.
 Result<FeatureMap> complete_inputs(const coreml::FunctionDescription& description, FeatureMap given);
 
-// `open_seconds` is what opening took before; loading and predicting are measured here.
-Result<Profile> measure(const OpenedModel& model, const PredictOptions& options, const FeatureMap& inputs, double open_seconds, const MeasureOptions& measure_options);
+// `open_seconds` is what opening took before; loading and predicting are measured here. `inputs_of` gives the caller's
+// inputs once the interface is known; what it leaves out is made up.
+using InputsOf = std::function<Result<FeatureMap>(const coreml::FunctionDescription&)>;
+Result<Profile> measure(const OpenedModel& model, const PredictOptions& options, const InputsOf& inputs_of, double open_seconds,
+                        const MeasureOptions& measure_options);
 
 // {"schema": "mlprofile", "schema_version": 1, ...}; fields in the man page mlprofile(1). Times in milliseconds.
 std::string profile_json(const Profile& profile, const std::string& model);

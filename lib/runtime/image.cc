@@ -95,6 +95,14 @@ Result<Bytes> encode_png(const Image& given) {
   return out;
 }
 
+std::optional<Fit> fit_from_name(std::string_view name) {
+  if (name == "stretch") return Fit::kStretch;
+  if (name == "crop") return Fit::kCrop;
+  if (name == "pad") return Fit::kPad;
+  if (name == "none") return Fit::kRefuse;
+  return std::nullopt;
+}
+
 Result<Image> fit_image(const Image& image, int width, int height, Fit fit) {
   if (image.width == width && image.height == height) return image;
   if (width <= 0 || height <= 0 || int64_t{width} * height > kMaxPixels) return input_error("image size " + std::to_string(width) + "x" + std::to_string(height) + " is out of range");

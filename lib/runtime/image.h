@@ -18,6 +18,7 @@ Result<Bytes> encode_png(const Image& image);
 // How a picture of another size is brought to the model's size: stretch both axes, crop the centre of the picture
 // scaled to cover, pad the picture scaled to fit with black, or refuse.
 enum class Fit { kStretch, kCrop, kPad, kRefuse };
+std::optional<Fit> fit_from_name(std::string_view name);  // "stretch", "crop", "pad", "none"
 Result<Image> fit_image(const Image& image, int width, int height, Fit fit);
 
 // uint8 pixels in another order. Gray from colour by ITU-R BT.601 luma (0.299 R + 0.587 G + 0.114 B, rounded).

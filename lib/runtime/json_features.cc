@@ -217,4 +217,25 @@ Result<FeatureValue> parse_feature(const std::string& text, const FeatureDescrip
   return value;
 }
 
+Result<FeatureMap> parse_record(const std::vector<std::string>& arguments, const std::vector<FeatureDescription>& features,
+                                const std::function<Result<Blob>(const std::string&)>& read_file) {
+  FeatureMap record;
+  for (const std::string& text : arguments) {
+    // A feature's name may itself contain "="; the longest name that fits wins.
+    const FeatureDescription* best = nullptr;
+    for (const FeatureDescription& f : features)
+      if (text.size() > f.name.size() && text.starts_with(f.name) && text[f.name.size()] == '=' && (best == nullptr || f.name.size() > best->name.size())) best = &f;
+    if (best == nullptr) {
+      size_t equals = text.find('=');
+      if (equals == std::string::npos) return usage_error("\"" + text + "\" is not of the form name=value");
+      std::string names;
+      for (const FeatureDescription& f : features) names += (names.empty() ? "" : ", ") + f.name;
+      return usage_error("the model has no input \"" + text.substr(0, equals) + "\"", "its inputs are: " + names);
+    }
+    if (record.contains(best->name)) return usage_error("input \"" + best->name + "\" is given twice");
+    MLT_ASSIGN(record[best->name], parse_feature(text.substr(best->name.size() + 1), *best, read_file));
+  }
+  return record;
+}
+
 }  // namespace mlt

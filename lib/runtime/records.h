@@ -28,6 +28,8 @@ class RecordReader {
   virtual ~RecordReader() = default;
   // nullopt at the end. Errors name the record ("line 7").
   virtual Result<std::optional<FeatureMap>> next() = 0;
+  // After an error: only this record cannot be read, and next() gives the one after it.
+  virtual bool can_go_on() const { return false; }
 };
 // A whole file.
 Result<std::unique_ptr<RecordReader>> read_records(const Blob& file, RecordFormat format, const std::vector<coreml::FeatureDescription>& features,
@@ -50,6 +52,10 @@ std::unique_ptr<RecordWriter> write_records(RecordFormat format, RecordWriter::S
 // content decides). `read_file` gives a file's bytes ("-": stdin).
 Result<FeatureValue> parse_feature(const std::string& text, const coreml::FeatureDescription& feature,
                                    const std::function<Result<Blob>(const std::string&)>& read_file);
+
+// A command line's "name=value" arguments as one record. kUsage names an unknown input, one given twice, or no "=".
+Result<FeatureMap> parse_record(const std::vector<std::string>& arguments, const std::vector<coreml::FeatureDescription>& features,
+                                const std::function<Result<Blob>(const std::string&)>& read_file);
 
 // {"name": value, ...} on one line, keys in order; floats in their shortest form, NaN and infinities as null.
 std::string to_json(const FeatureMap& record);
