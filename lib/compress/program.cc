@@ -279,7 +279,7 @@ class Queue {
 
  private:
   void compute_some() {
-    constexpr int64_t kElements = int64_t{1} << 22;
+    constexpr int64_t kElements = int64_t{1} << 23;
     std::vector<Job*> batch;
     int64_t elements = 0;
     for (; ready_ < jobs_.size(); ++ready_) {
