@@ -203,10 +203,22 @@ V Lower::shape_of(V x) {
   return shape;
 }
 
-V Lower::filled(const Dims& extents, DType type, double value) {
+void Lower::check_constant(const Dims& extents) {
   int64_t count = take(element_count(extents));
   if (count > (int64_t{1} << 28))
     throw LowerError{resource_error("a constant of " + std::to_string(count) + " elements")};
+}
+
+V Lower::index_vector(int64_t count) {
+  check_constant({count});
+  std::vector<int64_t> values(static_cast<size_t>(count));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<int64_t>(i);
+  return ints(values);
+}
+
+V Lower::filled(const Dims& extents, DType type, double value) {
+  check_constant(extents);
+  int64_t count = take(element_count(extents));
   Tensor tensor = Tensor::uninitialized(type == DType::kF16 ? DType::kF32 : type, extents);
   if (type == DType::kI32)
     std::fill_n(tensor.mutable_data<int32_t>(), count, static_cast<int32_t>(value));

@@ -95,7 +95,9 @@ class Lower {
   // x[..., begin:end:step, ...] along one axis, extents static there.
   V slice(V x, int64_t axis, int64_t begin, int64_t end, int64_t step = 1);
   V shape_of(V x);  // constant when static
-  V index_vector(int64_t count) { std::vector<int64_t> r(static_cast<size_t>(count)); for (size_t i = 0; i < r.size(); ++i) r[i] = static_cast<int64_t>(i); return ints(r); }
+  V index_vector(int64_t count);  // 0, 1, ... count - 1
+  // A LowerError when a constant of these extents would be unreasonably large: extents come from files.
+  static void check_constant(const Dims& dims);
   // Runs `body` on an int32 image of a bool tensor and casts the result back; other types go through unchanged.
   template <typename F>
   V through_int(V x, F body) {

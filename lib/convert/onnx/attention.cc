@@ -20,6 +20,7 @@ V repeat_heads(Ctx& c, V x, int64_t heads) {
   int64_t own = Lower::dims(x)[1];
   if (own == heads) return x;
   if (own <= 0 || heads % own != 0) bad_input("query heads are no multiple of key heads");
+  Lower::check_constant({heads});
   std::vector<int64_t> index;
   for (int64_t h = 0; h < heads; ++h) index.push_back(h / (heads / own));
   return c.l.gather(x, c.l.ints(index), 1);
@@ -58,6 +59,7 @@ void attention(Ctx& c) {
   V bias = nullptr;
   if (causal) {
     if (queries < 0 || keys < 0 || past < 0) unsupported("a causal mask of unknown extents", "give fixed input shapes with --input NAME,shape=...");
+    Lower::check_constant({queries, keys});
     Tensor mask = Tensor::zeros(DType::kF32, {queries, keys});
     for (int64_t i = 0; i < queries; ++i)
       for (int64_t j = 0; j < keys; ++j)

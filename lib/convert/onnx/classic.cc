@@ -224,6 +224,7 @@ V descend(Ctx& c, const Trees& t, V x) {
     if (width >= 0 && f >= width) bad_input("a tree uses feature " + std::to_string(f) + " of " + std::to_string(width));
   if (batch < 0) unsupported("a batch of unknown extent", "give fixed input shapes with --input NAME,shape=...");
   auto table = [&](const std::vector<int64_t>& values) { return l.ints(values); };
+  Lower::check_constant({batch, static_cast<int64_t>(t.roots.size())});
   std::vector<int64_t> start;
   for (int64_t b = 0; b < batch; ++b) start.insert(start.end(), t.roots.begin(), t.roots.end());
   V node = l.constant(Tensor::ints(start).reshaped({batch, static_cast<int64_t>(t.roots.size())}));

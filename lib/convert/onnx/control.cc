@@ -327,12 +327,14 @@ void split_to_sequence(Ctx& c) {
     auto values = c.known(1, "split");
     if (Lower::rank(given) == 0) {
       if (values[0] <= 0) bad_input("split must be positive");
+      if (extent / values[0] > kMaxUnroll) unsupported("more than " + std::to_string(kMaxUnroll) + " parts");
       for (int64_t at = 0; at < extent; at += values[0]) sizes.push_back(std::min(values[0], extent - at));
     } else {
       sizes = values;
     }
     keep = true;
   } else {
+    if (extent > kMaxUnroll) unsupported("more than " + std::to_string(kMaxUnroll) + " parts");
     sizes.assign(static_cast<size_t>(extent), 1);
   }
   std::vector<Val> items;

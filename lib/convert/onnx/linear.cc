@@ -145,6 +145,7 @@ Term diagonal(Lower& l, Term t) {
     V x = l.transpose(t.value, perm);
     Dims merged = {n * n};
     for (size_t k = 2; k < perm.size(); ++k) merged.push_back(Lower::dims(x)[k]);
+    Lower::check_constant({n});
     std::vector<int64_t> pick;
     for (int64_t k = 0; k < n; ++k) pick.push_back(k * n + k);
     return diagonal(l, {l.gather(l.reshape(x, merged), l.ints(pick), 0), std::string(1, t.labels[i]) + order});

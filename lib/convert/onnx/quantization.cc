@@ -14,6 +14,8 @@ V place(Ctx& c, V parameter, const Dims& dims, int64_t axis, int64_t block) {
     if (own[a] == dims[a]) return parameter;
     if (dims[a] < 0 || own[a] <= 0) unsupported("blocks along an axis of unknown extent");
     if (block == 0) block = (dims[a] + own[a] - 1) / own[a];
+    Lower::check_constant({dims[a]});
+    if (block < 1) bad_input("block_size must be positive");
     std::vector<int64_t> index;
     for (int64_t i = 0; i < dims[a]; ++i) index.push_back(i / block);
     return c.l.gather(parameter, c.l.ints(index), axis);

@@ -360,7 +360,8 @@ void eye_like(Ctx& c) {
   const Dims dims = c.known_dims(c.in(0));
   if (dims.size() != 2) bad_input("EyeLike needs a matrix");
   DType type = c.has_attr("dtype") ? dtype_from_onnx(c.i64("dtype", 1)).value_or(DType::kF32) : c.type(0);
-  int64_t k = c.i64("k", 0);
+  int64_t k = std::clamp<int64_t>(c.i64("k", 0), INT32_MIN, INT32_MAX);
+  Lower::check_constant(dims);
   Tensor out = Tensor::zeros(DType::kF32, dims);
   for (int64_t r = 0; r < dims[0]; ++r)
     if (r + k >= 0 && r + k < dims[1]) out.mutable_data<float>()[r * dims[1] + r + k] = 1;
@@ -371,6 +372,9 @@ void eye_like(Ctx& c) {
 V pad_by_gather(Ctx& c, V x, int64_t axis, int64_t before, int64_t after, const std::string& mode) {
   int64_t n = Lower::dims(x)[static_cast<size_t>(axis)];
   if (n <= 0) unsupported("padding of an axis of unknown extent");
+  Lower::check_constant({n, 1});
+  Lower::check_constant({before});
+  Lower::check_constant({after});
   std::vector<int64_t> index;
   for (int64_t i = -before; i < n + after; ++i) {
     int64_t at = i;
@@ -505,6 +509,7 @@ void trilu(Ctx& c) {
   if (rank < 2) bad_input("Trilu needs rank 2");
   int64_t rows = Lower::dims(x)[rank - 2], cols = Lower::dims(x)[rank - 1];
   if (rows < 0 || cols < 0) unsupported("extents that are not known");
+  Lower::check_constant({rows, cols});
   Tensor mask = Tensor::uninitialized(DType::kBool, {rows, cols});
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t q = 0; q < cols; ++q) mask.mutable_data<bool>()[r * cols + q] = upper ? q - r >= k : q - r <= k;
