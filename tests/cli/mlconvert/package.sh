@@ -6,5 +6,6 @@ mlconvert -o b.mlpackage --metadata author=someone --metadata license=MIT --meta
 diff -r a.mlpackage b.mlpackage
 (cd a.mlpackage && find . -type f | sort)
 mlconvert -o a.mlpackage --precision float32 m.onnx # replaced
-mlconvert -o - m.onnx | head -c 2
+mlconvert -o - m.onnx >m.zip
+head -c 2 m.zip
 echo
