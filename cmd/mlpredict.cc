@@ -164,6 +164,9 @@ Result<int> predict(const Options& o, bool json) {
       if (!next) return std::move(next).error().in_path(*o.expect);
       wanted = std::move(*next);
       if (!wanted) return input_error("--expect holds fewer records than there are inputs", "arrays that hold one record per index need --batch");
+      // A file that holds inputs and outputs together can be given for both.
+      for (const auto& input : predictor->description().inputs)
+        if (!coreml::find_feature(predictor->description().outputs, input.name)) wanted->erase(input.name);
     }
     if (++index % shard.second != shard.first) continue;
     Result<FeatureMap> result = record ? predictor->predict(**record, &state) : Result<FeatureMap>(std::move(record).error());

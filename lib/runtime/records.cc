@@ -81,12 +81,15 @@ class Lines {
 class JsonlReader : public RecordReader {
  public:
   JsonlReader(Lines lines, Features features) : lines_(std::move(lines)), features_(std::move(features)) {}
+  bool can_go_on() const override { return can_go_on_; }
   Result<Next> next() override {
+    can_go_on_ = false;
     for (;;) {
       MLT_ASSIGN(std::optional<std::string> line, lines_.next());
       if (!line) return Next{};
       if (line->find_first_not_of(" \t") == std::string::npos) continue;
       auto record = record_from_json(*line, features_);
+      can_go_on_ = true;
       if (!record) return std::move(record).error().in_path("line " + std::to_string(lines_.number()));
       return Next{std::move(*record)};
     }
@@ -95,12 +98,15 @@ class JsonlReader : public RecordReader {
  private:
   Lines lines_;
   Features features_;
+  bool can_go_on_ = false;
 };
 
 class CsvReader : public RecordReader {
  public:
   CsvReader(Lines lines, Features features) : lines_(std::move(lines)), features_(std::move(features)) {}
+  bool can_go_on() const override { return can_go_on_; }
   Result<Next> next() override {
+    can_go_on_ = false;
     for (;;) {
       MLT_ASSIGN(std::optional<std::string> line, lines_.next());
       if (!line) {
@@ -108,10 +114,13 @@ class CsvReader : public RecordReader {
         return Next{};
       }
       // A quoted field may contain line breaks.
-      while (csv_open_quote(*line)) {
+      for (bool open = csv_open_quote(*line); open;) {
         MLT_ASSIGN(std::optional<std::string> more, lines_.next());
         if (!more) return input_error("unterminated quote").in_path("line " + std::to_string(lines_.number()));
-        *line += "\n" + *more;
+        open ^= csv_open_quote(*more);
+        *line += '\n';
+        *line += *more;
+        if (line->size() > kMaxLine) return resource_error("a record is longer than 1 GiB");
       }
       if (line->empty()) continue;
       std::vector<std::string> fields = csv_split(*line);
@@ -122,6 +131,7 @@ class CsvReader : public RecordReader {
         continue;
       }
       auto record = csv_record(*header_, fields, features_);
+      can_go_on_ = true;
       if (!record) return std::move(record).error().in_path("line " + std::to_string(lines_.number()));
       return Next{std::move(*record)};
     }
@@ -131,17 +141,23 @@ class CsvReader : public RecordReader {
   Lines lines_;
   Features features_;
   std::optional<std::vector<CsvColumn>> header_;
+  bool can_go_on_ = false;
 };
 
 // Arrays by name, as one record or as many.
 class ArrayReader : public RecordReader {
  public:
-  ArrayReader(std::map<std::string, Tensor> arrays, bool split) : arrays_(std::move(arrays)), split_(split) {}
+  ArrayReader(std::map<std::string, Tensor> arrays, const Features& features, bool split) : arrays_(std::move(arrays)), split_(split) {
+    for (const FeatureDescription& feature : features)
+      if (feature.type.kind == coreml::FeatureKind::kDictionary && arrays_.contains(feature.name) && arrays_.contains(feature.name + ".keys"))
+        dictionaries_.push_back(feature.name);
+  }
   Result<Next> next() override {
     if (!split_) {
       if (index_++ > 0) return Next{};
       FeatureMap record;
       for (const auto& [name, tensor] : arrays_) record[name] = tensor;
+      MLT_TRY(join_dictionaries(record));
       return Next{std::move(record)};
     }
     int64_t count = -1;
@@ -165,11 +181,35 @@ class ArrayReader : public RecordReader {
       record[name] = std::move(row);
     }
     ++index_;
+    MLT_TRY(join_dictionaries(record));
     return Next{std::move(record)};
   }
 
  private:
+  // Keys and numbers, the two arrays that a dictionary is written as.
+  Status join_dictionaries(FeatureMap& record) const {
+    for (const std::string& name : dictionaries_) {
+      Tensor keys = std::get<Tensor>(record[name + ".keys"]), numbers = std::get<Tensor>(record[name]);
+      record.erase(name + ".keys");
+      if (keys.size() != numbers.size() || numbers.dtype() == DType::kString)
+        return input_error("arrays \"" + name + "\" and \"" + name + ".keys\" make no dictionary");
+      std::vector<double> values = to_doubles(numbers);
+      if (keys.dtype() == DType::kString) {
+        StringDict dict;
+        for (size_t i = 0; i < values.size(); ++i) dict[keys.strings()[i]] = values[i];
+        record[name] = std::move(dict);
+      } else {
+        std::vector<int64_t> ints = to_ints(keys);
+        IntDict dict;
+        for (size_t i = 0; i < values.size(); ++i) dict[ints[i]] = values[i];
+        record[name] = std::move(dict);
+      }
+    }
+    return {};
+  }
+
   std::map<std::string, Tensor> arrays_;
+  std::vector<std::string> dictionaries_;
   bool split_;
   int64_t index_ = 0;
 };
@@ -356,11 +396,11 @@ Result<std::unique_ptr<RecordReader>> read_records(const Blob& file, RecordForma
   switch (format) {
     case RecordFormat::kNpz: {
       MLT_ASSIGN(auto arrays, read_npz(file));
-      return std::unique_ptr<RecordReader>(std::make_unique<ArrayReader>(std::move(arrays), split_first_axis));
+      return std::unique_ptr<RecordReader>(std::make_unique<ArrayReader>(std::move(arrays), features, split_first_axis));
     }
     case RecordFormat::kSafetensors: {
       MLT_ASSIGN(auto arrays, read_safetensors(file));
-      return std::unique_ptr<RecordReader>(std::make_unique<ArrayReader>(std::move(arrays), split_first_axis));
+      return std::unique_ptr<RecordReader>(std::make_unique<ArrayReader>(std::move(arrays), features, split_first_axis));
     }
     case RecordFormat::kJsonl: return std::unique_ptr<RecordReader>(std::make_unique<JsonlReader>(Lines(file), features));
     case RecordFormat::kCsv: return std::unique_ptr<RecordReader>(std::make_unique<CsvReader>(Lines(file), features));
@@ -399,7 +439,8 @@ RecordDifference compare_records(const FeatureMap& actual, const FeatureMap& exp
       if (std::isnan(error)) error = std::numeric_limits<double>::infinity();
       out.max_abs = std::max(out.max_abs, error);
       if (!same && b[i] != 0) out.max_rel = std::max(out.max_rel, error / std::abs(b[i]));
-      if (error > atol + rtol * std::abs(b[i]) || (!same && std::isinf(b[i]))) ++outside;
+      // Written so that a NaN on one side alone is outside.
+      if (!same && !(error <= atol + rtol * std::abs(b[i]) && std::isfinite(b[i]))) ++outside;
       if (error > worst) worst = error, at = i;
     }
     out.values += static_cast<int64_t>(a.size());

@@ -113,6 +113,46 @@ TEST_CASE("safetensors round trip and damage") {
   for (size_t cut = 0; cut < text.size(); ++cut) CHECK_FALSE(read_records(blob(text.substr(0, cut)), RecordFormat::kSafetensors, {}).ok());
 }
 
+TEST_CASE("a dictionary written as two arrays reads back") {
+  FeatureMap a{{"s", StringDict{{"x", 0.5}, {"y", 2}}}, {"n", IntDict{{-3, 1}, {7, 0.25}}}};
+  std::vector<coreml::FeatureDescription> features(2);
+  features[0].name = "s", features[1].name = "n";
+  for (auto& feature : features) feature.type.kind = coreml::FeatureKind::kDictionary;
+  auto one = read_records(blob(written(RecordFormat::kNpz, {a})), RecordFormat::kNpz, features);
+  REQUIRE(one.ok());
+  auto joined = (*one)->next();
+  REQUIRE(joined.ok());
+  CHECK((*joined)->size() == 2);
+  CHECK(compare_records(**joined, a, 0, 0).agree());
+  auto two = read_records(blob(written(RecordFormat::kNpz, {a, a})), RecordFormat::kNpz, features, true);
+  REQUIRE(two.ok());
+  for (int i = 0; i < 2; ++i) CHECK(compare_records(**(*two)->next(), a, 0, 0).agree());
+  // Without the description they are the two arrays.
+  auto plain = read_records(blob(written(RecordFormat::kNpz, {a})), RecordFormat::kNpz, {});
+  CHECK((*plain)->next()->value().size() == 4);
+}
+
+TEST_CASE("after a line that cannot be read comes the next one") {
+  coreml::FeatureDescription x;
+  x.name = "x";
+  x.type.kind = coreml::FeatureKind::kDouble;
+  for (auto [format, text] : {std::pair(RecordFormat::kJsonl, "{\"x\": 1}\nnonsense\n{\"x\": 3}\n"), std::pair(RecordFormat::kCsv, "x\n1\ny\n3\n")}) {
+    auto reader = read_records(blob(text), format, {x});
+    REQUIRE(reader.ok());
+    CHECK((*reader)->next().ok());
+    CHECK_FALSE((*reader)->next().ok());
+    CHECK((*reader)->can_go_on());
+    auto last = (*reader)->next();
+    REQUIRE(last.ok());
+    CHECK(std::get<double>((*last)->at("x")) == 3);
+    CHECK_FALSE((*(*reader)->next()).has_value());
+  }
+  // A quote that never ends swallows the rest.
+  auto reader = read_records(blob("x\n\"1\n2\n"), RecordFormat::kCsv, {x});
+  CHECK_FALSE((*reader)->next().ok());
+  CHECK_FALSE((*reader)->can_go_on());
+}
+
 TEST_CASE("comparison counts what is off") {
   FeatureMap want{{"y", Tensor::from<float>({3}, {1, 2, 3})}, {"label", std::string("a")}, {"d", StringDict{{"a", 0.5}}}};
   FeatureMap have = want;
@@ -124,6 +164,11 @@ TEST_CASE("comparison counts what is off") {
   CHECK(compare_records(have, want, 0.1, 0).agree());
   have["y"] = Tensor::from<float>({3}, {1, std::nanf(""), 3});
   CHECK_FALSE(compare_records(have, want, 1e9, 1e9).agree());
+  CHECK_FALSE(compare_records(want, have, 1e9, 1e9).agree());
+  CHECK(compare_records(have, have, 0, 0).agree());
+  have["y"] = Tensor::from<float>({3}, {1, INFINITY, 3});
+  CHECK_FALSE(compare_records(want, have, 1e9, 1e9).agree());
+  CHECK(compare_records(have, have, 0, 0).agree());
   have = want;
   have["label"] = std::string("b");
   have.erase("d");

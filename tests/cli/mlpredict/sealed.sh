@@ -1,0 +1,11 @@
+# needs: mlencrypt
+# A sealed model runs from memory, given its key.
+. "$HERE/models.inc"
+recipient=$(mlencrypt keygen -o key)
+mlencrypt -r "$recipient" -o m.age m.mil
+mlpredict -i key m.age x=[1,2,3]
+mlencrypt -r "$recipient" <m.mil | mlpredict --identity-fd 9 - x=[1,2,3] --json 9<key
+mlpredict m.age x=[1,2,3] || echo $?
+mlencrypt keygen -o wrong >/dev/null
+mlpredict -i wrong m.age x=[1,2,3] || echo $?
+ls
