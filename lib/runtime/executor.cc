@@ -64,8 +64,8 @@ struct Executor::Impl {
       int64_t overflows = round_to_half_precision(tensor), nans = 0;
       for (float f : tensor.span<float>()) nans += std::isnan(f);
       std::string place = "op " + step.info.name + " (" + step.info.kind + "): ";
-      if (overflows > 0) findings.push_back(place + std::to_string(overflows) + " values overflow float16");
-      if (nans > 0) findings.push_back(place + std::to_string(nans) + " values are not a number");
+      if (overflows > 0) findings.push_back(place + std::to_string(overflows) + (overflows == 1 ? " value overflows float16" : " values overflow float16"));
+      if (nans > 0) findings.push_back(place + std::to_string(nans) + (nans == 1 ? " value is not a number" : " values are not a number"));
     }
   }
 };
