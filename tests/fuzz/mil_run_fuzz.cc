@@ -9,7 +9,7 @@ using namespace mlt;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   auto parsed = ir::parse({reinterpret_cast<const char*>(data), size}, {});
-  if (!parsed.ok() || !ir::verify(**parsed).ok()) return 0;
+  if (!parsed.ok() || !ir::verify(**parsed).empty()) return 0;
   std::shared_ptr<ir::Program> program = std::move(*parsed);
   for (const auto& function : program->functions) {
     std::vector<Tensor> inputs;
