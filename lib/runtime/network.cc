@@ -23,7 +23,13 @@ class NetworkPredictor : public Predictor {
 
   Status prepare() {
     auto lifted = lifted_for({});
-    return lifted ? Status() : Status(std::move(lifted).error());
+    if (lifted) return {};
+    // A described extent of one step may be too short for the network's own windows: Keras models of sequences are
+    // described as [channels] and take [sequence, batch, channels]. They are lifted when the values come.
+    if (lifted.error().code == Code::kInput)
+      for (const auto& feature : description_.inputs)
+        if (feature.type.kind == FeatureKind::kMultiArray && feature.type.array.shape.size() == 1 && !feature.type.optional) return {};
+    return Status(std::move(lifted).error());
   }
 
   Result<FeatureMap> predict(const FeatureMap& inputs, StateTensors* state) override {
