@@ -4,11 +4,15 @@
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace mlt {
 
 inline constexpr size_t kAlignment = 64;
 inline constexpr size_t kSlack = 256;
+inline constexpr size_t kHugePage = size_t{2} << 20;
 
 inline constexpr size_t align_up(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -20,6 +24,15 @@ class AlignedBuffer {
     data_.reset();
     bytes_ = 0;
     if (bytes > static_cast<size_t>(-1) - 2 * (kSlack + kAlignment)) return false;
+#if defined(__linux__)
+    // Weights that are streamed through once per run would otherwise miss the TLB at every page.
+    if (bytes >= kHugePage) {
+      data_.reset(std::aligned_alloc(kHugePage, align_up(bytes) + kSlack));
+      if (data_) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // advice only: failure changes nothing
+      if (data_) bytes_ = bytes;
+      return data_ != nullptr;
+    }
+#endif
     data_.reset(std::aligned_alloc(kAlignment, align_up(bytes) + kSlack));
     if (data_) bytes_ = bytes;
     return data_ != nullptr;

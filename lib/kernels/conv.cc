@@ -93,6 +93,7 @@ void ConvPlan::Impl::choose(int64_t pool, bool allow_winograd) {
     return;
   }
   if (allow_winograd && choose_winograd()) return;
+  if (choose_direct()) return;
   // A lane in five or more idle, and output channels to fill them with.
   const Panels channel_panels(rows, *gemm);
   if (5 * pixels < 4 * panels.padded_columns() && pixels <= kMaxSwappedPixels &&
@@ -126,7 +127,7 @@ size_t ConvPlan::Impl::weight_floats() const {
   return static_cast<size_t>(columns * k * shape.groups);
 }
 
-// kPrivate, kShared: for each part of k, tiles of rows, each [k][row]. kSwapped: panels of columns.
+// kPrivate, kShared, kDirect: for each part of k, tiles of rows, each [k][row]. kSwapped: panels of columns.
 void ConvPlan::Impl::pack_weights(const float* w) {
   if (method == ConvMethod::kDepthwise) {
     std::memcpy(weights.data(), w, weight_floats() * sizeof(float));
@@ -167,6 +168,9 @@ size_t ConvPlan::Impl::slot_floats() const {
       floats = 2 * rounded(depth * g.out_pixels()) + rounded(rows * g.out_pixels());
       break;
     case ConvMethod::kWinograd: floats = winograd_slot_floats(); break;
+    case ConvMethod::kDirect:
+      floats = rounded(g.channels * strip_input_rows() * PaddedPlane(g, conv->lanes).row);
+      break;
     case ConvMethod::kDepthwise: floats = PaddedPlane(g, conv->lanes).floats(); break;
   }
   return rounded(static_cast<int64_t>(floats + 2 * kSlack));
@@ -252,6 +256,7 @@ void ConvPlan::run(const float* in, float* out, const float* residual, void* scr
     case ConvMethod::kShared: return impl_->run_shared(in, out, residual, memory);
     case ConvMethod::kSwapped: return impl_->run_swapped(in, out, residual, memory);
     case ConvMethod::kWinograd: return impl_->run_winograd(in, out, residual, memory);
+    case ConvMethod::kDirect: return impl_->run_direct(in, out, residual, memory);
     case ConvMethod::kDepthwise: return impl_->run_depthwise(in, out, residual, memory);
   }
 }

@@ -1,6 +1,7 @@
 // Internal: what a ConvPlan holds. conv.cc makes it, conv_run.cc runs it.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "lib/kernels/conv_target.h"
 #include "lib/kernels/gemm_target.h"
@@ -15,6 +16,7 @@ enum class ConvMethod {
   kShared,    // threads share a block of pixels and split the output channels: few pixels
   kSwapped,   // vectors run along output channels, results are transposed: so few pixels that vectors stay empty
   kWinograd,  // 3x3, stride 1: products of transformed tiles
+  kDirect,    // vectors of pixels straight from padded rows: few output channels, or few input channels
   kDepthwise  // no product: one input channel per group, plane by plane
 };
 
@@ -32,6 +34,8 @@ struct ConvPlan::Impl {
   int64_t channel_step = 0, depth = 0;     // k is cut into parts of this many channels, depth = channel_step * taps
   int64_t row_step = 0;                    // rows of a tile
   int64_t panels_per_block = 0, blocks = 0;  // kPrivate, kShared
+  int64_t strip_rows = 0;           // kDirect: output rows at a time
+  std::vector<int32_t> offsets;     // kDirect: where each row of the im2col matrix begins in a strip
   int64_t tile_rows_per_block = 0;  // kWinograd
   const WinogradTarget* winograd = nullptr;
   int64_t threads = 1;
@@ -40,6 +44,8 @@ struct ConvPlan::Impl {
 
   void choose(int64_t pool, bool allow_winograd);
   bool choose_winograd();
+  bool choose_direct();
+  int64_t strip_input_rows() const;
   void pack_winograd(const float* w);
   size_t winograd_slot_floats() const;
   void pack_weights(const float* w);
@@ -51,6 +57,7 @@ struct ConvPlan::Impl {
   void run_shared(const float* in, float* out, const float* residual, float* scratch) const noexcept;
   void run_swapped(const float* in, float* out, const float* residual, float* scratch) const noexcept;
   void run_winograd(const float* in, float* out, const float* residual, float* scratch) const noexcept;
+  void run_direct(const float* in, float* out, const float* residual, float* scratch) const noexcept;
   void run_depthwise(const float* in, float* out, const float* residual, float* scratch) const noexcept;
 
  private:

@@ -9,6 +9,9 @@ namespace mlt {
 
 namespace {
 
+// Depth of the weights that kSwapped keeps in the first-level cache: 48 columns of 4 bytes each.
+constexpr int64_t kSwappedDepth = 112;
+
 void transpose_reference(const float* in, int64_t pixels, int64_t channels, int64_t count, float* out) {
   for (int64_t c = 0; c < count; ++c)
     for (int64_t p = 0; p < pixels; ++p) out[c * pixels + p] = in[p * channels + c];
@@ -159,19 +162,30 @@ void ConvPlan::Impl::run_swapped(const float* in, float* out, const float* resid
         const int64_t column = panels.first_column(panel);
         const float* packed = scratch + static_cast<size_t>((part - 1) % 2) * half;
         Tile t;
-        t.k = kc;
         t.ldc = rows;
-        t.accumulate = k0 > 0;
         t.nv = static_cast<int>(panels.width_in_vectors(panel));
         t.cols = std::min<int64_t>(t.nv * panels.lanes, rows - column);
-        t.b = w + panels.padded_columns() * k0 + column * kc;
-        t.bias_col = part == parts ? bias.data() + group * rows + column : nullptr;
-        for (int64_t tile = 0; tile < tiles; ++tile) {
-          const int64_t p = tile * pixel_step;
-          t.rows = static_cast<int>(std::min(pixel_step, pixels - p));
-          t.a = packed + p * kc;
-          t.c = sums + p * rows + column;
-          gemm->packed(t);
+        // Weights come from memory once: the piece that all tiles use stays in the first-level cache, and each tile
+        // fetches its share of the next one.
+        const int64_t line_width = t.nv * panels.lanes;
+        const float* panel_weights = w + panels.padded_columns() * k0 + column * kc;
+        const int64_t pieces = (kc + kSwappedDepth - 1) / kSwappedDepth, piece_depth = (kc + pieces - 1) / pieces;
+        for (int64_t q = 0; q < kc; q += piece_depth) {
+          t.k = std::min(piece_depth, kc - q);
+          t.b = panel_weights + q * line_width;
+          t.accumulate = k0 + q > 0;
+          t.bias_col = part == parts && q + t.k == kc ? bias.data() + group * rows + column : nullptr;
+          const char* ahead = reinterpret_cast<const char*>(t.b + t.k * line_width);
+          const int64_t ahead_bytes = q + t.k < kc ? std::min(piece_depth, kc - q - t.k) * line_width * 4 : 0;
+          for (int64_t tile = 0; tile < tiles; ++tile) {
+            for (int64_t at = ahead_bytes * tile / tiles & ~63; at < ahead_bytes * (tile + 1) / tiles; at += 64)
+              __builtin_prefetch(ahead + at);
+            const int64_t p = tile * pixel_step;
+            t.rows = static_cast<int>(std::min(pixel_step, pixels - p));
+            t.a = packed + p * kc + q * t.rows;
+            t.c = sums + p * rows + column;
+            gemm->packed(t);
+          }
         }
       });
     }

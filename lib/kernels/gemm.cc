@@ -15,7 +15,9 @@ const GemmTarget* gemm_simd();
 
 namespace {
 
-template <bool kPacked>
+enum class Form { kDirect, kPacked, kGather };
+
+template <Form kForm>
 void reference_tile(const Tile& t) noexcept {
   const int64_t width = t.nv * 4;
   for (int i = 0; i < t.rows; ++i) {
@@ -23,7 +25,8 @@ void reference_tile(const Tile& t) noexcept {
     for (int64_t j = 0; j < t.cols; ++j) {
       float sum = 0;
       for (int64_t k = 0; k < t.k; ++k)
-        sum += (kPacked ? t.a[k * t.rows + i] : t.a[i * t.lda + k]) * t.b[k * width + j];
+        sum += (kForm == Form::kDirect ? t.a[i * t.lda + k] : t.a[k * t.rows + i]) *
+               t.b[(kForm == Form::kGather ? t.offsets[k] : k * width) + j];
       sum *= t.alpha;
       if (t.bias_col != nullptr) sum += t.bias_col[j];
       if (t.bias_row != nullptr) sum += t.bias_row[i];
@@ -54,8 +57,8 @@ void reference_expand(const uint16_t* in, float* out, int64_t count) noexcept {
   for (int64_t i = 0; i < count; ++i) out[i] = half_to_float(in[i]);
 }
 
-constexpr GemmTarget kReference{"reference", 4, 3, 4, reference_tile<false>, reference_tile<true>, reference_half,
-                                reference_expand};
+constexpr GemmTarget kReference{"reference", 4, 3, 4, reference_tile<Form::kDirect>, reference_tile<Form::kPacked>, reference_half,
+                                reference_tile<Form::kGather>, reference_expand};
 
 // Rows of A that stay in the second-level cache next to a panel of B.
 constexpr int64_t kABlockFloats = 96 * 1024;

@@ -94,7 +94,9 @@ HWY_INLINE void finish(const Tile& t, V (&acc)[kRows][kVectors]) {
   }
 }
 
-template <int kRows, int kVectors, bool kPacked>
+enum class Form { kDirect, kPacked, kGather };
+
+template <int kRows, int kVectors, Form kForm>
 HWY_NOINLINE void tile(const Tile& t) {
   const D d;
   V acc[kRows][kVectors];
@@ -102,7 +104,20 @@ HWY_NOINLINE void tile(const Tile& t) {
     HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::Zero(d);
   }
   const float* HWY_RESTRICT b = t.b;
-  if constexpr (kPacked) {
+  if constexpr (kForm == Form::kGather) {
+    const float* HWY_RESTRICT a = t.a;
+    const int32_t* HWY_RESTRICT offsets = t.offsets;
+    for (int64_t k = 0; k < t.k; ++k) {
+      const float* p = b + offsets[k];
+      V bv[kVectors];
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::LoadU(d, p + kLanes * j);
+      HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+        const V av = hn::Set(d, a[i]);
+        HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(av, bv[j], acc[i][j]);
+      }
+      a += kRows;
+    }
+  } else if constexpr (kForm == Form::kPacked) {
     const float* HWY_RESTRICT a = t.a;
     for (int64_t k = 0; k < t.k; ++k) {
       V bv[kVectors];
@@ -188,32 +203,32 @@ void expand(const uint16_t* in, float* out, int64_t count) noexcept {
   for (int64_t i = 0; i < count; i += kLanes) hn::StoreU(load_half(in + i), D(), out + i);
 }
 
-template <int kVectors, bool kPacked>
+template <int kVectors, Form kForm>
 void tile_rows(const Tile& t) {
   switch (t.rows) {
-    case 1: return tile<1, kVectors, kPacked>(t);
-    case 2: return tile<2, kVectors, kPacked>(t);
-    case 3: return tile<3, kVectors, kPacked>(t);
-    case 4: return tile<4, kVectors, kPacked>(t);
+    case 1: return tile<1, kVectors, kForm>(t);
+    case 2: return tile<2, kVectors, kForm>(t);
+    case 3: return tile<3, kVectors, kForm>(t);
+    case 4: return tile<4, kVectors, kForm>(t);
     default: break;
   }
   if constexpr (kMr > 4) {
     switch (t.rows) {
-      case 5: return tile<5, kVectors, kPacked>(t);
-      case 6: return tile<6, kVectors, kPacked>(t);
-      case 7: return tile<7, kVectors, kPacked>(t);
-      case 8: return tile<8, kVectors, kPacked>(t);
+      case 5: return tile<5, kVectors, kForm>(t);
+      case 6: return tile<6, kVectors, kForm>(t);
+      case 7: return tile<7, kVectors, kForm>(t);
+      case 8: return tile<8, kVectors, kForm>(t);
       default: break;
     }
   }
 }
 
-template <bool kPacked>
+template <Form kForm>
 void tile_any(const Tile& t) noexcept {
   switch (t.nv) {
-    case 1: tile_rows<1, kPacked>(t); break;
-    case 2: tile_rows<2, kPacked>(t); break;
-    default: tile_rows<3, kPacked>(t); break;
+    case 1: tile_rows<1, kForm>(t); break;
+    case 2: tile_rows<2, kForm>(t); break;
+    default: tile_rows<3, kForm>(t); break;
   }
   if (!is_cheap(t.f.op))
     for (int i = 0; i < t.rows; ++i) unary(t.f, t.c + i * t.ldc, t.c + i * t.ldc, t.cols);
@@ -232,7 +247,8 @@ void tile_half_any(const Tile& t) noexcept {
 const GemmTarget* simd_target() {
   static constexpr GemmTarget kTarget{
       HWY_TARGET == HWY_AVX3 ? "gemm 8x48" : HWY_TARGET == HWY_AVX2 ? "gemm 4x24" : kMr == 8 ? "gemm 8x12" : "gemm 4x12",
-      kMr, kNv, kLanes, tile_any<false>, tile_any<true>, tile_half_any, expand};
+      kMr, kNv, kLanes, tile_any<Form::kDirect>, tile_any<Form::kPacked>, tile_half_any,
+      tile_any<Form::kGather>, expand};
   return &kTarget;
 }
 

@@ -16,6 +16,7 @@ struct Tile {
   const float* a = nullptr;
   int64_t lda = 0;  // direct only
   const float* b = nullptr;
+  const int32_t* offsets = nullptr;  // gather only: for each k, where its columns begin, from b
   const uint16_t* half_b = nullptr;  // instead of b, for direct_half
   float* c = nullptr;
   int64_t ldc = 0;
@@ -39,6 +40,8 @@ struct GemmTarget {
   void (*packed)(const Tile&) noexcept;
   // As direct, with B in float16 and at most kHalfRows rows.
   void (*direct_half)(const Tile&) noexcept;
+  // As packed, with the columns of each k anywhere. Whole vectors are read.
+  void (*gather)(const Tile&) noexcept;
   // Expands float16 panels.
   void (*expand)(const uint16_t* in, float* out, int64_t count) noexcept;
 };

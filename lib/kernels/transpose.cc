@@ -115,20 +115,22 @@ void copy_as(const StridedCopy& original, const T* in, T* out) noexcept {
     return;
   }
   // A transposition of the two: squares, so that both sides stay in the cache.
-  constexpr int64_t kSide = 32;
   const Axis columns = take(p, read);
   const Axis rows = take(p, read < write ? write - 1 : write);
-  const int64_t row_parts = (rows.size + kSide - 1) / kSide, column_parts = (columns.size + kSide - 1) / kSide;
+  // A few long lines that interleave make wide tiles: finding a tile's place costs as much as a small tile itself.
+  constexpr int64_t kSide = 32, kLong = 1024, kFew = 8;
+  const int64_t row_side = columns.size <= kFew ? kLong : kSide, column_side = rows.size <= kFew ? kLong : kSide;
+  const int64_t row_parts = (rows.size + row_side - 1) / row_side, column_parts = (columns.size + column_side - 1) / column_side;
   const TransposeTile tile = use_reference() ? tile_reference : transpose_tile_simd();
   const int64_t outer = total / rows.size / columns.size;
-  parallel_for(outer * row_parts * column_parts, grain_for(std::min(rows.size, kSide) * std::min(columns.size, kSide)),
+  parallel_for(outer * row_parts * column_parts, grain_for(std::min(rows.size, row_side) * std::min(columns.size, column_side)),
                [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const Offsets o = offsets(p, i / (row_parts * column_parts));
-      const int64_t r = i % row_parts * kSide, c = i / row_parts % column_parts * kSide;
+      const int64_t r = i % row_parts * row_side, c = i / row_parts % column_parts * column_side;
       const T* source = in + o.in + r * rows.in + c;
       T* to = out + o.out + c * columns.out + r;
-      const int64_t nr = std::min(kSide, rows.size - r), nc = std::min(kSide, columns.size - c);
+      const int64_t nr = std::min(row_side, rows.size - r), nc = std::min(column_side, columns.size - c);
       if constexpr (sizeof(T) == 4) {
         tile(source, rows.in, to, columns.out, nr, nc);
       } else {

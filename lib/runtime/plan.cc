@@ -73,6 +73,7 @@ const Type& Lowering::type(int id) const { return plan_.values[static_cast<size_
 bool Lowering::is_float(int id) const { return type(id).is_tensor() && mlt::is_float(type(id).dtype); }
 bool Lowering::is_constant(int id) const { return id >= 0 && plan_.values[static_cast<size_t>(id)].is_constant; }
 Tensor Lowering::constant(int id) const { return is_constant(id) ? to_compute(plan_.values[static_cast<size_t>(id)].constant) : Tensor(); }
+Tensor Lowering::stored_constant(int id) const { return is_constant(id) ? plan_.values[static_cast<size_t>(id)].constant : Tensor(); }
 void Lowering::keep_constant(int id) {
   if (is_constant(id) && !plan_.regs[static_cast<size_t>(id)].known()) plan_.regs[static_cast<size_t>(id)].tensor = constant(id);
 }

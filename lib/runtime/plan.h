@@ -91,6 +91,8 @@ class Lowering {
   bool is_constant(int id) const;
   // Known value in compute type; empty when not known.
   Tensor constant(int id) const;
+  // The same as it is stored.
+  Tensor stored_constant(int id) const;
   // Makes a constant available to the kernel under its number.
   void keep_constant(int id);
   // Says why this kernel cannot be used, for --explain.

@@ -120,6 +120,35 @@ TEST_CASE("convolutions agree with double precision") {
   check_conv(shape2(70, 64, 56, 56, 1), {Unary::kLeakyRelu, 0.1f}, false, true);
 }
 
+TEST_CASE("direct: few output channels, or few input channels under a large kernel") {
+  const auto chosen = [](const ConvShape& s) {
+    const std::vector<float> w(static_cast<size_t>(s.out_channels * (s.in_channels / s.groups) * s.kernel[0] * s.kernel[1]));
+    auto plan = ConvPlan::create(s, w.data(), nullptr);
+    REQUIRE(plan.ok());
+    return std::string(plan->kernel()).starts_with("direct");
+  };
+  CHECK(chosen(shape2(3, 64, 224, 224, 7, 2, 3)));
+  CHECK(chosen(shape2(8, 3, 64, 96, 9, 1, 4)));
+  CHECK_FALSE(chosen(shape2(8, 3, 64, 96, 1)));
+  CHECK_FALSE(chosen(shape2(64, 128, 56, 56, 3, 2, 1)));
+  for (int64_t stride : {1, 2, 3})
+    for (int64_t pad : {0, 1, 4, 9}) {
+      check_conv(shape2(3, 13, 50, 150, 7, stride, pad), {Unary::kRelu}, true, stride == 1);
+      check_conv(shape2(9, 3, 40, 96, 4, stride, pad, 1, 2), {Unary::kLeakyRelu, 0.1f}, true, pad == 1, 4e-5);
+      check_conv(shape2(6, 8, 33, 97, 3, stride, pad, 2), {Unary::kSilu}, false, true);
+    }
+  // k in several parts; more padding than picture.
+  check_conv(shape2(40, 5, 20, 64, 9, 1, 4), {Unary::kRelu}, true, true, 1e-4);
+  check_conv(shape2(2, 4, 3, 5, 5, 1, 40));
+  ConvShape s = shape2(4, 6, 32, 32, 3);
+  s.batch = 2;
+  s.pad_before = {0, 2, 0};
+  s.pad_after = {3, 1, 0};
+  s.stride = {2, 1, 1};
+  s.kernel = {3, 2, 1};
+  check_conv(s);
+}
+
 TEST_CASE("Winograd's method: within 1e-5 of the largest sum, chosen where it pays") {
   const auto chosen = [](const ConvShape& s, bool allow = true) {
     const std::vector<float> w(static_cast<size_t>(s.in_channels * s.out_channels * 9));
