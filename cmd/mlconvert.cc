@@ -8,6 +8,7 @@
 #include "lib/cli/app.h"
 #include "lib/cli/diag.h"
 #include "lib/cli/io.h"
+#include "lib/cli/model_input.h"
 #include "lib/container/detect.h"
 #include "lib/container/file_tree.h"
 #include "lib/container/save.h"
@@ -24,6 +25,7 @@ struct Options {
   std::optional<std::string> output, target, passes, labels, probabilities;
   std::vector<std::string> inputs, outputs, metadata;
   bool check = false, list_ops = false;
+  cli::KeyOptions keys;
 };
 
 // One label a line; all decimal integers make an integer classifier.
@@ -185,7 +187,7 @@ Result<int> convert(Options o, bool json) {
   };
 
   // 2. Convert.
-  MLT_ASSIGN(Blob bytes, cli::read_input(o.source));
+  MLT_ASSIGN(Blob bytes, cli::read_plain(o.source, o.keys));
   std::vector<foreign::Unsupported> problems;
   auto result = foreign::convert_source(bytes, o.source, request, o.check ? &problems : nullptr).in(cli::input_name(o.source));
   if (!result) return std::move(result.error());
@@ -233,6 +235,7 @@ int main(int argc, char** argv) {
   app.option("--passes", o.passes, "LIST", "run these passes only, separated by commas");
   app.option("--stop-after", o.stop_after, "STAGE", "lower, passes, or a pass; shows MIL text");
   app.json_flag("--check and --list-ops as JSON");
+  add_key_options(app, o.keys);
   app.examples(
       "mlconvert -o MobileNet.mlpackage mobilenet.onnx\n"
       "mlconvert --input image,type=image,scale=0.00392 --class-labels l.txt -o C.mlpackage c.onnx\n"
