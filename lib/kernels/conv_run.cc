@@ -175,11 +175,10 @@ void ConvPlan::Impl::run_swapped(const float* in, float* out, const float* resid
           t.b = panel_weights + q * line_width;
           t.accumulate = k0 + q > 0;
           t.bias_col = part == parts && q + t.k == kc ? bias.data() + group * rows + column : nullptr;
-          const char* ahead = reinterpret_cast<const char*>(t.b + t.k * line_width);
-          const int64_t ahead_bytes = q + t.k < kc ? std::min(piece_depth, kc - q - t.k) * line_width * 4 : 0;
+          const float* ahead = t.b + t.k * line_width;
+          const int64_t lines = t.k * line_width / 16;
           for (int64_t tile = 0; tile < tiles; ++tile) {
-            for (int64_t at = ahead_bytes * tile / tiles & ~63; at < ahead_bytes * (tile + 1) / tiles; at += 64)
-              __builtin_prefetch(ahead + at);
+            t.ahead = tile * t.k < lines ? ahead + tile * t.k * 16 : nullptr;
             const int64_t p = tile * pixel_step;
             t.rows = static_cast<int>(std::min(pixel_step, pixels - p));
             t.a = packed + p * kc + q * t.rows;

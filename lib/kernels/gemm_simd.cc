@@ -94,7 +94,7 @@ HWY_INLINE void finish(const Tile& t, V (&acc)[kRows][kVectors]) {
   }
 }
 
-enum class Form { kDirect, kPacked, kGather };
+enum class Form { kDirect, kPacked, kAhead, kGather };  // kAhead: packed, and fetching what comes next
 
 template <int kRows, int kVectors, Form kForm>
 HWY_NOINLINE void tile(const Tile& t) {
@@ -117,14 +117,19 @@ HWY_NOINLINE void tile(const Tile& t) {
       }
       a += kRows;
     }
-  } else if constexpr (kForm == Form::kPacked) {
+  } else if constexpr (kForm == Form::kPacked || kForm == Form::kAhead) {
     const float* HWY_RESTRICT a = t.a;
+    [[maybe_unused]] const float* ahead = t.ahead;
     for (int64_t k = 0; k < t.k; ++k) {
       V bv[kVectors];
       HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::LoadU(d, b + kLanes * j);
       HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
         const V av = hn::Set(d, a[i]);
         HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(av, bv[j], acc[i][j]);
+      }
+      if constexpr (kForm == Form::kAhead) {
+        hwy::Prefetch(ahead);
+        ahead += 16;
       }
       a += kRows;
       b += kLanes * kVectors;
@@ -234,6 +239,11 @@ void tile_any(const Tile& t) noexcept {
     for (int i = 0; i < t.rows; ++i) unary(t.f, t.c + i * t.ldc, t.c + i * t.ldc, t.cols);
 }
 
+void tile_packed(const Tile& t) noexcept {
+  if (t.ahead != nullptr) return tile_any<Form::kAhead>(t);
+  tile_any<Form::kPacked>(t);
+}
+
 void tile_half_any(const Tile& t) noexcept {
   switch (t.nv) {
     case 1: tile_half_rows<1>(t); break;
@@ -247,7 +257,7 @@ void tile_half_any(const Tile& t) noexcept {
 const GemmTarget* simd_target() {
   static constexpr GemmTarget kTarget{
       HWY_TARGET == HWY_AVX3 ? "gemm 8x48" : HWY_TARGET == HWY_AVX2 ? "gemm 4x24" : kMr == 8 ? "gemm 8x12" : "gemm 4x12",
-      kMr, kNv, kLanes, tile_any<Form::kDirect>, tile_any<Form::kPacked>, tile_half_any,
+      kMr, kNv, kLanes, tile_any<Form::kDirect>, tile_packed, tile_half_any,
       tile_any<Form::kGather>, expand};
   return &kTarget;
 }

@@ -17,6 +17,7 @@ struct Tile {
   int64_t lda = 0;  // direct only
   const float* b = nullptr;
   const int32_t* offsets = nullptr;  // gather only: for each k, where its columns begin, from b
+  const float* ahead = nullptr;      // packed only: memory to fetch, 16 floats for each k; null for none
   const uint16_t* half_b = nullptr;  // instead of b, for direct_half
   float* c = nullptr;
   int64_t ldc = 0;

@@ -53,6 +53,18 @@ void pool_part(Pool op, const Geometry& g, const RowTarget& row, const float* in
   const float neutral = op == Pool::kMax ? -INFINITY : 0;
   const Window wz = g.window(0, z), wy = g.window(1, y);
   const int64_t start = x0 * g.stride[2] - g.before[2];
+  constexpr int64_t kMostRows = 16;
+  if (op == Pool::kMax && row.max_rows != nullptr && g.stride[2] <= 2 && g.kernel[0] == 1 && g.kernel[1] <= kMostRows) {
+    const float* rows[kMostRows];
+    int64_t count = 0;
+    if (wz.begin < wz.end)
+      for (int64_t ty = wy.begin; ty < wy.end; ++ty) {
+        const int64_t iz = z * g.stride[0] - g.before[0], iy = y * g.stride[1] - g.before[1] + ty * g.dilation[1];
+        rows[count++] = in + (iz * g.in[1] + iy) * g.in[2];
+      }
+    row.max_rows(rows, count, g.in[2], start, g.kernel[2], g.stride[2], g.dilation[2], out, x1 - x0);
+    return;
+  }
   const int64_t span = (x1 - 1 - x0) * g.stride[2] + (g.kernel[2] - 1) * g.dilation[2] + 1;
   alignas(64) float line[kLine + kWindowSlack];
   std::fill_n(line, span + kWindowSlack, neutral);

@@ -6,6 +6,7 @@
 #include <hwy/highway.h>
 
 #include <cmath>
+#include <cstddef>
 
 #include "lib/kernels/math-inl.h"
 #include "lib/kernels/row_target.h"
@@ -258,9 +259,61 @@ void window(Reduce op, const float* in, int64_t taps, int64_t stride, int64_t di
   }
 }
 
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+template <int kStride>
+HWY_INLINE void max_rows_with(const float* const* rows, int64_t count, int64_t width, int64_t start, int64_t taps,
+                              int64_t dilation, float* out, int64_t n) {
+  const D d;
+  const V lowest = hn::Set(d, -HUGE_VALF);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    V acc = lowest;
+    for (int64_t t = 0; t < taps; ++t) {
+      const int64_t base = start + i * kStride + t * dilation;
+      if (base >= 0 && base + kStride * kLanes <= width) {
+        for (int64_t r = 0; r < count; ++r) {
+          const float* p = rows[r] + base;
+          if constexpr (kStride == 1) {
+            acc = max_nan(acc, hn::LoadU(d, p));
+          } else {
+            acc = max_nan(acc, hn::ConcatEven(d, hn::LoadU(d, p + kLanes), hn::LoadU(d, p)));
+          }
+        }
+        continue;
+      }
+      const auto inside = [&](int64_t at) HWY_ATTR {
+        const int64_t lo = at >= 0 ? 0 : -at < kLanes ? -at : kLanes, left = width - at;
+        const int64_t hi = left <= 0 ? 0 : left < kLanes ? left : kLanes;
+        return hn::AndNot(hn::FirstN(d, static_cast<size_t>(lo)), hn::FirstN(d, static_cast<size_t>(hi)));
+      };
+      const auto first = inside(base);
+      [[maybe_unused]] const auto second = inside(base + kLanes);
+      for (int64_t r = 0; r < count; ++r) {
+        const float* p = rows[r] + base;
+        V v = hn::IfThenElse(first, hn::MaskedLoad(first, d, p), lowest);
+        if constexpr (kStride == 2) v = hn::ConcatEven(d, hn::IfThenElse(second, hn::MaskedLoad(second, d, p + kLanes), lowest), v);
+        acc = max_nan(acc, v);
+      }
+    }
+    if (n - i >= kLanes) {
+      hn::StoreU(acc, d, out + i);
+    } else {
+      store_part(acc, out + i, n - i);
+    }
+  }
+}
+void max_rows_any(const float* const* rows, int64_t count, int64_t width, int64_t start, int64_t taps, int64_t stride,
+                  int64_t dilation, float* out, int64_t n) noexcept {
+  if (stride == 1) return max_rows_with<1>(rows, count, width, start, taps, dilation, out, n);
+  max_rows_with<2>(rows, count, width, start, taps, dilation, out, n);
+}
+constexpr auto kMaxRows = max_rows_any;
+#else
+constexpr std::nullptr_t kMaxRows = nullptr;
+#endif
+
 const RowTarget* simd_target() {
   static constexpr RowTarget kTarget{sum, sum_abs, sum_square, max, min, exp_sum, normalize, center_scale, accumulate,
-                                     dot, axpy, window};
+                                     dot, axpy, window, kMaxRows};
   return &kTarget;
 }
 

@@ -33,6 +33,11 @@ struct RowTarget {
   // kWindowSlack floats behind the last one used.
   void (*window)(Reduce op, const float* in, int64_t taps, int64_t stride, int64_t dilation, float* out,
                  int64_t n) noexcept;
+  // Maximum over the windows of several rows of one width at once, straight from the input: out[i] over all rows and
+  // taps of row[start + i * stride + t * dilation], columns outside [0, width) ignored. Stride 1 or 2. Null where the
+  // set has no masked loads.
+  void (*max_rows)(const float* const* rows, int64_t count, int64_t width, int64_t start, int64_t taps, int64_t stride,
+                   int64_t dilation, float* out, int64_t n) noexcept;
 };
 
 const RowTarget& row_target() noexcept;
