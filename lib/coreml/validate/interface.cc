@@ -9,7 +9,8 @@
 namespace mlt::coreml {
 namespace {
 
-enum class Role { kInput, kOutput, kState, kTraining };
+// kProgramInput: of an ML program, where an array without axes is a scalar.
+enum class Role { kInput, kProgramInput, kOutput, kState, kTraining };
 
 void check_range(const SizeRange& range, const std::string& what, Checker& check) {
   if (range.upper > 0 && range.lower > static_cast<uint64_t>(range.upper))
@@ -168,7 +169,7 @@ void check_function(const FunctionDescription& function, const Model& model, Che
   check.require(!function.outputs.empty(), "model has no outputs");
   if (!function.states.empty() && model.kind() != ModelKind::kMlProgram)
     check.error("only ML programs may have states");
-  check_features("input", function.inputs, Role::kInput, version, check);
+  check_features("input", function.inputs, model.kind() == ModelKind::kMlProgram ? Role::kProgramInput : Role::kInput, version, check);
   check_features("output", function.outputs, Role::kOutput, version, check);
   check_features("state", function.states, Role::kState, version, check);
 }
