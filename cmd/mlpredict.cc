@@ -113,10 +113,7 @@ Result<int> predict(const Options& o, bool json) {
       if (!status.ok() && !dump_error) dump_error = std::move(status).error();
     });
   }
-  std::pair<int64_t, int64_t> shard{0, 1};
-  if (o.shard) {
-    MLT_ASSIGN(shard, parse_shard(*o.shard));
-  }
+  MLT_ASSIGN(auto shard, parse_shard(o.shard.value_or("0/1")));
 
   std::vector<std::string> sources{o.model};
   if (o.inputs) sources.push_back(*o.inputs);
