@@ -28,11 +28,10 @@ bool ConvPlan::Impl::choose_winograd() {
   if (pixels < 100 || across * down * 16 * 2 > pixels * 3) return false;
   method = ConvMethod::kWinograd;
   kernel_name = std::string("winograd 4x4 ") + gemm->name;
-  // Rows of tiles in a block: as many as fit, preferring those that leave few lanes empty; at least enough blocks for
-  // every thread when there are enough rows.
+  // Rows of tiles in a block: as many as fit, preferring those that leave few lanes empty, and then those that make
+  // blocks enough for the threads to work apart.
   const int64_t per_row = kPositions * (g.channels + rows) * across;
-  int64_t most = std::clamp<int64_t>(kBlockFloats / per_row, 1, down);
-  if (threads > 1 && down >= 2 * threads) most = std::min(most, down / (2 * threads) + (down % (2 * threads) != 0));
+  const int64_t most = std::clamp<int64_t>(kBlockFloats / per_row, 1, down);
   double best = 0;
   for (int64_t r = 1; r <= most; ++r) {
     double padded = 0;
@@ -41,7 +40,8 @@ bool ConvPlan::Impl::choose_winograd() {
       padded += static_cast<double>(panels.padded_columns()) + 4;
     }
     // Every block reads all the weights once: small blocks pay for that.
-    const double score = static_cast<double>(across * down) / padded;
+    double score = static_cast<double>(across * down) / padded;
+    if (threads > 1 && (down + r - 1) / r >= 2 * threads) score *= 1.2;
     if (score >= best) best = score, tile_rows_per_block = r;
   }
   return true;
