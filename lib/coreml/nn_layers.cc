@@ -307,7 +307,11 @@ void each_weight(const Model& model, const Visit& visit) {
       bool fits = count >= 0 && (s.bits > 0 ? static_cast<uint64_t>(count) <= s.elements && s.elements - static_cast<uint64_t>(count) < 8
                                             : static_cast<uint64_t>(count) == s.elements);
       if (!fits) dims = {static_cast<int64_t>(s.elements)};
-      visit(NnWeight{layer.name() + "." + field, layer.name(), s.storage, s.dtype, std::move(dims), s.bytes}, w);
+      NnWeight info{layer.name() + "." + field, layer.name(), s.storage, s.dtype, std::move(dims), s.bytes};
+      bool deconvolution = layer.has_convolution() && layer.convolution().isdeconvolution();
+      if (fits && field == "weights" && (deconvolution || layer.has_batchedmatmul())) info.channel_axis = 1;
+      if (fits && field == "weights" && deconvolution && layer.convolution().ngroups() > 1) info.groups = static_cast<int64_t>(layer.convolution().ngroups());
+      visit(std::move(info), w);
     });
   });
 }
@@ -334,7 +338,11 @@ Result<Tensor> values(const spec::WeightParams& w, const NnWeight& info) {
   const std::string& raw = w.rawvalue().empty() ? w.int8rawvalue() : w.rawvalue();
   const auto& q = w.quantization();
   bool is_signed = w.rawvalue().empty();
-  int64_t channels = info.dims.empty() ? 1 : info.dims[0];
+  // Elements of one channel, channels along the axis, elements of a group.
+  auto axis = static_cast<size_t>(info.channel_axis);
+  int64_t inner = 1, channels = axis < info.dims.size() ? info.dims[axis] : 1;
+  for (size_t d = axis + 1; d < info.dims.size(); ++d) inner *= info.dims[d];
+  int64_t per_group = std::max<int64_t>(count / std::max<int64_t>(info.groups, 1), 1);
   for (int64_t i = 0; i < count; ++i) {
     unsigned code = 0;
     for (int b = 0; b < s.bits; ++b) {
@@ -347,7 +355,7 @@ Result<Tensor> values(const spec::WeightParams& w, const NnWeight& info) {
       continue;
     }
     const auto& linear = q.linearquantization();
-    int64_t channel = i / std::max<int64_t>(count / std::max<int64_t>(channels, 1), 1);
+    int64_t channel = i / inner % channels + (info.groups > 1 ? i / per_group * channels : 0);
     // One value for all, or one per output channel.
     auto of = [&](const auto& list, float none) {
       if (list.size() == 0) return none;

@@ -34,6 +34,10 @@ struct NnWeight {
   DType dtype = DType::kF32;  // of one stored element
   Dims dims;          // as the layer uses it where that is known, else one axis
   uint64_t bytes = 0;
+  // Where the output channels lie, for scales by channel: this axis of dims, once in each of the groups that divide the
+  // first axis (grouped deconvolutions).
+  int channel_axis = 0;
+  int64_t groups = 1;
 };
 // Every weight that is not empty.
 std::vector<NnWeight> nn_weights(const Model& model);
