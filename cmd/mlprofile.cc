@@ -20,7 +20,7 @@ struct Options {
   std::vector<std::string> values, fail_if;
   std::optional<std::string> baseline, function, csv;
   MeasureOptions measure;
-  int top = 20;
+  std::optional<int> top;
   bool explain = false;
   cli::KeyOptions keys;
 };
@@ -50,7 +50,7 @@ std::string table(const Profile& p, const Options& o) {
     if (op.step.kernel != "view") order.push_back(&op);
   if (!o.explain) {
     std::stable_sort(order.begin(), order.end(), [](const OpProfile* a, const OpProfile* b) { return a->seconds > b->seconds; });
-    if (order.size() > static_cast<size_t>(o.top)) order.resize(static_cast<size_t>(o.top));
+    if (order.size() > static_cast<size_t>(o.top.value_or(20))) order.resize(static_cast<size_t>(o.top.value_or(20)));
   }
   out += fmt::format("\n{:>9} {:>6} {:>9} {:>8}  {:<24} {:<26} {}\n", "ms", "%", "GFLOP/s", "GB/s", "kernel", "op", "name");
   for (const OpProfile* op : order) {
@@ -75,6 +75,14 @@ std::string csv(const Profile& p) {
 }
 
 Result<int> profile(const Options& o, bool json) {
+  // What cannot work is said before anything is measured.
+  if (json && (o.top || o.explain)) return usage_error("--top and --explain shape the table; --json has every op and every reason");
+  std::optional<cli::Output> csv_file;
+  if (o.csv) {
+    if (cli::is_standard(*o.csv) && (json || o.top || o.explain)) return usage_error("with \"--csv -\" nothing else is printed", "give --csv a file");
+    MLT_ASSIGN(cli::Output planned, cli::Output::plan(o.csv, cli::Content::kText, {o.model}));
+    csv_file.emplace(std::move(planned));
+  }
   std::vector<FailRule> rules;
   for (const std::string& text : o.fail_if) {
     MLT_ASSIGN(FailRule rule, parse_fail_rule(text));
@@ -97,10 +105,9 @@ Result<int> profile(const Options& o, bool json) {
   MLT_ASSIGN(Profile p, measure(model, options, inputs_of, open_seconds, o.measure));
   std::string machine = profile_json(p, model.name);
   MLT_ASSIGN(std::vector<std::string> failures, check_rules(rules, machine, baseline ? &*baseline : nullptr));
-  if (o.csv) {
-    MLT_ASSIGN(cli::Output out, cli::Output::plan(o.csv, cli::Content::kText, {o.model}));
-    MLT_TRY(out.write(csv(p)));
-    MLT_TRY(out.finish());
+  if (csv_file) {
+    MLT_TRY(csv_file->write(csv(p)));
+    MLT_TRY(csv_file->finish());
   }
   if (!o.csv || !cli::is_standard(*o.csv)) MLT_TRY(write_fd(1, as_bytes(json ? machine + "\n" : table(p, o)), "stdout"));
   for (const std::string& failure : failures) cli::print_error(failure);

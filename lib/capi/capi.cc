@@ -13,10 +13,6 @@
 #include "lib/runtime/records.h"
 #include "lib/tensor/npy.h"
 
-#ifndef MLT_VERSION
-#define MLT_VERSION "0.1.0"
-#endif
-
 struct mlt_model {
   mlt::OpenedModel opened;
   std::unique_ptr<mlt::Predictor> predictor;

@@ -58,15 +58,11 @@ Result<PadType> pad_type_from_name(const std::string& name) {
   return input_error("unknown pad_type \"" + name + "\"");
 }
 
-int64_t Window::output(int64_t input, bool ceil_mode) const {
+int64_t Window::output(int64_t input) const {
   if (input < 0) return ir::kUnknown;
   int64_t span = input + pad_before + pad_after - ((kernel - 1) * dilation + 1);
   if (span < 0) return span < -stride ? -1 : 0;
-  if (!ceil_mode) return span / stride + 1;
-  int64_t out = (span + stride - 1) / stride + 1;
-  // The last window must start inside the input or the padding before it.
-  if ((out - 1) * stride >= input + pad_before) --out;
-  return out;
+  return span / stride + 1;
 }
 
 Result<std::vector<Window>> make_windows(PadType type, const Dims& input, const std::vector<int64_t>& kernel,

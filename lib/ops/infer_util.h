@@ -20,8 +20,9 @@ enum class PadType { kValid, kSame, kSameLower, kCustom };
 Result<PadType> pad_type_from_name(const std::string& name);  // "valid", "same", "same_lower", "custom"
 struct Window {
   int64_t kernel = 1, stride = 1, dilation = 1, pad_before = 0, pad_after = 0;
-  // Output extent for `input`; kUnknown stays unknown. Negative results are an error of the caller's shape.
-  int64_t output(int64_t input, bool ceil_mode = false) const;
+  // Output extent for `input`, rounded down; kUnknown stays unknown. Negative results are an error of the caller's
+  // shape. Pooling's rule for rounding up is in pool.cc.
+  int64_t output(int64_t input) const;
 };
 // Window along each spatial axis: fills paddings from pad_type; `pad` holds before/after pairs for kCustom.
 Result<std::vector<Window>> make_windows(PadType type, const Dims& input, const std::vector<int64_t>& kernel,

@@ -8,6 +8,8 @@
 #include <new>
 
 #include "lib/base/cpu.h"
+#include "lib/base/cpu.h"
+#include "lib/kernels/target.h"
 #include "lib/runtime/plan.h"
 
 namespace mlt {
@@ -74,6 +76,9 @@ Executor::Executor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Executor::~Executor() = default;
 
 Result<std::unique_ptr<Executor>> Executor::create(const ir::Function& function, std::shared_ptr<const void> owner, ExecOptions options) {
+  // Looked at once: tests choose targets themselves afterwards.
+  static const bool cpu_known = cpu_target_override().empty() || select_kernel_target(cpu_target_override());
+  if (!cpu_known) return usage_error("MLT_CPU names no instruction set: \"" + cpu_target_override() + "\"", "the best here is " + kernel_targets().front());
   auto opset = ops::opset_from_token(function.opset);
   if (!opset) return unsupported_error("opset \"" + function.opset + "\" is not known");
   // All unknown ops at once.
