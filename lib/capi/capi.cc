@@ -1,6 +1,7 @@
 // The C interface over lib/runtime. No exception leaves a function: what the standard library may throw (memory) is
 // caught by guard().
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <map>
 #include <new>
@@ -8,6 +9,9 @@
 
 #include "lib/base/threads.h"
 #include "lib/capi/mltools.h"
+#include "lib/container/compile.h"
+#include "lib/container/save.h"
+#include "lib/coreml/validate.h"
 #include "lib/runtime/image.h"
 #include "lib/runtime/predictor.h"
 #include "lib/runtime/records.h"
@@ -26,6 +30,7 @@ struct mlt_features {
   // Texts handed out by getters: the record as JSON, and the entries of dictionaries and lists.
   mutable std::string json;
   mutable std::map<std::string, std::vector<std::pair<std::string, double>>, std::less<>> entries;
+  mutable std::map<std::string, mlt::Tensor, std::less<>> float_pixels;  // of float16 images
 };
 
 namespace {
@@ -89,7 +94,14 @@ mlt_status finish_open(Result<OpenedModel> opened, const mlt_open_options* optio
   model->opened = std::move(*opened);
   PredictOptions predict;
   if (options != nullptr) {
-    if (options->size < sizeof(mlt_open_options)) return fail(MLT_USAGE, "mlt_open_options.size is not set");
+    // Callers built against an older header know fewer fields.
+    constexpr size_t kFirstSize = offsetof(mlt_open_options, image_fit);
+    if (options->size < kFirstSize) return fail(MLT_USAGE, "mlt_open_options.size is not set");
+    if (options->size >= sizeof(mlt_open_options)) {
+      constexpr Fit kFits[] = {Fit::kStretch, Fit::kCrop, Fit::kPad, Fit::kRefuse};
+      if (options->image_fit < MLT_FIT_STRETCH || options->image_fit > MLT_FIT_REFUSE) return fail(MLT_USAGE, "unknown image_fit");
+      predict.fit = kFits[options->image_fit];
+    }
     if (options->function != nullptr) predict.function = options->function;
     predict.exec.strict_fp16 = options->strict_fp16 != 0;
     predict.exec.fast_kernels = options->reference == 0;
@@ -129,6 +141,7 @@ mlt_status set(mlt_features* features, const char* name, FeatureValue value) {
   if (features == nullptr || name == nullptr) return fail(MLT_USAGE, "features and name must not be null");
   features->map[name] = std::move(value);
   features->entries.erase(name);
+  features->float_pixels.erase(name);
   return MLT_OK;
 }
 
@@ -171,6 +184,22 @@ mlt_status mlt_model_open_memory(const void* data, size_t size, const char* name
   });
 }
 
+mlt_status mlt_model_open_files(const char* const* names, const void* const* contents, const size_t* sizes, size_t count, const char* name,
+                                const mlt_open_options* options, mlt_model** model) {
+  return guard([&] {
+    if (names == nullptr || contents == nullptr || sizes == nullptr || count == 0 || model == nullptr)
+      return fail(MLT_USAGE, "names, contents, sizes and model must not be null, and count not 0");
+    std::map<std::string, Blob> files;
+    for (size_t i = 0; i < count; ++i) {
+      if (names[i] == nullptr || (contents[i] == nullptr && sizes[i] > 0)) return fail(MLT_USAGE, "a name or content is null");
+      const auto* begin = static_cast<const std::byte*>(contents[i]);
+      files[names[i]] = Blob(Bytes(begin, begin + sizes[i]));
+    }
+    std::string called = name ? name : "model";
+    return finish_open(open_tree(FileTree::from_blobs(std::move(files), called), called), options, model);
+  });
+}
+
 void mlt_model_close(mlt_model* model) { delete model; }
 const char* mlt_model_describe(const mlt_model* model) { return model ? model->description.c_str() : nullptr; }
 
@@ -182,6 +211,36 @@ mlt_status mlt_model_predict(mlt_model* model, const mlt_features* inputs, mlt_s
     auto out = std::make_unique<mlt_features>();
     out->map = std::move(*result);
     *outputs = out.release();
+    return MLT_OK;
+  });
+}
+
+mlt_status mlt_compile(const char* path, const char* directory) {
+  return guard([&] {
+    if (path == nullptr || directory == nullptr) return fail(MLT_USAGE, "path and directory must not be null");
+    std::string_view target = directory;
+    while (target.ends_with('/')) target.remove_suffix(1);
+    if (!target.ends_with(".mlmodelc")) return fail(MLT_USAGE, "\"" + std::string(target) + "\" is not named .mlmodelc");
+    auto source = open_model(path);
+    if (!source) return fail(source.error());
+    // The name of the model's class is the target's: a source may be a nameless file.
+    source->name = model_base_name(std::string(target));
+    const std::string signature = std::string("mltools ") + MLT_VERSION;
+    auto files = compile_model(*source, {.component_version = signature, .compiler_version = signature});
+    if (!files) return fail(files.error());
+    if (!files->missing_weights.empty()) return fail(MLT_INPUT, std::string(path) + ": weight file " + files->missing_weights.front() + " is missing");
+    Status saved = save_tree(files->tree, std::string(target), false);
+    return saved ? MLT_OK : fail(saved.error());
+  });
+}
+
+int mlt_newest_spec_version(void) { return coreml::kNewestSpecVersion; }
+mlt_status mlt_required_spec_version(const void* data, size_t size, int* version) {
+  return guard([&] {
+    if (data == nullptr || version == nullptr) return fail(MLT_USAGE, "data and version must not be null");
+    auto model = open_memory(Blob(nullptr, {static_cast<const std::byte*>(data), size}), "model");
+    if (!model) return fail(model.error());
+    *version = coreml::required_spec_version(model->model);
     return MLT_OK;
   });
 }
@@ -273,6 +332,20 @@ mlt_status mlt_features_set_image(mlt_features* features, const char* name, mlt_
     image.height = height;
     image.pixels = Tensor::uninitialized(DType::kU8, {height, width, image.channels});
     for (int y = 0; y < height; ++y) std::memcpy(image.pixels.mutable_bytes() + static_cast<size_t>(y) * row, pixels + static_cast<size_t>(y) * stride, row);
+    return set(features, name, std::move(image));
+  });
+}
+mlt_status mlt_features_set_image_float(mlt_features* features, const char* name, int width, int height, const float* pixels) {
+  return guard([&] {
+    if (pixels == nullptr || width <= 0 || height <= 0 || int64_t{width} * height > (int64_t{1} << 26)) return fail(MLT_USAGE, "image size or pixels");
+    Image image;
+    image.order = PixelOrder::kGray;
+    image.channels = 1;
+    image.width = width;
+    image.height = height;
+    image.pixels = Tensor::uninitialized(DType::kF32, {height, width, 1});
+    std::memcpy(image.pixels.mutable_bytes(), pixels, static_cast<size_t>(image.pixels.nbytes()));
+    image.pixels = convert(image.pixels, DType::kF16);
     return set(features, name, std::move(image));
   });
 }
@@ -369,6 +442,28 @@ mlt_status mlt_features_image(const mlt_features* features, const char* name, ml
     if (width) *width = image->width;
     if (height) *height = image->height;
     if (pixels) *pixels = image->pixels.data<uint8_t>();
+    return MLT_OK;
+  });
+}
+mlt_status mlt_features_image_float(const mlt_features* features, const char* name, int* width, int* height, const float** pixels) {
+  return guard([&] {
+    const auto* image = get<Image>(features, name);
+    if (image == nullptr) return MLT_USAGE;
+    if (!is_float(image->pixels.dtype())) return fail(MLT_USAGE, "the image's pixels are bytes");
+    Tensor& floats = features->float_pixels[name];
+    if (!floats.valid()) floats = convert(image->pixels, DType::kF32);
+    if (width) *width = image->width;
+    if (height) *height = image->height;
+    if (pixels) *pixels = floats.data<float>();
+    return MLT_OK;
+  });
+}
+mlt_status mlt_features_list_int64(const mlt_features* features, const char* name, const int64_t** values, size_t* count) {
+  return guard([&] {
+    const auto* list = get<IntList>(features, name);
+    if (list == nullptr) return MLT_USAGE;
+    if (values) *values = list->data();
+    if (count) *count = list->size();
     return MLT_OK;
   });
 }

@@ -68,6 +68,9 @@ typedef enum {
 
 typedef enum { MLT_GRAY = 1, MLT_RGB = 2, MLT_BGR = 3 } mlt_pixels;
 
+/* Stretch both axes; crop the centre; pad with black; refuse. */
+typedef enum { MLT_FIT_STRETCH = 0, MLT_FIT_CROP = 1, MLT_FIT_PAD = 2, MLT_FIT_REFUSE = 3 } mlt_fit;
+
 typedef struct mlt_model mlt_model;
 typedef struct mlt_state mlt_state;
 typedef struct mlt_features mlt_features;
@@ -77,6 +80,7 @@ typedef struct {
   const char *function; /* of a multi-function model; NULL: the default one */
   int strict_fp16;      /* round after every float16 op */
   int reference;        /* reference evaluation instead of fast kernels */
+  int image_fit;        /* of pictures of another size than the model's: mlt_fit */
 } mlt_open_options;
 
 MLT_API const char *mlt_version(void);
@@ -87,11 +91,22 @@ MLT_API void mlt_set_threads(int threads);
 /* Any container: .mlmodel, .mlpackage, .mlmodelc, MIL text, a zip of these, .zst. options may be NULL. */
 MLT_API mlt_status mlt_model_open(const char *path, const mlt_open_options *options, mlt_model **model);
 MLT_API mlt_status mlt_model_open_memory(const void *data, size_t size, const char *name, const mlt_open_options *options, mlt_model **model);
+/* A package or a compiled model as its files: names[i] is a path in it ("model.mlmodel", "weights/weight.bin"). The
+ * contents are copied. */
+MLT_API mlt_status mlt_model_open_files(const char *const *names, const void *const *contents, const size_t *sizes, size_t count, const char *name,
+                                        const mlt_open_options *options, mlt_model **model);
 MLT_API void mlt_model_close(mlt_model *model);
 /* JSON: {"kind", "specVersion", "inputs": [{"name", "type", "optional", "shape", "dtype", ...}], "outputs", "states"}. */
 MLT_API const char *mlt_model_describe(const mlt_model *model);
 /* inputs by name, missing optional ones left out. state: NULL for models without. *outputs is the caller's. */
 MLT_API mlt_status mlt_model_predict(mlt_model *model, const mlt_features *inputs, mlt_state *state, mlt_features **outputs);
+
+/* Compiles a model to a directory, whose name must end in .mlmodelc and not be taken. */
+MLT_API mlt_status mlt_compile(const char *path, const char *directory);
+/* The newest specification version that is known, and the least one that the features of a model (the bytes of an
+ * .mlmodel file) allow. */
+MLT_API int mlt_newest_spec_version(void);
+MLT_API mlt_status mlt_required_spec_version(const void *data, size_t size, int *version);
 
 /* What a model keeps between predictions; fresh and zero-filled. */
 MLT_API mlt_status mlt_state_new(const mlt_model *model, mlt_state **state);
@@ -114,6 +129,8 @@ MLT_API mlt_status mlt_features_set_string(mlt_features *features, const char *n
 MLT_API mlt_status mlt_features_set_array(mlt_features *features, const char *name, mlt_dtype dtype, const int64_t *shape, size_t rank, const void *data);
 /* [height, width, channels] bytes, rows stride bytes apart. */
 MLT_API mlt_status mlt_features_set_image(mlt_features *features, const char *name, mlt_pixels order, int width, int height, size_t stride, const uint8_t *pixels);
+/* One channel of [height, width] floats: for GRAYSCALE_FLOAT16 features, which are not scaled to 0..255. */
+MLT_API mlt_status mlt_features_set_image_float(mlt_features *features, const char *name, int width, int height, const float *pixels);
 /* PNG, JPEG, BMP, PNM or .npy. */
 MLT_API mlt_status mlt_features_set_file(mlt_features *features, const char *name, const char *path);
 MLT_API mlt_status mlt_features_set_dict_string(mlt_features *features, const char *name, const char *const *keys, const double *values, size_t count);
@@ -127,6 +144,9 @@ MLT_API mlt_status mlt_features_double(const mlt_features *features, const char 
 MLT_API const char *mlt_features_string(const mlt_features *features, const char *name); /* NULL on failure */
 MLT_API mlt_status mlt_features_array(const mlt_features *features, const char *name, mlt_dtype *dtype, const int64_t **shape, size_t *rank, const void **data);
 MLT_API mlt_status mlt_features_image(const mlt_features *features, const char *name, mlt_pixels *order, int *width, int *height, const uint8_t **pixels);
+/* MLT_USAGE for pictures of bytes. */
+MLT_API mlt_status mlt_features_image_float(const mlt_features *features, const char *name, int *width, int *height, const float **pixels);
+MLT_API mlt_status mlt_features_list_int64(const mlt_features *features, const char *name, const int64_t **values, size_t *count);
 /* Dictionaries and lists have entries; a list of numbers has values only, a dictionary of int64 keys as decimal text. */
 MLT_API size_t mlt_features_entries(const mlt_features *features, const char *name);
 MLT_API const char *mlt_features_entry_key(const mlt_features *features, const char *name, size_t index);
