@@ -4,6 +4,7 @@
 
 #include "lib/base/bytes.h"
 #include "lib/container/compiled_metadata.h"
+#include "lib/container/espresso.h"
 #include "lib/coreml/wire.h"
 
 namespace mlt {
@@ -227,8 +228,8 @@ Bytes write_model_names(const std::vector<std::string>& names) {
 namespace {
 
 // The Model message that says what coremldata.bin says: type, description, labels; stages of a pipeline inside.
-Bytes shell_of(uint32_t type, int32_t spec_version, ByteSpan description, const CoremlData* data,
-               const std::vector<CompiledModel>& children, const std::vector<std::string>& names) {
+Result<Bytes> shell_of(uint32_t type, int32_t spec_version, ByteSpan description, const CoremlData* data,
+                       const std::vector<CompiledModel>& children, const std::vector<std::string>& names) {
   Bytes body;
   if (data && data->has_labels) {
     Bytes labels;
@@ -244,8 +245,8 @@ Bytes shell_of(uint32_t type, int32_t spec_version, ByteSpan description, const 
   if (is_pipeline(type)) {
     Bytes pipeline;
     for (const CompiledModel& child : children) {
-      auto bytes = child.model.serialize();
-      if (bytes.ok()) put_bytes_field(&pipeline, 1, *bytes);
+      MLT_ASSIGN(Bytes bytes, child.model.serialize());
+      put_bytes_field(&pipeline, 1, bytes);
     }
     for (const std::string& name : names) put_bytes_field(&pipeline, 2, as_bytes(name));
     if (type == 202) body = std::move(pipeline);
@@ -257,6 +258,20 @@ Bytes shell_of(uint32_t type, int32_t spec_version, ByteSpan description, const 
   put_bytes_field(&model, 2, description);
   put_bytes_field(&model, type, body);
   return model;
+}
+
+Status load_network(CompiledModel& compiled) {
+  if (!coreml::is_neural_network(compiled.model.kind())) return {};
+  if (!compiled.espresso_net && compiled.tree.has(kKeptSource)) {
+    MLT_ASSIGN(Blob source, compiled.tree.open(kKeptSource));
+    MLT_ASSIGN(coreml::Model model, coreml::Model::parse(source).in(kKeptSource));
+    if (model.kind() != compiled.model.kind()) return input_error("is another kind of model than coremldata.bin says").in_path(kKeptSource);
+    compiled.model = std::move(model);
+    return {};
+  }
+  Status status = compiled.espresso_net ? load_espresso(compiled.tree, compiled.model) : Status(input_error("is missing").in_path("model.espresso.net"));
+  if (!status.ok()) compiled.network_error = status.error();
+  return {};
 }
 
 Result<CompiledModel> open_nested(const FileTree& tree, int depth) {
@@ -311,22 +326,24 @@ Result<CompiledModel> open_nested(const FileTree& tree, int depth) {
       return input_error(fmt::format("pipeline of {} models has {} below it", out.data->child_count, out.children.size()));
     if (out.data->model_type < 200 || out.data->model_type > 100'000)
       return input_error(fmt::format("model type {}", out.data->model_type)).in_path("coremldata.bin");
-    Bytes shell = shell_of(out.data->model_type, out.data->spec_version, out.data->description.bytes(), &*out.data,
-                           out.children, out.child_names);
+    MLT_ASSIGN(Bytes shell, shell_of(out.data->model_type, out.data->spec_version, out.data->description.bytes(), &*out.data,
+                                           out.children, out.child_names));
     MLT_ASSIGN(out.model, coreml::Model::parse(Blob(std::move(shell))).in("coremldata.bin"));
+    MLT_TRY(load_network(out));
     return out;
   }
   if (out.metadata_json) {
     MLT_ASSIGN(CompiledMetadata said, parse_compiled_metadata(out.metadata_json->bytes()).in("metadata.json"));
     if (said.type == 0 && out.mil_text) said.type = static_cast<uint32_t>(ModelKind::kMlProgram);
     if (said.type == 0) return input_error("model type is not known").in_path("metadata.json");
-    Bytes shell = shell_of(said.type, said.spec_version, {}, nullptr, out.children, out.child_names);
+    MLT_ASSIGN(Bytes shell, shell_of(said.type, said.spec_version, {}, nullptr, out.children, out.child_names));
     MLT_ASSIGN(out.model, coreml::Model::parse(Blob(std::move(shell))));
     out.model.set_description(std::move(said.description));
+    MLT_TRY(load_network(out));
     return out;
   }
   if (out.mil_text) {
-    Bytes shell = shell_of(static_cast<uint32_t>(ModelKind::kMlProgram), 0, {}, nullptr, {}, {});
+    MLT_ASSIGN(Bytes shell, shell_of(static_cast<uint32_t>(ModelKind::kMlProgram), 0, {}, nullptr, {}, {}));
     MLT_ASSIGN(out.model, coreml::Model::parse(Blob(std::move(shell))));
     return out;
   }
@@ -339,6 +356,13 @@ bool detect_compiled(const FileTree& tree) {
   for (const char* name : {"coremldata.bin", "model.mil", "model.espresso.net", "metadata.json"})
     if (tree.has(name)) return true;
   return false;
+}
+
+const Error* first_network_error(const CompiledModel& compiled) {
+  if (compiled.network_error) return &*compiled.network_error;
+  for (const CompiledModel& child : compiled.children)
+    if (const Error* error = first_network_error(child)) return error;
+  return nullptr;
 }
 
 Result<CompiledModel> open_compiled(const FileTree& tree) { return open_nested(tree, 0); }

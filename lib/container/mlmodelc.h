@@ -62,14 +62,20 @@ struct CompiledModel {
   std::optional<Blob> mil_text;       // model.mil
   std::optional<Blob> espresso_net, espresso_shape;
   std::vector<AnalyticsSection> analytics;
-  // Description and type, from coremldata.bin or else metadata.json; the whole model for the "spec" back end. Programs
-  // and networks have no body here: see mil_text, espresso_net.
+  // Description and type, from coremldata.bin or else metadata.json; the whole model for the "spec" back end; networks
+  // with the layers of espresso_net. Programs have no body here: see mil_text.
   coreml::Model model;
+  // Why espresso_net could not be read (model then has no layers): a layer that is not known, missing weights.
+  std::optional<Error> network_error;
   std::vector<CompiledModel> children;  // model0/, model1/ ...
   std::vector<std::string> child_names;
 };
 // A tree with one of the files that only a compiled model has.
 bool detect_compiled(const FileTree& tree);
+// The first network_error of a model and its stages, with the stage as its place; null: all networks were read.
+const Error* first_network_error(const CompiledModel& compiled);
+// In a compiled network whose layers the compiled form cannot say: its source, whole. An own addition: Core ML ignores it.
+inline constexpr const char* kKeptSource = "source.mlmodel";
 // kInput when nothing in the tree says what the model is, or a file that is there is damaged.
 Result<CompiledModel> open_compiled(const FileTree& tree);
 

@@ -38,7 +38,7 @@ std::string availability(int spec_version) {
   return spec_version >= 1 && spec_version < static_cast<int>(std::size(kNames)) ? kNames[spec_version] : "";
 }
 
-// Layers of a compiled network, as its compiler left them.
+// Layers of a compiled network, as its compiler left them; where it cannot be read they are all there is.
 std::map<std::string, int64_t> espresso_layers(const Blob& net) {
   std::map<std::string, int64_t> counts;
   std::string_view text = net.text();
@@ -155,9 +155,10 @@ void add_weights(const std::vector<Weight>& weights, const std::string& prefix, 
   for (const std::string& file : missing) report.needs.push_back("weight file " + file + ", which is missing");
 }
 
-// A compiled network's weights have no names; their file is counted as a whole.
-void add_espresso_weights(const FileTree& tree, Report& report) {
-  auto file = tree.open("model.espresso.weights");
+// A compiled network that cannot be read: why, and its weight file counted as a whole.
+void add_unread_network(const CompiledModel& compiled, Report& report) {
+  report.needs.push_back("a reader of its compiled network: " + compiled.network_error->to_string());
+  auto file = compiled.tree.open("model.espresso.weights");
   if (!file.ok()) return;
   auto weights = EspressoWeights::open(*file);
   if (!weights.ok()) return;
@@ -194,14 +195,14 @@ Report examine(const Subject& subject) {
   report.sealed = opened.sealed;
   std::vector<Weight> weights = list_weights(subject);
   add_weights(weights, "", report);
-  if (compiled != nullptr && compiled->espresso_net) add_espresso_weights(compiled->tree, report);
+  if (compiled != nullptr && compiled->network_error) add_unread_network(*compiled, report);
 
   auto program = [&](size_t i) { return i < subject.programs.size() ? subject.programs[i].get() : nullptr; };
   auto add_stage = [&](const coreml::Model& child, size_t i, std::string name, const CompiledModel* part) {
     Report stage = describe(child, program(i), part);
     stage.name = std::move(name);
     add_weights(weights, fmt::format("{}/", i), stage);
-    if (part != nullptr && part->espresso_net) add_espresso_weights(part->tree, stage);
+    if (part != nullptr && part->network_error) add_unread_network(*part, stage);
     for (const std::string& need : stage.needs)
       if (std::find(report.needs.begin(), report.needs.end(), need) == report.needs.end()) report.needs.push_back(need);
     report.stages.push_back(std::move(stage));

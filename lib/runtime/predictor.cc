@@ -122,8 +122,8 @@ Result<std::unique_ptr<Predictor>> create_from(const OpenedModel& model, const P
     programs.push_back(std::move(program));
     return create_for(described, programs, options);
   }
-  if (model.compiled && model.compiled->espresso_net)
-    return unsupported_error("compiled neural networks cannot be run in this version", "run the .mlmodel that it was compiled from");
+  if (model.compiled)
+    if (const Error* error = first_network_error(*model.compiled)) return Error(*error);
   if (model.model.kind() == coreml::ModelKind::kMlProgram || coreml::is_pipeline(model.model.kind())) {
     MLT_ASSIGN(auto loaded, load_programs(model));
     for (auto& program : loaded)
