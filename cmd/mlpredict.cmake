@@ -1,1 +1,1 @@
-mlt_tool(mlpredict DEPS cli runtime)
+mlt_tool(mlpredict SOURCES mlpredict_arguments.cc mlpredict_compare.cc mlpredict_records.cc DEPS cli runtime)

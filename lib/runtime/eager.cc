@@ -140,7 +140,7 @@ Result<std::vector<RtValue>> run_op(const ir::Op& op, const EagerContext& contex
   if (context.strict_fp16)
     for (size_t i = 0; i < call.outputs().size(); ++i)
       if (call.out_types()[i].is_tensor() && call.out_types()[i].dtype == DType::kF16 && call.outputs()[i].tensor.valid())
-        round_to_half_precision(call.outputs()[i].tensor);
+        round_and_note(call.outputs()[i].tensor, op.name(), op.kind, *context.findings);
   return std::move(call.outputs());
 }
 
@@ -179,6 +179,21 @@ int64_t round_to_half_precision(Tensor& tensor) {
     data[i] = rounded;
   }
   return overflows;
+}
+
+void round_and_note(Tensor& tensor, std::string_view op, std::string_view kind, std::vector<PrecisionFinding>& findings) {
+  constexpr size_t kMaxFindings = 100;
+  if (!tensor.valid() || tensor.dtype() != DType::kF32) return;
+  int64_t overflows = round_to_half_precision(tensor), nans = 0;
+  for (float f : tensor.span<float>()) nans += std::isnan(f);
+  if ((overflows == 0 && nans == 0) || findings.size() >= kMaxFindings) return;
+  for (const PrecisionFinding& known : findings)
+    if (known.op == op) return;
+  std::string text = "op " + std::string(op) + " (" + std::string(kind) + "): ";
+  std::string of = " of " + std::to_string(tensor.size()) + (tensor.size() == 1 ? " value" : " values");
+  if (overflows > 0) text += std::to_string(overflows) + of + (overflows == 1 ? " overflows float16" : " overflow float16");
+  if (nans > 0) text += (overflows > 0 ? ", " : "") + std::to_string(nans) + of + (nans == 1 ? " is not a number" : " are not a number");
+  findings.push_back({std::string(op), std::move(text)});
 }
 
 }  // namespace mlt

@@ -8,7 +8,6 @@
 #include <new>
 
 #include "lib/base/cpu.h"
-#include "lib/base/cpu.h"
 #include "lib/kernels/target.h"
 #include "lib/runtime/plan.h"
 
@@ -26,7 +25,7 @@ struct Executor::Impl {
   ops::Opset opset;
   ExecOptions options;
   std::list<std::pair<std::vector<Dims>, std::unique_ptr<Plan>>> plans;  // most recently used first
-  std::vector<std::string> findings;
+  std::vector<PrecisionFinding> findings;
 
   std::vector<const ir::Value*> data_inputs() const {
     std::vector<const ir::Value*> inputs;
@@ -60,14 +59,9 @@ struct Executor::Impl {
   // Rounds what the step declares as float16, and notes overflow and NaN.
   void round_step(const Step& step, Plan& plan) {
     for (int id : step.outs) {
-      PlanValue& value = plan.values[static_cast<size_t>(id)];
-      Tensor& tensor = plan.regs[static_cast<size_t>(id)].tensor;
-      if (!value.type.is_tensor() || value.type.dtype != DType::kF16 || !tensor.valid() || tensor.dtype() != DType::kF32) continue;
-      int64_t overflows = round_to_half_precision(tensor), nans = 0;
-      for (float f : tensor.span<float>()) nans += std::isnan(f);
-      std::string place = "op " + step.info.name + " (" + step.info.kind + "): ";
-      if (overflows > 0) findings.push_back(place + std::to_string(overflows) + (overflows == 1 ? " value overflows float16" : " values overflow float16"));
-      if (nans > 0) findings.push_back(place + std::to_string(nans) + (nans == 1 ? " value is not a number" : " values are not a number"));
+      const PlanValue& value = plan.values[static_cast<size_t>(id)];
+      if (value.type.is_tensor() && value.type.dtype == DType::kF16)
+        round_and_note(plan.regs[static_cast<size_t>(id)].tensor, step.info.name, step.info.kind, findings);
     }
   }
 };
@@ -101,7 +95,7 @@ Result<std::vector<ops::RtValue>> Executor::run(const std::vector<Tensor>& input
   std::vector<Dims> dims;
   for (const Tensor& input : inputs) dims.push_back(input.dims());
   MLT_ASSIGN(Plan * plan, impl_->find_plan(dims));
-  impl_->findings.clear();
+  impl_->findings = plan->findings;
 
   for (size_t i = 0; i < inputs.size(); ++i) {
     int id = plan->input_ids[i];
@@ -120,7 +114,7 @@ Result<std::vector<ops::RtValue>> Executor::run(const std::vector<Tensor>& input
     std::memcpy(place.mutable_bytes(), value.bytes().data(), value.bytes().size());
   }
 
-  RunContext context{plan->regs, plan->scratch(), state};
+  RunContext context{plan->regs, plan->scratch(), state, &impl_->findings};
   std::vector<const Tensor*> outs;
   for (Step& step : plan->steps) {
     auto start = observer != nullptr ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
@@ -157,6 +151,13 @@ Result<PlanInfo> Executor::plan(const std::vector<Dims>& input_dims) {
 
 const PlanInfo* Executor::last_plan() const { return impl_->plans.empty() ? nullptr : &impl_->plans.front().second->info; }
 
+std::map<std::string, ir::Type> Executor::state_types() const {
+  std::map<std::string, ir::Type> types;
+  for (const auto& input : impl_->function.inputs)
+    if (input->type.is_state()) types.emplace(input->name, input->type.held());
+  return types;
+}
+
 Result<StateTensors> Executor::initial_state() const {
   StateTensors state;
   for (const auto& input : impl_->function.inputs) {
@@ -169,6 +170,10 @@ Result<StateTensors> Executor::initial_state() const {
   return state;
 }
 
-const std::vector<std::string>& Executor::precision_findings() const { return impl_->findings; }
+std::vector<std::string> Executor::precision_findings() const {
+  std::vector<std::string> texts;
+  for (const PrecisionFinding& finding : impl_->findings) texts.push_back("function " + impl_->function.name + ": " + finding.text);
+  return texts;
+}
 
 }  // namespace mlt

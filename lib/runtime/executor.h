@@ -68,10 +68,13 @@ class Executor {
   Result<PlanInfo> plan(const std::vector<Dims>& input_dims);
   // What the last run used; null before the first.
   const PlanInfo* last_plan() const;
+  // What the function keeps, by name: types of tensors.
+  std::map<std::string, ir::Type> state_types() const;
   // Zero-filled states of the function.
   Result<StateTensors> initial_state() const;
-  // In strict mode: "op conv_3 (conv): 12 values overflow float16" of the last run, in order; otherwise empty.
-  const std::vector<std::string>& precision_findings() const;
+  // In strict mode: "function main: op conv_3 (conv): 12 of 512 values overflow float16" of the last run, in the order in
+  // which they came up, each op once, the first hundred; otherwise empty.
+  std::vector<std::string> precision_findings() const;
 
  private:
   struct Impl;

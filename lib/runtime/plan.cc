@@ -235,7 +235,13 @@ Status Plan::add_node(const ir::Op& op) {
         Tensor result = bound.outputs()[i].tensor;
         folded_bytes_ += static_cast<size_t>(result.nbytes());
         if (folded_bytes_ > options_.max_bytes) return resource_error("constants take more than the limit of " + bytes_text(options_.max_bytes));
-        if (options_.strict_fp16) result = convert(result, types[i].dtype);
+        if (options_.strict_fp16) {
+          if (types[i].dtype == DType::kF16 && !op.kind.starts_with("constexpr_")) {
+            Tensor noted = to_compute(result).clone();
+            round_and_note(noted, op.name(), op.kind, findings);
+          }
+          result = convert(result, types[i].dtype);
+        }
         int id = add_value(op.outputs[i].get(), Type::tensor(types[i].dtype, result.dims()));
         set_constant(id, std::move(result));
       }
@@ -413,7 +419,7 @@ Status Plan::lower_eager(Node& node, Step& step) {
                            int id = id_of(&value);
                            return id < 0 ? ops::RtValue{} : c.regs[static_cast<size_t>(id)];
                          },
-                         c.state, options.strict_fp16, options.max_bytes, options.max_iterations};
+                         c.state, options.strict_fp16, options.max_bytes, options.max_iterations, c.findings};
     MLT_ASSIGN(std::vector<ops::RtValue> results, run_eagerly(*op, context));
     for (size_t i = 0; i < outs.size(); ++i) {
       ops::RtValue& place = c.regs[static_cast<size_t>(outs[i])];

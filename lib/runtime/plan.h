@@ -28,10 +28,16 @@ struct PlanValue {
   int users = 0;                     // nodes that read it, plus one for each time it is an output
 };
 
+// Where float16 was not enough, in strict mode.
+struct PrecisionFinding {
+  std::string op, text;
+};
+
 struct RunContext {
   std::vector<ops::RtValue>& regs;
   std::byte* scratch;
   StateTensors* state;
+  std::vector<PrecisionFinding>* findings;
   const float* f32(int id) const { return regs[static_cast<size_t>(id)].tensor.data<float>(); }
   float* f32_out(int id) const { return regs[static_cast<size_t>(id)].tensor.mutable_data<float>(); }
   const Tensor& tensor(int id) const { return regs[static_cast<size_t>(id)].tensor; }
@@ -139,6 +145,7 @@ class Plan {
   std::vector<int> output_ids;
   std::vector<Step> steps;
   PlanInfo info;
+  std::vector<PrecisionFinding> findings;  // of folded ops, in strict mode
   std::byte* scratch() { return arena_.data<std::byte>() + info.arena_bytes; }
 
   bool arena_ok() const { return arena_ok_; }
@@ -179,6 +186,7 @@ struct EagerContext {
   bool strict_fp16;
   size_t max_bytes;
   int64_t max_iterations;
+  std::vector<PrecisionFinding>* findings;
 };
 // Evaluates one op with whatever shapes its inputs have at this moment; the blocks of cond and while_loop are
 // interpreted op by op. One result per output.
@@ -193,5 +201,7 @@ Result<Tensor> read_state_tensor(StateTensors* state, const std::string& name);
 Status write_state_tensor(StateTensors* state, const std::string& name, const ir::Type& held, const Tensor& value);
 // Rounds float32 contents to float16 precision; returns how many finite values became infinite.
 int64_t round_to_half_precision(Tensor& tensor);
+// Rounds, and appends a finding when values overflowed or are not a number; an op is noted once.
+void round_and_note(Tensor& tensor, std::string_view op, std::string_view kind, std::vector<PrecisionFinding>& findings);
 
 }  // namespace mlt

@@ -38,15 +38,17 @@ Result<coreml::FunctionDescription> described_function(const coreml::Model& mode
   return usage_error("the model has no function \"" + name + "\"", "its functions are: " + names);
 }
 
-// A stage of a pipeline that runs on the executor.
+// A stage of a pipeline that runs on the executor. `state` is the pipeline's during a prediction: every stage finds its
+// own in it, by name.
 class StageAdapter : public Estimator {
  public:
-  explicit StageAdapter(std::unique_ptr<Predictor> predictor) : predictor_(std::move(predictor)) {}
-  Result<FeatureMap> predict(const FeatureMap& inputs) const override { return predictor_->predict(inputs); }
+  StageAdapter(std::unique_ptr<Predictor> predictor, StateTensors* const* state) : predictor_(std::move(predictor)), state_(state) {}
+  Result<FeatureMap> predict(const FeatureMap& inputs) const override { return predictor_->predict(inputs, *state_); }
   Predictor* predictor() const { return predictor_.get(); }
 
  private:
   std::unique_ptr<Predictor> predictor_;
+  StateTensors* const* state_;
 };
 
 // Trees, linear models, feature engineering and pipelines; stages that are networks or programs are predictors again.
@@ -58,15 +60,28 @@ class ClassicPredictor : public Predictor {
     description_ = *model.description().function();
     auto factory = [&](const coreml::Model& stage) -> Result<std::unique_ptr<Estimator>> {
       MLT_ASSIGN(auto predictor, create_for(stage, programs, options_, this));
-      auto adapter = std::make_unique<StageAdapter>(std::move(predictor));
+      auto adapter = std::make_unique<StageAdapter>(std::move(predictor), &state_);
       stages_.push_back(adapter->predictor());
       return std::unique_ptr<Estimator>(std::move(adapter));
     };
     MLT_ASSIGN(estimator_, coreml::make_estimator(model, factory));
+    std::map<std::string, int> names;
+    for (Executor* executor : executors())
+      for (const auto& [name, type] : executor->state_types())
+        if (++names[name] == 2) return unsupported_error("two stages of the pipeline keep a state \"" + name + "\"");
     return {};
   }
 
-  Result<FeatureMap> predict(const FeatureMap& given, StateTensors*) override {
+  Result<StateTensors> initial_state() const override {
+    StateTensors all;
+    for (const Predictor* stage : stages_) {
+      MLT_ASSIGN(StateTensors states, stage->initial_state());
+      all.merge(states);
+    }
+    return all;
+  }
+
+  Result<FeatureMap> predict(const FeatureMap& given, StateTensors* state) override {
     FeatureMap inputs = options_.stage_features;
     for (const auto& feature : description_.inputs) {
       auto it = given.find(feature.name);
@@ -80,7 +95,10 @@ class ClassicPredictor : public Predictor {
       MLT_ASSIGN(std::optional<FeatureValue> fallback, missing_feature(feature));
       if (fallback) inputs[feature.name] = std::move(*fallback);
     }
-    return estimator_->predict(inputs);
+    state_ = state;
+    auto result = estimator_->predict(inputs);
+    state_ = nullptr;
+    return result;
   }
 
   std::vector<Executor*> executors() override {
@@ -95,6 +113,7 @@ class ClassicPredictor : public Predictor {
   PredictOptions options_;
   const Predictor* parent_;
   std::vector<Predictor*> stages_;
+  StateTensors* state_ = nullptr;  // during predict()
   std::unique_ptr<Estimator> estimator_;
 };
 

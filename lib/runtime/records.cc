@@ -13,6 +13,7 @@
 #include "lib/runtime/csv.h"
 #include "lib/runtime/image.h"
 #include "lib/runtime/json_features.h"
+#include "lib/runtime/npz.h"
 #include "lib/runtime/safetensors.h"
 #include "lib/tensor/npy.h"
 
@@ -214,20 +215,6 @@ class ArrayReader : public RecordReader {
   int64_t index_ = 0;
 };
 
-Result<std::map<std::string, Tensor>> read_npz(const Blob& file) {
-  MLT_ASSIGN(FileTree tree, read_zip(file, "npz"));
-  MLT_ASSIGN(std::vector<std::string> names, tree.names());
-  std::map<std::string, Tensor> arrays;
-  for (const std::string& name : names) {
-    if (!name.ends_with(".npy")) return input_error("entry \"" + name + "\" is not a .npy file");
-    MLT_ASSIGN(Blob entry, tree.open(name));
-    auto tensor = read_npy(entry);
-    if (!tensor) return std::move(tensor).error().in_path(name);
-    arrays[name.substr(0, name.size() - 4)] = std::move(*tensor);
-  }
-  return arrays;
-}
-
 // Every value as an array where that is possible.
 Result<Tensor> as_array(const std::string& name, const FeatureValue& value) {
   if (const auto* t = std::get_if<Tensor>(&value)) return *t;
@@ -296,12 +283,7 @@ class ArrayWriter : public RecordWriter {
       MLT_ASSIGN(Bytes file, write_safetensors(stacked));
       return sink_(file);
     }
-    std::map<std::string, Blob> entries;
-    for (const auto& [name, tensor] : stacked) {
-      MLT_ASSIGN(Bytes npy, write_npy(tensor));
-      entries[name + ".npy"] = Blob(std::move(npy));
-    }
-    return write_zip(FileTree::from_blobs(std::move(entries)), sink_);
+    return write_npz(stacked, sink_);
   }
 
  private:

@@ -167,7 +167,7 @@ TEST_CASE("strict float16 rounds after every op and names what overflows") {
   REQUIRE(rounded.ok());
   CHECK(std::isinf(to_floats((*rounded)[0].tensor)[1]));
   REQUIRE((*strict)->precision_findings().size() == 1);
-  CHECK((*strict)->precision_findings()[0] == "op big (mul): 1 value overflows float16");
+  CHECK((*strict)->precision_findings()[0] == "function main: op big (mul): 1 of 2 values overflows float16");
 }
 
 TEST_CASE("states live between runs and keep their precision") {
