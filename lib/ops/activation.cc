@@ -212,21 +212,21 @@ Status eval_softmax(Call& call) {
   MLT_TWO_VERSIONS(NAME, "alpha: const T, beta: const T", "alpha: const U, beta: const U", INFER, EVAL, DOC)
 
 constexpr OpDef kOps[] = {
-    MLT_ALPHA_BETA("clamped_relu", infer_same_as_x, eval_alpha_beta<ClampedRelu>, "min(beta, x) where x >= 0, otherwise min(beta, alpha * x)."),
-    MLT_ALPHA("elu", infer_same_as_x, eval_alpha<Elu>, "x where x > 0, otherwise alpha * (e^x - 1)."),
+    MLT_ALPHA_BETA("clamped_relu", infer_with_scalars, eval_alpha_beta<ClampedRelu>, "min(beta, x) where x >= 0, otherwise min(beta, alpha * x)."),
+    MLT_ALPHA("elu", infer_with_scalars, eval_alpha<Elu>, "x where x > 0, otherwise alpha * (e^x - 1)."),
     {.name = "gelu", .signature = "x: T, mode: const string = \"EXACT\" -> output", .domains = "T: fp16 fp32", .infer = infer_gelu,
      .eval = eval_gelu, .doc = "x times the normal distribution function of x, exactly or by a tanh or sigmoid approximation."},
-    MLT_ALPHA("leaky_relu", infer_same_as_x, eval_alpha<LeakyRelu>, "x where x >= 0, otherwise alpha * x."),
-    MLT_ALPHA_BETA("linear_activation", infer_same_as_x, eval_alpha_beta<Linear>, "alpha * x + beta."),
+    MLT_ALPHA("leaky_relu", infer_with_scalars, eval_alpha<LeakyRelu>, "x where x >= 0, otherwise alpha * x."),
+    MLT_ALPHA_BETA("linear_activation", infer_with_scalars, eval_alpha_beta<Linear>, "alpha * x + beta."),
     MLT_ALPHA("prelu", infer_prelu, eval_prelu, "x where x > 0, otherwise alpha * x with one alpha for each channel (axis 1)."),
     {.name = "relu", .signature = "x: T -> output", .domains = "T: fp16 fp32", .infer = infer_same_as_x, .eval = eval_map<Relu>,
      .exactness = Exactness::kExact, .doc = "max(x, 0)."},
     {.name = "relu6", .signature = "x: T -> output", .domains = "T: fp16 fp32", .infer = infer_same_as_x, .eval = eval_map<Relu6>,
      .exactness = Exactness::kExact, .doc = "min(max(x, 0), 6)."},
-    MLT_ALPHA_BETA("scaled_tanh", infer_same_as_x, eval_alpha_beta<ScaledTanh>, "alpha * tanh(beta * x)."),
+    MLT_ALPHA_BETA("scaled_tanh", infer_with_scalars, eval_alpha_beta<ScaledTanh>, "alpha * tanh(beta * x)."),
     {.name = "sigmoid", .signature = "x: T -> output", .domains = "T: fp16 fp32", .infer = infer_same_as_x, .eval = eval_map<Sigmoid>,
      .doc = "1 / (1 + e^-x)."},
-    MLT_ALPHA_BETA("sigmoid_hard", infer_same_as_x, eval_alpha_beta<SigmoidHard>, "min(max(alpha * x + beta, 0), 1)."),
+    MLT_ALPHA_BETA("sigmoid_hard", infer_with_scalars, eval_alpha_beta<SigmoidHard>, "min(max(alpha * x + beta, 0), 1)."),
     {.name = "silu", .signature = "x: T -> output", .domains = "T: fp16 fp32", .infer = infer_same_as_x, .eval = eval_map<Silu>,
      .doc = "x * sigmoid(x)."},
     {.name = "softmax", .signature = "x: T, axis: const int32 = -1 -> output", .domains = "T: fp16 fp32", .infer = infer_softmax,
@@ -237,7 +237,7 @@ constexpr OpDef kOps[] = {
                    "alpha * log(1 + e^(beta * x)) with one alpha and beta for each channel (axis 1)."),
     {.name = "softsign", .signature = "x: T -> output", .domains = "T: fp16 fp32", .infer = infer_same_as_x, .eval = eval_map<Softsign>,
      .doc = "x / (1 + |x|)."},
-    MLT_ALPHA("thresholded_relu", infer_same_as_x, eval_alpha<ThresholdedRelu>, "x where x >= alpha, otherwise 0."),
+    MLT_ALPHA("thresholded_relu", infer_with_scalars, eval_alpha<ThresholdedRelu>, "x where x >= alpha, otherwise 0."),
 };
 
 #undef MLT_ALPHA_BETA

@@ -80,9 +80,12 @@ ListValue Call::list(std::string_view param) const {
   return b == nullptr || b->items.empty() ? nullptr : b->items[0].value.list;
 }
 
-const Tensor* Call::constant(std::string_view param) const {
+const Tensor* Call::single(std::string_view param) {
   const Tensor* found = value(param);
-  return found != nullptr && found->dtype() != DType::kString && found->size() > 0 ? found : nullptr;
+  if (found == nullptr || found->dtype() == DType::kString) return nullptr;
+  if (found->size() == 1) return found;
+  fail("\"" + std::string(param) + "\" must be a single number");
+  return nullptr;
 }
 
 std::string_view Call::default_text(std::string_view param) const {
@@ -93,7 +96,7 @@ std::string_view Call::default_text(std::string_view param) const {
 bool Call::known(std::string_view param) const { return value(param) != nullptr || (!has(param) && !default_text(param).empty()); }
 
 int64_t Call::i64(std::string_view param) {
-  if (const Tensor* t = constant(param)) return to_ints(*t)[0];
+  if (const Tensor* t = single(param)) return to_ints(*t)[0];
   std::string_view text = default_text(param);
   if (!has(param) && !text.empty()) {
     auto numbers = default_numbers(text);
@@ -104,7 +107,7 @@ int64_t Call::i64(std::string_view param) {
 }
 
 double Call::f64(std::string_view param) {
-  if (const Tensor* t = constant(param)) return to_doubles(*t)[0];
+  if (const Tensor* t = single(param)) return to_doubles(*t)[0];
   std::string_view text = default_text(param);
   if (!has(param) && !text.empty()) {
     auto numbers = default_numbers(text);
@@ -115,7 +118,7 @@ double Call::f64(std::string_view param) {
 }
 
 bool Call::flag(std::string_view param) {
-  if (const Tensor* t = constant(param)) return to_ints(*t)[0] != 0;
+  if (const Tensor* t = single(param)) return to_ints(*t)[0] != 0;
   std::string_view text = default_text(param);
   if (!has(param) && !text.empty()) return text == "true";
   fail("parameter \"" + std::string(param) + "\" must be a known bool");

@@ -88,7 +88,7 @@ class Call {
  private:
   const Binding* find(std::string_view param) const;
   const Tensor* item_value(const Item& item) const;
-  const Tensor* constant(std::string_view param) const;
+  const Tensor* single(std::string_view param);
   std::string_view default_text(std::string_view param) const;
 
   const OpInfo& info_;

@@ -101,7 +101,7 @@ Result<Types> infer_clip_strict(Call& call) {
     float low = scalar_f32(call, "alpha"), high = scalar_f32(call, "beta");
     if (low >= high) return input_error("alpha (" + std::to_string(low) + ") must be smaller than beta (" + std::to_string(high) + ")");
   }
-  return infer_same_as_x(call);
+  return infer_with_scalars(call);
 }
 
 Status eval_threshold(Call& call) {
@@ -152,9 +152,9 @@ constexpr OpDef on_numbers(std::string_view name, EvalFn eval, std::string_view 
 }
 #define MLT_EPSILON(NAME, DEFAULT, EVAL, DOC)                                                                            \
   {.name = NAME, .signature = "x: T, epsilon: const T = " DEFAULT " -> output", .domains = "T: fp16 fp32",                          \
-   .infer = infer_same_as_x, .eval = EVAL, .doc = DOC},                                                                  \
+   .infer = infer_with_scalars, .eval = EVAL, .doc = DOC},                                                                  \
   {.name = NAME, .since = Opset::kCoreML7, .signature = "x: T, epsilon: const U = " DEFAULT " -> output",                           \
-   .domains = "T: fp16 fp32; U: fp16 fp32", .infer = infer_same_as_x, .eval = EVAL, .doc = DOC}
+   .domains = "T: fp16 fp32; U: fp16 fp32", .infer = infer_with_scalars, .eval = EVAL, .doc = DOC}
 
 constexpr OpDef kOps[] = {
     on_numbers("abs", eval_number<Abs>, "The absolute value of x.", Exactness::kExact),
@@ -168,7 +168,7 @@ constexpr OpDef kOps[] = {
      .domains = "T: fp16 fp32 int8 uint8 int16 uint16 int32 bool", .infer = infer_cast, .eval = eval_cast,
      .exactness = Exactness::kExact, .doc = "x in another element type."},
     on_floats("ceil", eval_float<Ceil>, "The smallest integer not below x.", Exactness::kExact),
-    {.name = "clip", .signature = "x: T, alpha: const T, beta: const T -> output", .domains = "T: fp16 fp32", .infer = infer_same_as_x,
+    {.name = "clip", .signature = "x: T, alpha: const T, beta: const T -> output", .domains = "T: fp16 fp32", .infer = infer_with_scalars,
      .eval = eval_clip, .exactness = Exactness::kExact, .doc = "min(max(x, alpha), beta)."},
     {.name = "clip", .since = Opset::kCoreML7, .signature = "x: T, alpha: const T, beta: const T -> output", .domains = "T: fp16 fp32",
      .infer = infer_clip_strict, .eval = eval_clip, .exactness = Exactness::kExact, .doc = "min(max(x, alpha), beta) with alpha < beta."},
@@ -191,7 +191,7 @@ constexpr OpDef kOps[] = {
     on_numbers("square", eval_number<Square>, "x * x; integers wrap around."),
     on_floats("tan", eval_float<Tan>, "The tangent of x."),
     on_floats("tanh", eval_float<Tanh>, "The hyperbolic tangent of x."),
-    {.name = "threshold", .signature = "x: T, alpha: const T -> output", .domains = "T: fp16 fp32 int32", .infer = infer_same_as_x,
+    {.name = "threshold", .signature = "x: T, alpha: const T -> output", .domains = "T: fp16 fp32 int32", .infer = infer_with_scalars,
      .eval = eval_threshold, .exactness = Exactness::kExact, .doc = "max(x, alpha)."},
 };
 

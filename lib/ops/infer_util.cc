@@ -104,4 +104,13 @@ bool next_index(Dims& index, const Dims& dims) {
   return false;
 }
 
+Result<std::vector<ir::Type>> infer_with_scalars(Call& call) {
+  for (const Param& param : call.info().params) {
+    if (!param.is_const || !call.has(param.name)) continue;
+    const ir::Type& type = call.type(param.name);
+    if (type.is_static() && *element_count(type.dims) != 1) return input_error("\"" + std::string(param.name) + "\" must be a single number");
+  }
+  return infer_same_as_x(call);
+}
+
 }  // namespace mlt::ops

@@ -31,6 +31,8 @@ Result<std::vector<Window>> make_windows(PadType type, const Dims& input, const 
 
 // Inference shared by many rows: the output has x's type.
 Result<std::vector<ir::Type>> infer_same_as_x(Call& call);
+// The same, where every constant number is a single one.
+Result<std::vector<ir::Type>> infer_with_scalars(Call& call);
 
 // Calls f(linear index) style iteration helper: advances a multi-index; false when it wraps to zero.
 bool next_index(Dims& index, const Dims& dims);

@@ -153,6 +153,7 @@ Result<Types> infer_gather_nd(Call& call) {
   int64_t batch = batch_dims_of(call);
   if (!is_ranked(call, "x") || !is_ranked(call, "indices")) return Types{ir::Type::unranked(dtype)};
   const Dims &x = dims_of(call, "x"), &indices = dims_of(call, "indices");
+  if (!indices.empty() && indices.back() < 0) return Types{ir::Type::unranked(dtype)};
   MLT_ASSIGN(size_t depth, nd_depth(x, indices, batch));
   Dims out(indices.begin(), indices.end() - 1);
   out.insert(out.end(), x.begin() + batch + static_cast<std::ptrdiff_t>(depth), x.end());
@@ -300,6 +301,7 @@ Status eval_scatter_along_axis(Call& call) {
 Result<Types> infer_scatter_nd(Call& call) {
   if (!all_ranked(call)) return data_type(call);
   const Dims &data = dims_of(call, "data"), &indices = dims_of(call, "indices"), &updates = dims_of(call, "updates");
+  if (!indices.empty() && indices.back() < 0) return data_type(call);
   MLT_ASSIGN(size_t depth, nd_depth(data, indices, 0));
   Dims wanted(indices.begin(), indices.end() - 1);
   wanted.insert(wanted.end(), data.begin() + static_cast<std::ptrdiff_t>(depth), data.end());

@@ -229,12 +229,16 @@ std::optional<Lowered> lower_gather(Lowering& l) {
   int element = element_bytes(l, x);
   Lowered lowered;
   lowered.kernel = "rows";
-  // An index out of range gives zeros unless the op asks for a check.
-  bool validate = l.call.info().param("validate_indices") != nullptr && l.call.flag("validate_indices");
+  // The rule for indices is the reference's (scatter_gather.cc): checked in opsets before CoreML7, afterwards when the
+  // op asks for it, and then negative ones are out of range; otherwise an index out of range gives zeros.
+  bool asks = l.call.info().param("validate_indices") != nullptr;
+  bool validate = !asks || l.call.flag("validate_indices");
+  int64_t lowest = asks ? 0 : -extent;
   lowered.run = [=](RunContext& c) -> Status {
     const auto* at = c.tensor(indices).data<int32_t>();
     for (int64_t i = 0; validate && i < count; ++i)
-      if (at[i] < -extent || at[i] >= extent) return input_error("index " + std::to_string(at[i]) + " is out of range for extent " + std::to_string(extent));
+      if (at[i] < lowest || at[i] >= extent)
+        return input_error("index " + std::to_string(at[i]) + " is out of range for an axis of " + std::to_string(extent));
     gather_rows(c.tensor(x).bytes().data(), at, c.out(out).mutable_bytes(), outer, extent, inner, count, element);
     return {};
   };

@@ -206,6 +206,7 @@ Status Plan::add_node(const ir::Op& op) {
         inputs_dynamic = inputs_dynamic || values[static_cast<size_t>(id)].dynamic;
       }
 
+  if (!op.blocks.empty()) MLT_TRY(ops::infer(bound));  // what its blocks give must fit
   if (!op.blocks.empty() || inputs_dynamic) {
     for (const auto& output : op.outputs) types.push_back(output->type);
   } else {

@@ -7,27 +7,14 @@
 #include "lib/coreml/mil_read.h"
 #include "lib/coreml/mil_write.h"
 #include "lib/ir/verify.h"
+#include "tests/unit/coreml/memory_weights.h"
 #include "tests/unit/corpus.h"
 
 using namespace mlt;
 using namespace mlt::coreml;
+using mlt::test::MemoryWeights;
 
 namespace {
-
-// Both ends of a weight file, in memory: offset n is the n-th blob times 64.
-struct MemoryWeights : WeightSource, WeightSink {
-  std::vector<WeightBlob> blobs;
-  Result<WeightBlob> read(std::string_view, uint64_t offset) const override {
-    if (offset % 64 != 0 || offset / 64 >= blobs.size()) return input_error("no record here");
-    return blobs[offset / 64];
-  }
-  bool has(std::string_view file) const override { return file == file_name(); }
-  Result<uint64_t> add(DType dtype, uint64_t elements, ByteSpan data) override {
-    blobs.push_back({dtype, elements, Blob(Bytes(data.begin(), data.end()))});
-    return (blobs.size() - 1) * 64;
-  }
-  std::string file_name() const override { return "@model_path/weights/weight.bin"; }
-};
 
 std::unique_ptr<ir::Program> text(std::string_view source, const WeightSource* weights = nullptr) {
   auto parsed = ir::parse(source, blob_resolver(weights));

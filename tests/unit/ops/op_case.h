@@ -52,13 +52,28 @@ struct CaseProgram {
 };
 Result<CaseProgram> program_of(const OpCase& op_case);
 
+// The same with the extents of the inputs left open: a program for many shapes, given the case's. Constants stay, and so do programs
+// in MIL text.
+enum class Open { kNothing, kFirst, kLast, kAll };
+std::string open_name(Open open);  // "first extent open"
+Result<CaseProgram> program_of(const OpCase& op_case, Open open);
+// squeeze: an axis that is not declared as 1 stays, whatever it turns out to be.
+inline bool depends_on_declaration(const OpCase& op_case) { return op_case.op == "squeeze"; }
+
+// A program through another form and back, such as a file.
+using Trip = std::function<Result<std::unique_ptr<ir::Program>>(const ir::Program&)>;
+// Prints, parses, and checks that the copy prints the same.
+Trip text_trip(const std::string& version);
+
 struct CaseBackend {
   std::string name;
   // Outputs in their declared element types. Values may be unknown (types only) when the case gives no values.
   std::function<Result<std::vector<CaseValue>>(const OpCase&)> run;
 };
 CaseBackend reference_backend();  // inference and reference evaluation of the one op
-CaseBackend program_backend();    // program_of, then op by op, with cond and while_loop
+// program_of, perhaps a trip, then op by op, with cond and while_loop.
+CaseBackend program_backend(Open open = Open::kNothing);
+CaseBackend program_backend(const std::string& name, Trip trip, Open open = Open::kNothing);
 
 // Empty when the backend's answer is the expected one; otherwise what is wrong.
 std::string check_case(const OpCase& op_case, const CaseBackend& backend);

@@ -82,6 +82,7 @@ TEST_CASE("the op table covers the reference list of MIL ops") {
       FAIL_CHECK(name << " is not in the table");
       continue;
     }
+    CHECK_MESSAGE(info->def->since == key.second, name, " is an older version's row");
     CHECK_MESSAGE(info->params.size() == rows.size(), name, " has ", info->params.size(), " parameters, not ", rows.size());
     for (const Row& row : rows) {
       const Param* param = info->param(row.name);
