@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 CMAKE_FLAGS ?=
 export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 
-.PHONY: all deps demo test check conformance bench fuzz asan format lint install deb clean
+.PHONY: all deps demo test check conformance conformance-coremltools bench fuzz asan format lint install deb clean
 
 all: deps
 	cmake -S . -B $(BUILD) -G Ninja $(CMAKE_FLAGS)
@@ -29,6 +29,12 @@ check: test
 conformance: all
 	scripts/corpus-report $(BUILD)/bin
 	scripts/conformance $(BUILD)
+
+# coremltools' own tests, predictions served by libmltools (needs Python; CONFORMANCE_VENV names an environment to use,
+# otherwise one is made in the build directory). Hours for everything: see the script's options.
+CONFORMANCE_FLAGS ?=
+conformance-coremltools: all
+	scripts/conformance-coremltools --build $(BUILD) $(CONFORMANCE_FLAGS)
 
 # Ours against ONNX Runtime in one interleaved run (needs Python with onnxruntime and onnx; see BENCHMARKS.md).
 bench: all

@@ -196,6 +196,15 @@ mlt_status mlt_model_open_files(const char* const* names, const void* const* con
       files[names[i]] = Blob(Bytes(begin, begin + sizes[i]));
     }
     std::string called = name ? name : "model";
+    // A model file at the top is the root of what its program calls @model_path, without the manifest of a package.
+    if (auto spec = files.find("model.mlmodel"); spec != files.end()) {
+      auto opened = open_memory(spec->second, called);
+      if (opened) {
+        opened->files = FileTree::from_blobs(std::move(files), called);
+        opened->weights = std::make_shared<TreeWeights>(opened->files);
+      }
+      return finish_open(std::move(opened), options, model);
+    }
     return finish_open(open_tree(FileTree::from_blobs(std::move(files), called), called), options, model);
   });
 }

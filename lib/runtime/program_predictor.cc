@@ -42,6 +42,27 @@ Result<Classify> read_classify(const ir::Op& op) {
   return c;
 }
 
+// Writers declare the length that a list is made with even where it may grow (dynamic_length), so that a declared length
+// binds only where no list of the function grows.
+void open_growing_lists(ir::Function& function) {
+  bool grows = false;
+  function.for_each_op([&](const ir::Op& op) {
+    if (op.kind != "make_list") return;
+    const ir::Operand* dynamic = op.operand("dynamic_length");
+    const Tensor* flag = dynamic != nullptr ? dynamic->constant_tensor() : nullptr;
+    grows = grows || dynamic == nullptr || (flag != nullptr && flag->valid() && to_ints(*flag) != std::vector<int64_t>{0});
+  });
+  if (!grows) return;
+  auto open = [](const std::unique_ptr<ir::Value>& value) {
+    if (value->type.kind == ir::Type::Kind::kList) value->type.length = ir::kUnknown;
+  };
+  function.for_each_op([&](ir::Op& op) {
+    for (auto& output : op.outputs) open(output);
+    for (auto& block : op.blocks)
+      for (auto& input : block->inputs) open(input);
+  });
+}
+
 class ProgramPredictor : public Predictor {
  public:
   ProgramPredictor(ProgramInterface interface, const PredictOptions& options, const Predictor* parent)
@@ -52,6 +73,7 @@ class ProgramPredictor : public Predictor {
   Status prepare() {
     // The function that really runs: its outputs are what features need, `classify` replaced by its probabilities.
     running_ = ir::clone(*interface_.function);
+    open_growing_lists(*running_);
     std::vector<ir::Value*> outputs;
     for (ir::Value* output : running_->body->outputs) {
       if (output->producer != nullptr && output->producer->kind == "classify") {
