@@ -25,10 +25,14 @@ class NetworkPredictor : public Predictor {
     auto lifted = lifted_for({});
     if (lifted) return {};
     // A described extent of one step may be too short for the network's own windows: Keras models of sequences are
-    // described as [channels] and take [sequence, batch, channels]. They are lifted when the values come.
+    // described as [channels] and take [sequence, batch, channels]. So may the default of a flexible extent, which
+    // writers set to 1. They are lifted when the values come.
     if (lifted.error().code == Code::kInput)
-      for (const auto& feature : description_.inputs)
-        if (feature.type.kind == FeatureKind::kMultiArray && feature.type.array.shape.size() == 1 && !feature.type.optional) return {};
+      for (const auto& feature : description_.inputs) {
+        const auto& array = feature.type.array;
+        if (feature.type.kind != FeatureKind::kMultiArray || feature.type.optional) continue;
+        if (array.shape.size() == 1 || array.flexibility != coreml::Flexibility::kFixed) return {};
+      }
     return Status(std::move(lifted).error());
   }
 

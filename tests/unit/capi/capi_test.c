@@ -28,7 +28,71 @@ static const char kProgram[] =
     "        } -> (y);\n"
     "}";
 
+/* A list that grows, declared as coremltools declares it: with the length it is made with. */
+static const char kList[] =
+    "program(1.0)\n"
+    "[buildInfo = dict<tensor<string, []>, tensor<string, []>>({})]\n"
+    "{\n"
+    "    func main<ios15>(tensor<fp32, [2]> x) {\n"
+    "            tensor<int32, []> length = const()[name = tensor<string, []>(\"length\"), val = tensor<int32, []>(1)];\n"
+    "            tensor<int32, []> two = const()[name = tensor<string, []>(\"two\"), val = tensor<int32, []>(2)];\n"
+    "            tensor<bool, []> grows = const()[name = tensor<string, []>(\"grows\"), val = tensor<bool, []>(true)];\n"
+    "            tensor<string, []> dtype = const()[name = tensor<string, []>(\"dtype\"), val = tensor<string, []>(\"fp32\")];\n"
+    "            list<tensor<fp32, [2]>, 1> made = make_list(dtype = dtype, dynamic_length = grows, elem_shape = two, init_length = length)"
+    "[name = tensor<string, []>(\"made\")];\n"
+    "            list<tensor<fp32, [2]>, 1> written = list_write(index = two, ls = made, value = x)[name = tensor<string, []>(\"written\")];\n"
+    "            tensor<fp32, [2]> y = list_read(index = two, ls = written)[name = tensor<string, []>(\"y\")];\n"
+    "        } -> (y);\n"
+    "}";
+
+static void test_list(void) {
+  mlt_model *model = NULL;
+  const char *names[] = {"model.mlmodelc/model.mil", "model.mlmodelc/other"};
+  const void *contents[] = {kList, ""};
+  const size_t sizes[] = {sizeof(kList) - 1, 0};
+  CHECK(mlt_model_open_files(NULL, contents, sizes, 1, NULL, NULL, &model) == MLT_USAGE);
+  CHECK(mlt_model_open_files(names + 1, contents + 1, sizes + 1, 1, NULL, NULL, &model) == MLT_INPUT);
+  mlt_open_options options = {sizeof(options), NULL, 0, 0, 17};
+  CHECK(mlt_model_open_memory(kList, strlen(kList), "list", &options, &model) == MLT_USAGE);
+  options.image_fit = MLT_FIT_REFUSE;
+  CHECK(mlt_model_open_memory(kList, strlen(kList), "list", &options, &model) == MLT_OK);
+  if (model == NULL) return;
+  mlt_features *in = mlt_features_new(), *out = NULL;
+  const int64_t shape[] = {2};
+  const float values[] = {1, 2.5f};
+  CHECK(mlt_features_set_array(in, "x", MLT_F32, shape, 1, values) == MLT_OK);
+  CHECK(mlt_model_predict(model, in, NULL, &out) == MLT_OK);
+  CHECK(strcmp(mlt_features_json(out), "{\"y\": [1, 2.5]}") == 0);
+  mlt_features_free(out);
+  mlt_features_free(in);
+  mlt_model_close(model);
+}
+
+static void test_values(void) {
+  mlt_features *features = mlt_features_new();
+  const float greys[] = {-1, 0.5f, 300, 2, 3, 4};
+  int width = 0, height = 0;
+  const float *pixels = NULL;
+  const int64_t numbers[] = {3, -4}, *list = NULL;
+  size_t count = 0;
+  CHECK(mlt_features_set_image_float(features, "g", 3, 2, greys) == MLT_OK);
+  CHECK(mlt_features_set_image_float(features, "g", 0, 2, greys) == MLT_USAGE);
+  CHECK(mlt_features_image_float(features, "g", &width, &height, &pixels) == MLT_OK && width == 3 && height == 2 && pixels[2] == 300);
+  CHECK(mlt_features_set_list_int64(features, "l", numbers, 2) == MLT_OK);
+  CHECK(mlt_features_list_int64(features, "l", &list, &count) == MLT_OK && count == 2 && list[1] == -4);
+  CHECK(mlt_features_list_int64(features, "g", &list, &count) == MLT_USAGE);
+  CHECK(mlt_features_image_float(features, "l", &width, &height, &pixels) == MLT_USAGE);
+  mlt_features_free(features);
+  int version = 0;
+  CHECK(mlt_newest_spec_version() >= 10);
+  CHECK(mlt_required_spec_version("\xff\xff", 2, &version) == MLT_INPUT);
+  CHECK(mlt_compile("/nonexistent.mlmodel", "/tmp/x.mlmodelc") == MLT_INPUT);
+  CHECK(mlt_compile("/nonexistent.mlmodel", "/tmp/x.other") == MLT_USAGE);
+}
+
 int main(void) {
+  test_list();
+  test_values();
   mlt_model *model = NULL;
   CHECK(mlt_model_open("/nonexistent.mlmodel", NULL, &model) == MLT_INPUT);
   CHECK(strstr(mlt_last_error(), "/nonexistent.mlmodel") != NULL);
