@@ -60,13 +60,14 @@ void reference_expand(const uint16_t* in, float* out, int64_t count) noexcept {
 constexpr GemmTarget kReference{"reference", 4, 3, 4, reference_tile<Form::kDirect>, reference_tile<Form::kPacked>, reference_half,
                                 reference_tile<Form::kGather>, reference_expand};
 
-// Rows of A that stay in the second-level cache next to a panel of B.
-constexpr int64_t kABlockFloats = 96 * 1024;
+// Rows of A that stay in the second-level cache next to a panel of B. B is read once for each block of rows: a matrix
+// little larger than that is one block all the same.
+constexpr int64_t kABlockFloats = 96 * 1024, kAWholeFloats = 256 * 1024;
 constexpr int64_t kDepth = 1024;
 
 // [k, n] block of B with any strides into panels of `width` columns, zero-padded.
 template <typename T>
-void pack_panel(const T* b, int64_t k_stride, int64_t n_stride, int64_t k, int64_t cols, int64_t width, T* out) {
+void pack_one(const T* b, int64_t k_stride, int64_t n_stride, int64_t k, int64_t cols, int64_t width, T* out) {
   if (n_stride == 1) {
     for (int64_t i = 0; i < k; ++i, out += width) {
       std::memcpy(out, b + i * k_stride, static_cast<size_t>(cols) * sizeof(T));
@@ -98,6 +99,8 @@ struct Product {
   Activation f;
   const float* residual;
   int64_t ldr;
+  const void* ahead = nullptr;  // what is read after this panel, to be fetched while this one is used
+  int64_t ahead_bytes = 0;
 };
 
 // Rows [m0, m1) of one panel for k in [k0, k0 + kc); g's packed pointers are this panel's part.
@@ -120,7 +123,12 @@ void run_panel(const Product& g, const Panels& panels, int64_t panel, int64_t m0
   t.half_b = g.half_packed;
   t.bias_col = last && g.bias != nullptr ? g.bias + n0 : nullptr;
   const auto kernel = g.half_packed != nullptr ? g.target.direct_half : g.target.direct;
+  // Each tile fetches its share of the lines.
+  const int64_t tiles = (m1 - m0 + step - 1) / step, lines = (g.ahead_bytes / 64 + tiles - 1) / tiles;
+  const auto* ahead = static_cast<const float*>(g.ahead);
+  if (lines > 0 && tiles > 2) t.ahead_every = std::max<int64_t>(1, kc / lines);
   for (int64_t m = m0; m < m1; m += step) {
+    if (lines > 0 && tiles > 2) t.ahead = ahead + (m - m0) / step * lines * 16;
     t.rows = static_cast<int>(std::min(step, m1 - m));
     t.a = g.a + m * g.lda + k0;
     t.c = g.c + m * g.ldc + n0;
@@ -140,6 +148,10 @@ void run_block(const Product& g, const Panels& panels, int64_t m0, int64_t m1, i
         one.half_packed = g.half_packed + at;
       } else {
         one.packed = g.packed + at;
+        // The next panel lies behind this one; behind the last panel, the next part of k.
+        const int64_t size = panels.width_in_vectors(p) * panels.lanes * kc;
+        one.ahead = one.packed + size;
+        one.ahead_bytes = at + 2 * size <= panels.padded_columns() * g.k ? size * 4 : 0;
       }
       run_panel(one, panels, p, m0, m1, k0, kc);
     }
@@ -161,6 +173,8 @@ void run_block_expanding(const Product& g, const Panels& panels, int64_t m0, int
         g.target.expand(panel + q * width, buffer, n * width);
         // One panel as a product of its own.
         Product one = g;
+        one.ahead = panel + (q + n) * width;
+        one.ahead_bytes = panel + (q + 2 * n) * width <= g.half_packed + panels.padded_columns() * g.k ? n * width * 2 : 0;
         one.half_packed = nullptr;
         one.packed = buffer;
         run_panel(one, panels, p, m0, m1, k0 + q, n);
@@ -172,7 +186,9 @@ void run_block_expanding(const Product& g, const Panels& panels, int64_t m0, int
 void run_product(const Product& g) noexcept {
   const Panels panels(g.n, g.target);
   const int64_t tile_rows = balanced_tile(g.m, g.target.mr);
-  int64_t block = std::max(tile_rows, kABlockFloats / std::min(g.k, g.depth) / tile_rows * tile_rows);
+  const int64_t floats = g.m * std::min(g.k, g.depth) <= kAWholeFloats ? kAWholeFloats : kABlockFloats;
+  const int64_t most = std::max(tile_rows, floats / std::min(g.k, g.depth) / tile_rows * tile_rows);
+  int64_t block = (balanced_tile(g.m, most) + tile_rows - 1) / tile_rows * tile_rows;
   // Few columns: more threads find work only along the rows.
   if (panels.count < 8) block = std::min(block, std::max(tile_rows, 128 / tile_rows * tile_rows));
   const int64_t row_blocks = (g.m + block - 1) / block;
@@ -194,6 +210,10 @@ void run_product(const Product& g) noexcept {
 
 }  // namespace
 
+void pack_panel(const float* b, int64_t k_stride, int64_t n_stride, int64_t k, int64_t cols, int64_t width, float* out) noexcept {
+  pack_one(b, k_stride, n_stride, k, cols, width, out);
+}
+
 const GemmTarget& gemm_target() noexcept { return use_reference() ? kReference : *gemm_simd(); }
 
 template <typename T>
@@ -205,7 +225,7 @@ void pack_columns(const GemmTarget& target, const T* w, int64_t n, int64_t k, in
     parallel_for(panels.count, grain_for(kc * 64), [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p) {
         const int64_t n0 = panels.first_column(p), width = panels.width_in_vectors(p) * panels.lanes;
-        pack_panel(w + n0 * row_stride + k0 * col_stride, col_stride, row_stride, kc, std::min(width, n - n0), width,
+        pack_one(w + n0 * row_stride + k0 * col_stride, col_stride, row_stride, kc, std::min(width, n - n0), width,
                    out + panels.padded_columns() * k0 + n0 * kc);
       }
     });
@@ -315,7 +335,7 @@ static void matmul_one(const Matmul& p, const GemmTarget& target, const float* a
       const int64_t n0 = panels.first_column(panel), width = panels.width_in_vectors(panel) * panels.lanes;
       for (int64_t k0 = 0; k0 < p.k; k0 += depth) {
         const int64_t kc = std::min(depth, p.k - k0);
-        pack_panel(b + k0 * p.b_row + n0 * p.b_col, p.b_row, p.b_col, kc, std::min(width, p.n - n0), width,
+        pack_one(b + k0 * p.b_row + n0 * p.b_col, p.b_row, p.b_col, kc, std::min(width, p.n - n0), width,
                    packed + panels.padded_columns() * k0 + n0 * kc);
       }
     }

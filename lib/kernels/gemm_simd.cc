@@ -8,6 +8,7 @@
 #include <hwy/highway.h>
 
 #include "lib/base/float16.h"
+#include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/gemm_target.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -139,18 +140,28 @@ HWY_NOINLINE void tile(const Tile& t) {
     const float* rows[(kRows + 2) / 3];
     HWY_UNROLL(8) for (int i = 0; i < (kRows + 2) / 3; ++i) rows[i] = t.a + 3 * i * t.lda;
     const int64_t lda = t.lda, lda2 = 2 * t.lda;
-    for (int64_t k = 0; k < t.k; ++k) {
-      V bv[kVectors];
-      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::LoadU(d, b + kLanes * j);
-      // One or two rows wait for memory: fetch well ahead of the hardware's own guess.
-      if constexpr (kRows <= 2) {
-        HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) hwy::Prefetch(b + kLanes * j + 1024);
+    // What the next tiles need comes from memory meanwhile, a line now and then.
+    const float* ahead = t.ahead;
+    const int64_t every = ahead != nullptr ? t.ahead_every : t.k;
+    for (int64_t from = 0; from < t.k; from += every) {
+      if (ahead != nullptr) {
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += 16;
       }
-      HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
-        const V av = hn::Set(d, rows[i / 3][k + (i % 3 == 0 ? 0 : i % 3 == 1 ? lda : lda2)]);
-        HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(av, bv[j], acc[i][j]);
+      const int64_t end = t.k - from < every ? t.k : from + every;
+      for (int64_t k = from; k < end; ++k) {
+        V bv[kVectors];
+        HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::LoadU(d, b + kLanes * j);
+        // One or two rows wait for memory: fetch well ahead of the hardware's own guess.
+        if constexpr (kRows <= 2) {
+          HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) hwy::Prefetch(b + kLanes * j + 1024);
+        }
+        HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+          const V av = hn::Set(d, rows[i / 3][k + (i % 3 == 0 ? 0 : i % 3 == 1 ? lda : lda2)]);
+          HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(av, bv[j], acc[i][j]);
+        }
+        b += kLanes * kVectors;
       }
-      b += kLanes * kVectors;
     }
   }
   finish<kRows, kVectors>(t, acc);
@@ -228,6 +239,13 @@ void tile_rows(const Tile& t) {
   }
 }
 
+// The functions that finish() does not know, while the tile is still in the first-level cache.
+HWY_INLINE void activate_rows(const Tile& t) {
+  if (is_cheap(t.f.op)) return;
+  const ElementwiseTarget& ew = elementwise_target();
+  for (int i = 0; i < t.rows; ++i) ew.unary(t.f.op, t.c + i * t.ldc, t.c + i * t.ldc, t.cols, t.f.a, t.f.b);
+}
+
 template <Form kForm>
 void tile_any(const Tile& t) noexcept {
   switch (t.nv) {
@@ -235,8 +253,7 @@ void tile_any(const Tile& t) noexcept {
     case 2: tile_rows<2, kForm>(t); break;
     default: tile_rows<3, kForm>(t); break;
   }
-  if (!is_cheap(t.f.op))
-    for (int i = 0; i < t.rows; ++i) unary(t.f, t.c + i * t.ldc, t.c + i * t.ldc, t.cols);
+  activate_rows(t);
 }
 
 void tile_packed(const Tile& t) noexcept {
@@ -250,8 +267,7 @@ void tile_half_any(const Tile& t) noexcept {
     case 2: tile_half_rows<2>(t); break;
     default: tile_half_rows<3>(t); break;
   }
-  if (!is_cheap(t.f.op))
-    for (int i = 0; i < t.rows; ++i) unary(t.f, t.c + i * t.ldc, t.c + i * t.ldc, t.cols);
+  activate_rows(t);
 }
 
 const GemmTarget* simd_target() {

@@ -17,7 +17,8 @@ struct Tile {
   int64_t lda = 0;  // direct only
   const float* b = nullptr;
   const int32_t* offsets = nullptr;  // gather only: for each k, where its columns begin, from b
-  const float* ahead = nullptr;      // packed only: memory to fetch, 16 floats for each k; null for none
+  const float* ahead = nullptr;      // packed and direct: memory to fetch; null for none. packed: 16 floats for each k
+  int64_t ahead_every = 1;           // direct: 16 floats for this many k
   const uint16_t* half_b = nullptr;  // instead of b, for direct_half
   float* c = nullptr;
   int64_t ldc = 0;
@@ -88,6 +89,9 @@ inline int64_t balanced_depth(int64_t k, int64_t most) {
 template <typename T>
 void pack_columns(const GemmTarget& target, const T* w, int64_t n, int64_t k, int64_t row_stride,
                   int64_t col_stride, int64_t depth, T* out) noexcept;
+
+// A [k, cols] block of a right operand, through its strides, as one panel of `width` columns, zero-padded.
+void pack_panel(const float* b, int64_t k_stride, int64_t n_stride, int64_t k, int64_t cols, int64_t width, float* out) noexcept;
 
 inline bool is_cheap(Unary op) {
   return op == Unary::kIdentity || op == Unary::kRelu || op == Unary::kClip || op == Unary::kLeakyRelu;

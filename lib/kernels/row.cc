@@ -76,6 +76,12 @@ float dot_ref(const float* a, const float* b, int64_t n) noexcept {
 void axpy_ref(float alpha, const float* x, float* y, int64_t n) noexcept {
   for (int64_t i = 0; i < n; ++i) y[i] += alpha * x[i];
 }
+void dots_ref(const float* x, const float* rows, int64_t stride, int64_t count, int64_t n, float* out) noexcept {
+  for (int64_t i = 0; i < count; ++i) out[i] = dot_ref(x, rows + i * stride, n);
+}
+void combine_ref(const float* weights, const float* rows, int64_t stride, int64_t count, float* out, int64_t n) noexcept {
+  for (int64_t i = 0; i < count; ++i) axpy_ref(weights[i], rows + i * stride, out, n);
+}
 void window_ref(Reduce op, const float* in, int64_t taps, int64_t stride, int64_t dilation, float* out,
                 int64_t n) noexcept {
   for (int64_t i = 0; i < n; ++i) {
@@ -87,7 +93,7 @@ void window_ref(Reduce op, const float* in, int64_t taps, int64_t stride, int64_
 
 constexpr RowTarget kReference{sum_ref,     sum_abs_ref,   sum_square_ref, max_ref,   min_ref,
                                exp_sum_ref, normalize_ref, center_scale_ref, accumulate_ref,
-                               dot_ref,     axpy_ref,      window_ref,     nullptr};
+                               dot_ref,     axpy_ref,      dots_ref,       combine_ref,   window_ref,     nullptr};
 
 }  // namespace
 

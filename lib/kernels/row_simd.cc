@@ -221,6 +221,64 @@ void axpy(float alpha, const float* x, float* y, int64_t n) noexcept {
   accumulate_with(x, y, n, [s](V a, V v) { return hn::MulAdd(s, v, a); });
 }
 
+// Four rows at a time: their sums wait for one another's additions otherwise.
+void dots(const float* x, const float* rows, int64_t stride, int64_t count, int64_t n, float* out) noexcept {
+  const D d;
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const float *p = rows + i * stride, *q = p + stride, *r = q + stride, *s = r + stride;
+    V a = hn::Zero(d), b = a, c = a, e = a;
+    int64_t j = 0;
+    for (; j + kLanes <= n; j += kLanes) {
+      const V v = hn::LoadU(d, x + j);
+      a = hn::MulAdd(v, hn::LoadU(d, p + j), a);
+      b = hn::MulAdd(v, hn::LoadU(d, q + j), b);
+      c = hn::MulAdd(v, hn::LoadU(d, r + j), c);
+      e = hn::MulAdd(v, hn::LoadU(d, s + j), e);
+    }
+    if (j < n) {
+      const V v = load_part(x + j, n - j, 0);
+      a = hn::MulAdd(v, load_part(p + j, n - j, 0), a);
+      b = hn::MulAdd(v, load_part(q + j, n - j, 0), b);
+      c = hn::MulAdd(v, load_part(r + j, n - j, 0), c);
+      e = hn::MulAdd(v, load_part(s + j, n - j, 0), e);
+    }
+    out[i] = hn::GetLane(hn::SumOfLanes(d, a));
+    out[i + 1] = hn::GetLane(hn::SumOfLanes(d, b));
+    out[i + 2] = hn::GetLane(hn::SumOfLanes(d, c));
+    out[i + 3] = hn::GetLane(hn::SumOfLanes(d, e));
+  }
+  for (; i < count; ++i) out[i] = dot(x, rows + i * stride, n);
+}
+
+// Four vectors of sums stay in registers while the rows pass.
+void combine(const float* weights, const float* rows, int64_t stride, int64_t count, float* out, int64_t n) noexcept {
+  const D d;
+  int64_t j = 0;
+  for (; j + 4 * kLanes <= n; j += 4 * kLanes) {
+    float* o = out + j;
+    V a = hn::LoadU(d, o), b = hn::LoadU(d, o + kLanes), c = hn::LoadU(d, o + 2 * kLanes), e = hn::LoadU(d, o + 3 * kLanes);
+    const float* p = rows + j;
+    for (int64_t i = 0; i < count; ++i, p += stride) {
+      const V w = hn::Set(d, weights[i]);
+      a = hn::MulAdd(w, hn::LoadU(d, p), a);
+      b = hn::MulAdd(w, hn::LoadU(d, p + kLanes), b);
+      c = hn::MulAdd(w, hn::LoadU(d, p + 2 * kLanes), c);
+      e = hn::MulAdd(w, hn::LoadU(d, p + 3 * kLanes), e);
+    }
+    hn::StoreU(a, d, o);
+    hn::StoreU(b, d, o + kLanes);
+    hn::StoreU(c, d, o + 2 * kLanes);
+    hn::StoreU(e, d, o + 3 * kLanes);
+  }
+  for (; j < n; j += kLanes) {
+    const int64_t left = n - j < kLanes ? n - j : kLanes;
+    V a = load_part(out + j, left, 0);
+    for (int64_t i = 0; i < count; ++i) a = hn::MulAdd(hn::Set(d, weights[i]), load_part(rows + i * stride + j, left, 0), a);
+    store_part(a, out + j, left);
+  }
+}
+
 template <int kStride, typename F>
 HWY_INLINE void window_with(const float* in, int64_t taps, int64_t dilation, float* out, int64_t n, const F& f) {
   const D d;
@@ -313,7 +371,7 @@ constexpr std::nullptr_t kMaxRows = nullptr;
 
 const RowTarget* simd_target() {
   static constexpr RowTarget kTarget{sum, sum_abs, sum_square, max, min, exp_sum, normalize, center_scale, accumulate,
-                                     dot, axpy, window, kMaxRows};
+                                     dot, axpy, dots, combine, window, kMaxRows};
   return &kTarget;
 }
 

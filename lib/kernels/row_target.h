@@ -29,6 +29,10 @@ struct RowTarget {
   float (*dot)(const float* a, const float* b, int64_t n) noexcept;
   // y += alpha * x
   void (*axpy)(float alpha, const float* x, float* y, int64_t n) noexcept;
+  // out[i] = x . rows[i], of `count` rows `stride` apart.
+  void (*dots)(const float* x, const float* rows, int64_t stride, int64_t count, int64_t n, float* out) noexcept;
+  // out[0..n) += sum over i of weights[i] * rows[i][0..n).
+  void (*combine)(const float* weights, const float* rows, int64_t stride, int64_t count, float* out, int64_t n) noexcept;
   // out[i] = acc over `taps` of in[i * stride + t * dilation], for kSum, kMax. Reads up to
   // kWindowSlack floats behind the last one used.
   void (*window)(Reduce op, const float* in, int64_t taps, int64_t stride, int64_t dilation, float* out,

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <unordered_set>
 
+#include "lib/runtime/attention_plan.h"
 #include "lib/runtime/fuse.h"
 
 namespace mlt {
@@ -39,7 +40,7 @@ void collect_captured(const ir::Block& block, std::unordered_set<const ir::Value
 const std::vector<LowerRow>& lowerings_of(std::string_view kind) {
   static const auto table = [] {
     std::unordered_map<std::string_view, std::vector<LowerRow>> rows;
-    for (auto family : {conv_lowerings, matmul_lowerings, elementwise_lowerings, movement_lowerings, reduction_lowerings, recurrent_lowerings})
+    for (auto family : {attention_lowerings, conv_lowerings, matmul_lowerings, elementwise_lowerings, movement_lowerings, reduction_lowerings, recurrent_lowerings})
       for (const LowerRow& row : family()) rows[row.kind].push_back(row);
     return rows;
   }();
@@ -142,8 +143,14 @@ Status Plan::add_nodes(const ir::Function& function, const std::vector<Dims>& in
     output_ids.push_back(id);
   }
 
-  // Drop what nothing needs.
+  drop_unused();
+  return {};
+}
+
+// Counts the readers of every value, and drops the nodes whose results nobody needs.
+void Plan::drop_unused() {
   auto& v = values;
+  for (PlanValue& value : v) value.users = 0;
   for (int id : output_ids) ++v[static_cast<size_t>(id)].users;
   for (auto& node : nodes_)
     for (const Node::Source& s : node->sources) ++v[static_cast<size_t>(s.id)].users;
@@ -156,7 +163,6 @@ Status Plan::add_nodes(const ir::Function& function, const std::vector<Dims>& in
     for (const Node::Source& s : node.sources) --v[static_cast<size_t>(s.id)].users;
   }
   std::erase_if(nodes_, [](const auto& node) { return node->dead; });
-  return {};
 }
 
 Status Plan::add_node(const ir::Op& op) {
@@ -293,6 +299,8 @@ Status Plan::add_node(const ir::Op& op) {
 
 void Plan::fuse() {
   if (!options_.fuse || options_.strict_fp16 || options_.keep_all || !options_.fast_kernels) return;
+  fuse_attention(*this, nodes_);
+  drop_unused();
   fuse_epilogues(*this, nodes_);
 }
 
@@ -309,11 +317,15 @@ Status Plan::lower_node(Node& node) {
   const ir::Op& last = *node.fused.back();
   step.info.op = node.op;
   step.info.name = std::string(last.name());
-  step.info.kind = node.op->kind;
+  step.info.kind = node.attention != nullptr ? "scaled_dot_product_attention" : node.op->kind;
   for (const ir::Op* op : node.fused) step.info.fused.push_back(op->kind);
   for (const Node::Source& s : node.sources) {
     step.ins.push_back(s.id);
     step.info.input_types.push_back(values[static_cast<size_t>(s.id)].type);
+  }
+  if (node.attention != nullptr) {
+    step.info.input_types[0].dims = node.attention->query_dims;
+    step.info.input_types[1].dims = node.attention->key_dims;
   }
   if (node.residual >= 0) step.ins.push_back(node.residual);
   step.outs = node.outs;
@@ -329,7 +341,7 @@ Status Plan::lower_node(Node& node) {
     return {};
   }
   if (options_.fast_kernels) {
-    for (const LowerRow& row : lowerings_of(node.op->kind)) {
+    for (const LowerRow& row : lowerings_of(step.info.kind)) {
       Lowering lowering(*this, node);
       std::optional<Lowered> lowered = row.lower(lowering);
       if (node.call.error()) return *node.call.error();

@@ -18,6 +18,8 @@
 
 namespace mlt {
 
+struct AttentionPlan;
+
 struct PlanValue {
   const ir::Value* value = nullptr;  // null for literals bound in place
   ir::Type type;                     // concrete where static
@@ -64,6 +66,7 @@ struct Node {
   std::optional<Activation> act;
   int residual = -1;
   std::vector<const ir::Op*> fused;
+  std::shared_ptr<const AttentionPlan> attention;  // a group that is attention; its sources are the dense values it reads
 
   int in(std::string_view param, size_t index = 0) const {
     for (const Source& s : sources)
@@ -122,6 +125,7 @@ struct LowerRow {
   LowerFn lower;
 };
 // The ordered candidates of all op kinds, one table per family file.
+std::span<const LowerRow> attention_lowerings();
 std::span<const LowerRow> conv_lowerings();
 std::span<const LowerRow> matmul_lowerings();
 std::span<const LowerRow> elementwise_lowerings();
@@ -158,6 +162,7 @@ class Plan {
   Status add_nodes(const ir::Function& function, const std::vector<Dims>& input_dims);
   Status add_node(const ir::Op& op);
   void set_constant(int id, Tensor tensor);
+  void drop_unused();
   void fuse();
   Status lower_all();
   Status lower_node(Node& node);

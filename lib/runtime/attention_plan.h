@@ -1,0 +1,33 @@
+// Attention found in a graph: scores, scale, mask, softmax and the product with the values as one node, its operands
+// read where they lie behind transposes, splits and slices. Internal to lib/runtime.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "lib/kernels/attention.h"
+#include "lib/runtime/plan.h"
+
+namespace mlt {
+
+struct AttentionPlan {
+  Attention shape;  // slots are set when the node is lowered
+  struct Source {
+    int id = -1;
+    int64_t offset = 0;  // elements
+  };
+  Source q, k, v, mask;
+  Dims query_dims, key_dims;  // for profiles: [batch..., queries, depth], [batch..., keys, depth]
+};
+
+// A value as a strided view of another one that is stored densely.
+struct StridedView {
+  int id = -1;
+  Dims dims, strides;
+  int64_t offset = 0;
+};
+// Looks through the ops that make `id` as long as they only move elements. `producer` gives the node of a value, or null.
+StridedView view_of(const Plan& plan, const std::vector<Node*>& producer, int id);
+
+void fuse_attention(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes);
+
+}  // namespace mlt

@@ -1,0 +1,342 @@
+#include <algorithm>
+#include <cmath>
+
+#include "lib/ops/infer_util.h"
+#include "lib/runtime/attention_plan.h"
+#include "lib/runtime/fuse.h"
+
+namespace mlt {
+namespace {
+
+const PlanValue& value(const Plan& plan, int id) { return plan.values[static_cast<size_t>(id)]; }
+
+// The same elements in the same order under other extents, when strides can say it.
+bool reshape_view(StridedView& view, const Dims& dims) {
+  Dims strides(dims.size(), 0);
+  size_t from = 0, to = 0;
+  while (from < view.dims.size() || to < dims.size()) {
+    // The smallest groups of axes of either side that hold equally many elements.
+    size_t from_end = from, to_end = to;
+    int64_t a = 1, b = 1;
+    if (from_end < view.dims.size()) a = view.dims[from_end++];
+    if (to_end < dims.size()) b = dims[to_end++];
+    while (a != b) {
+      if (a == 0 || b == 0) return false;
+      if (a < b) {
+        if (from_end == view.dims.size()) return false;
+        a *= view.dims[from_end++];
+      } else {
+        if (to_end == dims.size()) return false;
+        b *= dims[to_end++];
+      }
+    }
+    // Within a group the old axes must lie densely behind one another.
+    int64_t stride = 1, expected = -1;
+    for (size_t i = from_end; i-- > from;) {
+      if (view.dims[i] == 1) continue;
+      if (expected >= 0 && view.strides[i] != expected) return false;
+      if (expected < 0) stride = view.strides[i];
+      expected = view.strides[i] * view.dims[i];
+    }
+    for (size_t i = to_end; i-- > to;) {
+      strides[i] = stride;
+      stride *= dims[i];
+    }
+    from = from_end;
+    to = to_end;
+  }
+  view.dims = dims;
+  view.strides = std::move(strides);
+  return true;
+}
+
+bool slice_view(StridedView& view, ops::Call& call, const Dims& out) {
+  if (!call.known("begin") || !call.known("end")) return false;
+  const size_t rank = view.dims.size();
+  std::vector<int64_t> begin = call.ints("begin"), stride = call.has("stride") ? call.ints("stride") : std::vector<int64_t>(rank, 1);
+  auto flags = [&](std::string_view param) {
+    std::vector<int64_t> list = call.has(param) ? call.ints(param) : std::vector<int64_t>();
+    list.resize(rank, 0);
+    return list;
+  };
+  std::vector<int64_t> begin_mask = flags("begin_mask"), squeeze = flags("squeeze_mask");
+  if (begin.size() != rank || stride.size() != rank) return false;
+  StridedView sliced{view.id, {}, {}, view.offset};
+  for (size_t i = 0; i < rank; ++i) {
+    int64_t start = begin[i] < 0 ? begin[i] + view.dims[i] : begin[i];
+    if (begin_mask[i] && !squeeze[i]) start = 0;
+    if (stride[i] < 1 || start < 0 || start >= view.dims[i]) return false;
+    sliced.offset += start * view.strides[i];
+    if (squeeze[i]) continue;
+    if (sliced.dims.size() == out.size()) return false;
+    const int64_t count = out[sliced.dims.size()];
+    if (count < 1 || start + (count - 1) * stride[i] >= view.dims[i]) return false;
+    sliced.dims.push_back(count);
+    sliced.strides.push_back(view.strides[i] * stride[i]);
+  }
+  if (sliced.dims != out) return false;
+  view = std::move(sliced);
+  return true;
+}
+
+// One step through a node that only moves elements; false when it does more, or strides cannot express it.
+bool look_through(const Plan& plan, Node& node, int id, StridedView& view) {
+  const std::string& kind = node.op->kind;
+  const Dims& out = value(plan, id).type.dims;
+  if (kind == "identity") return true;
+  if (kind == "cast") return is_float(value(plan, node.in("x")).type.dtype) && is_float(value(plan, id).type.dtype);
+  if (kind == "reshape" || kind == "expand_dims" || kind == "squeeze") return reshape_view(view, out);
+  if (kind == "transpose") {
+    auto perm = ops::normalize_axes(node.call.ints("perm"), static_cast<int64_t>(view.dims.size()));
+    if (!perm || perm->size() != view.dims.size()) return false;
+    StridedView moved{view.id, {}, {}, view.offset};
+    for (int64_t p : *perm) {
+      moved.dims.push_back(view.dims[static_cast<size_t>(p)]);
+      moved.strides.push_back(view.strides[static_cast<size_t>(p)]);
+    }
+    view = std::move(moved);
+    return true;
+  }
+  if (kind == "split") {
+    auto axis = ops::normalize_axis(node.call.i64("axis"), static_cast<int64_t>(view.dims.size()));
+    if (!axis) return false;
+    for (int other : node.outs) {
+      if (other == id) break;
+      view.offset += value(plan, other).type.dims[static_cast<size_t>(*axis)] * view.strides[static_cast<size_t>(*axis)];
+    }
+    view.dims = out;
+    return true;
+  }
+  if (kind == "slice_by_index") return slice_view(view, node.call, out);
+  return false;
+}
+
+bool movable(const Plan& plan, int id) {
+  const PlanValue& v = value(plan, id);
+  return !v.dynamic && v.type.is_tensor() && v.type.is_static() && v.type.dtype != DType::kString;
+}
+
+// Strides of `view` for an operand of these extents: 0 along the axes that it repeats.
+bool broadcast_view(const StridedView& view, const Dims& dims, Dims* strides) {
+  if (view.dims.size() > dims.size()) return false;
+  strides->assign(dims.size(), 0);
+  const size_t lead = dims.size() - view.dims.size();
+  for (size_t i = 0; i < view.dims.size(); ++i) {
+    if (view.dims[i] == dims[lead + i]) {
+      (*strides)[lead + i] = view.dims[i] == 1 ? 0 : view.strides[i];
+    } else if (view.dims[i] != 1) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// [batch..., row, col] into an operand. The last two extents are the view's own.
+bool set_operand(const StridedView& view, bool transposed, const Dims& batch, Attention::Operand* operand) {
+  if (view.dims.size() < 2) return false;
+  StridedView outer{view.id, {view.dims.begin(), view.dims.end() - 2}, {view.strides.begin(), view.strides.end() - 2}, 0};
+  Dims strides;
+  if (!broadcast_view(outer, batch, &strides)) return false;
+  std::copy(strides.begin(), strides.end(), operand->batch.begin());
+  operand->row = view.strides[view.strides.size() - (transposed ? 1 : 2)];
+  operand->col = view.strides[view.strides.size() - (transposed ? 2 : 1)];
+  const int64_t rows = view.dims[view.dims.size() - (transposed ? 1 : 2)], cols = view.dims[view.dims.size() - (transposed ? 2 : 1)];
+  if (rows == 1) operand->row = 0;
+  if (cols == 1) operand->col = 1;
+  return true;
+}
+
+bool scalar(const Plan& plan, int id, float* out) {
+  const PlanValue& v = value(plan, id);
+  if (!v.is_constant || !v.type.is_tensor() || !v.constant.valid() || !is_float(v.type.dtype) || v.constant.size() != 1) return false;
+  *out = to_compute(v.constant).data<float>()[0];
+  return true;
+}
+
+struct Finder {
+  Plan& plan;
+  std::vector<Node*> producer;
+  std::vector<std::vector<Node*>> readers;
+
+  Finder(Plan& in_plan, std::vector<std::unique_ptr<Node>>& nodes) : plan(in_plan), producer(plan.values.size()), readers(plan.values.size()) {
+    for (auto& node : nodes) {
+      for (int id : node->outs) producer[static_cast<size_t>(id)] = node.get();
+      for (const Node::Source& s : node->sources) readers[static_cast<size_t>(s.id)].push_back(node.get());
+    }
+  }
+  // The only reader of a value that is no output; null when there is none.
+  Node* only_reader(int id) const {
+    const auto& list = readers[static_cast<size_t>(id)];
+    if (value(plan, id).users != 1 || list.size() != 1 || list[0]->dead || list[0]->eager) return nullptr;
+    return list[0];
+  }
+  StridedView view(int id) const { return view_of(plan, producer, id); }
+
+  // Masks: any extents that broadcast to the scores.
+  bool set_mask(AttentionPlan& a, int id, const Dims& scores) const {
+    if (!movable(plan, id)) return false;
+    const DType dtype = value(plan, id).type.dtype;
+    if (!is_float(dtype) && dtype != DType::kBool) return false;
+    StridedView mask = view(id);
+    Dims strides;
+    if (!broadcast_view(mask, scores, &strides)) return false;
+    const size_t rank = scores.size();
+    std::copy(strides.begin(), strides.end() - 2, a.shape.mask.batch.begin());
+    a.shape.mask.row = strides[rank - 2];
+    a.shape.mask.col = strides[rank - 1];
+    a.shape.mask_kind = dtype == DType::kBool ? Attention::Mask::kBool : Attention::Mask::kFloat;
+    if (a.shape.mask.col > 1) return false;
+    a.mask = {mask.id, mask.offset};
+    return true;
+  }
+
+  bool set_operands(AttentionPlan& a, int q, bool q_transposed, int k, bool k_transposed, int v, bool v_transposed, const Dims& out) const {
+    for (int id : {q, k, v})
+      if (!movable(plan, id) || !is_float(value(plan, id).type.dtype) || value(plan, id).type.dims.size() < 2) return false;
+    if (out.size() < 2 || out.size() - 2 > static_cast<size_t>(kMaxRank)) return false;
+    const Dims batch(out.begin(), out.end() - 2);
+    const StridedView qv = view(q), kv = view(k), vv = view(v);
+    Attention& s = a.shape;
+    s.batch_rank = static_cast<int>(batch.size());
+    std::copy(batch.begin(), batch.end(), s.batch.begin());
+    if (!set_operand(qv, q_transposed, batch, &s.q) || !set_operand(kv, k_transposed, batch, &s.k) || !set_operand(vv, v_transposed, batch, &s.v))
+      return false;
+    s.queries = out[out.size() - 2];
+    s.values = out[out.size() - 1];
+    s.depth = qv.dims[qv.dims.size() - (q_transposed ? 2 : 1)];
+    s.keys = kv.dims[kv.dims.size() - (k_transposed ? 1 : 2)];
+    if (kv.dims[kv.dims.size() - (k_transposed ? 2 : 1)] != s.depth || vv.dims[vv.dims.size() - (v_transposed ? 1 : 2)] != s.keys) return false;
+    if (s.queries < 1 || s.values < 1 || s.depth < 1 || s.keys < 1) return false;
+    for (int64_t d : batch)
+      if (d < 1) return false;
+    a.q = {qv.id, qv.offset};
+    a.k = {kv.id, kv.offset};
+    a.v = {vv.id, vv.offset};
+    a.query_dims = a.key_dims = batch;
+    a.query_dims.insert(a.query_dims.end(), {s.queries, s.depth});
+    a.key_dims.insert(a.key_dims.end(), {s.keys, s.depth});
+    return true;
+  }
+
+  // The result goes straight to where a transpose of it would put it.
+  void set_out(AttentionPlan& a, Node& node) const {
+    Dims dims = value(plan, node.outs[0]).type.dims, strides = row_major_strides(dims);
+    Node* next = only_reader(node.outs[0]);
+    if (next != nullptr && next->op->kind == "transpose") {
+      auto perm = ops::normalize_axes(next->call.ints("perm"), static_cast<int64_t>(dims.size()));
+      if (perm && perm->size() == dims.size() && perm->back() + 1 == static_cast<int64_t>(dims.size())) {
+        Dims moved = row_major_strides(value(plan, next->outs[0]).type.dims);
+        for (size_t i = 0; i < perm->size(); ++i) strides[static_cast<size_t>((*perm)[i])] = moved[i];
+        node.outs = next->outs;
+        node.fused.push_back(next->op);
+        next->dead = true;
+      }
+    }
+    std::copy(strides.begin(), strides.end() - 2, a.shape.out.batch.begin());
+    a.shape.out.row = strides[strides.size() - 2];
+  }
+
+  void install(AttentionPlan a, Node& node) const {
+    set_out(a, node);
+    node.sources.clear();
+    node.sources.push_back({"query", 0, a.q.id});
+    node.sources.push_back({"key", 0, a.k.id});
+    node.sources.push_back({"value", 0, a.v.id});
+    if (a.mask.id >= 0) node.sources.push_back({"attn_mask", 0, a.mask.id});
+    node.attention = std::make_shared<const AttentionPlan>(std::move(a));
+  }
+
+  bool fuse_op(Node& node) const {
+    AttentionPlan a;
+    const Dims& out = value(plan, node.outs[0]).type.dims;
+    if (!set_operands(a, node.in("query"), false, node.in("key"), false, node.in("value"), false, out)) return false;
+    Dims scores(out.begin(), out.end() - 1);
+    scores.push_back(a.shape.keys);
+    if (int mask = node.in("attn_mask"); mask >= 0 && !set_mask(a, mask, scores)) return false;
+    a.shape.scale = 1 / std::sqrt(static_cast<float>(a.shape.depth));
+    install(std::move(a), node);
+    return true;
+  }
+
+  // matmul -> [real_div or mul by a number] -> [add of a mask] -> softmax -> matmul
+  bool fuse_matmul(Node& scores) const {
+    if (!scores.call.known("transpose_x") || !scores.call.known("transpose_y")) return false;
+    AttentionPlan a;
+    std::vector<Node*> taken;
+    const Dims dims = value(plan, scores.outs[0]).type.dims;
+    if (dims.size() < 2) return false;
+    const int scored = scores.outs[0];
+    Node* next = only_reader(scored);
+    int at = scored;
+    auto advance = [&] {
+      if (value(plan, next->outs[0]).type.dims != dims) return false;
+      taken.push_back(next);
+      at = next->outs[0];
+      next = only_reader(at);
+      return next != nullptr;
+    };
+    if (next == nullptr) return false;
+    float number = 1;
+    if (next->op->kind == "real_div" && next->in("x") == at && scalar(plan, next->in("y"), &number)) {
+      a.shape.scale = 1 / number;
+      if (!advance()) return false;
+    } else if (next->op->kind == "mul" && (scalar(plan, next->in("y"), &number) || scalar(plan, next->in("x"), &number))) {
+      a.shape.scale = number;
+      if (!advance()) return false;
+    }
+    if (next->op->kind == "add") {
+      int x = next->in("x"), y = next->in("y"), mask = x == at ? y : x;
+      if (mask == at || !is_float(value(plan, mask).type.dtype) || !set_mask(a, mask, dims)) return false;
+      if (!advance()) return false;
+    }
+    if (next->op->kind != "softmax" || !next->call.known("axis")) return false;
+    int64_t axis = next->call.i64("axis");
+    if (axis != -1 && axis != static_cast<int64_t>(dims.size()) - 1) return false;
+    if (!advance() || next->op->kind != "matmul" || next->in("x") != at || next->in("y") == at) return false;
+    Node& product = *next;
+    if (!product.call.known("transpose_x") || !product.call.known("transpose_y") || product.call.flag("transpose_x")) return false;
+    const Dims& out = value(plan, product.outs[0]).type.dims;
+    // The values may repeat the scores' batch axes, but not add to them.
+    if (out.size() != dims.size() || !std::equal(dims.begin(), dims.end() - 1, out.begin())) return false;
+    if (!set_operands(a, scores.in("x"), scores.call.flag("transpose_x"), scores.in("y"), !scores.call.flag("transpose_y"), product.in("y"),
+                      product.call.flag("transpose_y"), out))
+      return false;
+    product.fused.clear();
+    product.fused.push_back(scores.op);
+    scores.dead = true;
+    for (Node* node : taken) {
+      product.fused.push_back(node->op);
+      node->dead = true;
+    }
+    product.fused.push_back(product.op);
+    install(std::move(a), product);
+    return true;
+  }
+};
+
+}  // namespace
+
+StridedView view_of(const Plan& plan, const std::vector<Node*>& producer, int id) {
+  const Dims& dims = value(plan, id).type.dims;
+  StridedView dense{id, dims, row_major_strides(dims), 0};
+  Node* node = producer[static_cast<size_t>(id)];
+  if (node == nullptr || node->dead || node->eager || node->attention != nullptr || node->act || node->residual >= 0) return dense;
+  int x = node->in("x");
+  if (x < 0 || !movable(plan, x) || value(plan, x).is_constant) return dense;
+  static constexpr std::string_view kMoves[] = {"identity", "cast", "reshape", "expand_dims", "squeeze", "transpose", "split", "slice_by_index"};
+  if (std::find(std::begin(kMoves), std::end(kMoves), node->op->kind) == std::end(kMoves)) return dense;
+  StridedView view = view_of(plan, producer, x);
+  return look_through(plan, *node, id, view) ? view : dense;
+}
+
+void fuse_attention(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) {
+  Finder finder(plan, nodes);
+  for (auto& node : nodes) {
+    if (node->dead || node->eager) continue;
+    if (node->op->kind == "scaled_dot_product_attention") finder.fuse_op(*node);
+    if (node->op->kind == "matmul") finder.fuse_matmul(*node);
+  }
+  std::erase_if(nodes, [](const auto& node) { return node->dead; });
+}
+
+}  // namespace mlt
