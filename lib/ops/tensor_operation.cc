@@ -284,7 +284,8 @@ Result<Types> infer_tile(Call& call) {
     if (reps->empty() || reps->size() != dims.size())
       return input_error("reps has " + std::to_string(reps->size()) + " elements for x of rank " + std::to_string(dims.size()));
     for (size_t i = 0; i < dims.size(); ++i) {
-      if ((*reps)[i] <= 0) return input_error("all elements of reps must be positive");
+      // coremltools refuses a constant 0; one that is computed (a count of selected elements) makes an empty tensor.
+      if ((*reps)[i] < 0) return input_error("elements of reps must not be negative");
       if (dims[i] >= 0) dims[i] *= (*reps)[i];
     }
     for (size_t i = 0; i < dims.size(); ++i)
