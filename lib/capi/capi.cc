@@ -9,6 +9,7 @@
 
 #include "lib/base/threads.h"
 #include "lib/capi/mltools.h"
+#include "lib/capi/structure.h"
 #include "lib/container/compile.h"
 #include "lib/container/save.h"
 #include "lib/coreml/validate.h"
@@ -20,7 +21,7 @@
 struct mlt_model {
   mlt::OpenedModel opened;
   std::unique_ptr<mlt::Predictor> predictor;
-  std::string description;
+  std::string description, structure;
 };
 struct mlt_state {
   mlt::StateTensors tensors;
@@ -211,6 +212,18 @@ mlt_status mlt_model_open_files(const char* const* names, const void* const* con
 
 void mlt_model_close(mlt_model* model) { delete model; }
 const char* mlt_model_describe(const mlt_model* model) { return model ? model->description.c_str() : nullptr; }
+
+const char* mlt_model_structure(mlt_model* model) {
+  const mlt_status status = guard([&] {
+    if (model == nullptr) return fail(MLT_USAGE, "model must not be null");
+    if (!model->structure.empty()) return MLT_OK;
+    auto json = program_structure_json(model->opened);
+    if (!json) return fail(json.error());
+    model->structure = std::move(*json);
+    return MLT_OK;
+  });
+  return status == MLT_OK ? model->structure.c_str() : nullptr;
+}
 
 mlt_status mlt_model_predict(mlt_model* model, const mlt_features* inputs, mlt_state* state, mlt_features** outputs) {
   return guard([&] {

@@ -98,6 +98,17 @@ class Predictions(unittest.TestCase):
         with self.assertRaises(RuntimeError):
             ct.models.CompiledMLModel.from_asset(empty).predict({"x": np.ones((4, 50))})
 
+    def test_structure(self):
+        model = convert(program(), convert_to="mlprogram")  # its compiled form goes with it
+        plan = ct.models.compute_plan.MLComputePlan.load_from_path(model.get_compiled_model_path())
+        main = plan.model_structure.program.functions["main"]
+        self.assertEqual([value.name for value in main.inputs], ["x", "y"])
+        add = next(operation for operation in main.block.operations if operation.operator_name == "add")
+        self.assertEqual([len(add.inputs["x"].bindings), len(add.outputs), add.blocks], [1, 1, []])
+        usage = plan.get_compute_device_usage_for_mlprogram_operation(add)
+        self.assertIsInstance(usage.preferred_compute_device, ct.models.compute_device.MLCPUComputeDevice)
+        self.assertIsNone(plan.get_estimated_cost_for_mlprogram_operation(add))
+
     def test_compute_devices(self):
         self.assertEqual(len(ct.models.MLModel.get_available_compute_devices()), 1)
         for unit in ct.ComputeUnit:

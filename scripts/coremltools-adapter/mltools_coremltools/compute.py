@@ -1,5 +1,9 @@
 """Compute devices, the structure of a model, and its compute plan: one device, the CPU."""
-from .library import UNSUPPORTED, MltoolsError
+import ctypes
+import json
+import os
+
+from .library import UNSUPPORTED, MltoolsError, OpenOptions, check, library, text
 
 
 class _MLCPUComputeDeviceProxy:
@@ -18,7 +22,20 @@ class _MLNeuralEngineComputeDeviceProxy:
 
 
 class _MLComputePlanProxy:
-    pass
+    """Everything runs on the CPU. Costs are not known before something has run: None, which callers must expect."""
+
+    def __init__(self, model_structure=None):
+        self.model_structure = model_structure
+
+    def get_compute_device_usage_for_mlprogram_operation(self, operation):
+        from coremltools.models.compute_plan import MLComputePlanDeviceUsage
+
+        return MLComputePlanDeviceUsage(preferred_compute_device=devices()[0], supported_compute_devices=devices())
+
+    get_compute_device_usage_for_neuralnetwork_layer = get_compute_device_usage_for_mlprogram_operation
+
+    def get_estimated_cost_for_mlprogram_operation(self, operation):
+        return None
 
 
 def devices():
@@ -27,9 +44,58 @@ def devices():
     return [MLCPUComputeDevice(_MLCPUComputeDeviceProxy())]
 
 
+def _block(found):
+    from coremltools.models import compute_plan as plan
+
+    def named(name):
+        return plan.MLModelStructureProgramNamedValueType(name=name, type=plan.MLModelStructureProgramValueType())
+
+    def argument(bindings):
+        value = plan.MLModelStructureProgramValue
+        return plan.MLModelStructureProgramArgument(
+            [plan.MLModelStructureProgramBinding(name=name, value=value() if name is None else None) for name in bindings]
+        )
+
+    operations = [
+        plan.MLModelStructureProgramOperation(
+            inputs={name: argument(bindings) for name, bindings in operation["inputs"].items()},
+            operator_name=operation["operator"],
+            outputs=[named(name) for name in operation["outputs"]],
+            blocks=[_block(inner) for inner in operation["blocks"]],
+            __proxy__=None,
+        )
+        for operation in found["operations"]
+    ]
+    return plan.MLModelStructureProgramBlock(inputs=[named(n) for n in found["inputs"]], operations=operations, output_names=found["outputs"])
+
+
 def model_structure(path):
-    raise MltoolsError(f"{path}: the structure of a compiled model is not available here", UNSUPPORTED)
+    from coremltools.models import compute_plan as plan
+
+    if not os.path.exists(path):
+        raise MltoolsError(f"{path}: no compiled model", 3)
+    lib, handle = library(), ctypes.c_void_p()
+    options = OpenOptions()
+    options.size = ctypes.sizeof(OpenOptions)
+    check(lib.mlt_model_open(os.fsencode(path), ctypes.byref(options), ctypes.byref(handle)))
+    try:
+        found = lib.mlt_model_structure(handle)
+        if found is None:
+            raise MltoolsError(text(lib.mlt_last_error()), UNSUPPORTED)
+        found = json.loads(text(found))
+    finally:
+        lib.mlt_model_close(handle)
+    functions = {}
+    for name, function in found["program"]["functions"].items():
+        block = _block(function["block"])
+        inputs = [
+            plan.MLModelStructureProgramNamedValueType(name=n, type=plan.MLModelStructureProgramValueType()) for n in function["inputs"]
+        ]
+        functions[name] = plan.MLModelStructureProgramFunction(inputs=inputs, block=block)
+    return plan.MLModelStructure(neuralnetwork=None, program=plan.MLModelStructureProgram(functions), pipeline=None)
 
 
 def compute_plan(path, compute_units):
-    raise MltoolsError(f"{path}: a compute plan is not available here", UNSUPPORTED)
+    from coremltools.models.compute_plan import MLComputePlan
+
+    return MLComputePlan(_MLComputePlanProxy(model_structure(path)))

@@ -47,6 +47,7 @@ _FUNCTIONS = {
     "mlt_model_open_files": (c_int, [POINTER(c_char_p), POINTER(c_char_p), _SIZE, c_size_t, c_char_p, POINTER(OpenOptions), _HANDLE]),
     "mlt_model_close": (None, [c_void_p]),
     "mlt_model_describe": (c_char_p, [c_void_p]),
+    "mlt_model_structure": (c_char_p, [c_void_p]),
     "mlt_model_predict": (c_int, [c_void_p, c_void_p, c_void_p, _HANDLE]),
     "mlt_compile": (c_int, [c_char_p, c_char_p]),
     "mlt_state_new": (c_int, [c_void_p, _HANDLE]),

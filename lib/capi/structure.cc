@@ -1,0 +1,49 @@
+#include "lib/capi/structure.h"
+
+#include <nlohmann/json.hpp>
+
+#include "lib/container/program.h"
+
+namespace mlt {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json names(const std::vector<std::unique_ptr<ir::Value>>& values) {
+  Json list = Json::array();
+  for (const auto& value : values) list.push_back(value->name);
+  return list;
+}
+
+// Readers limit how deep blocks nest.
+Json block_json(const ir::Block& block) {
+  Json operations = Json::array(), outputs = Json::array();
+  for (const auto& op : block.ops) {
+    Json inputs = Json::object(), blocks = Json::array();
+    for (const ir::Arg& arg : op->args) {
+      Json& bindings = inputs[arg.name] = Json::array();
+      for (const ir::Operand& operand : arg.operands) bindings.push_back(operand.value != nullptr ? Json(operand.value->name) : Json());
+    }
+    for (const auto& inner : op->blocks) blocks.push_back(block_json(*inner));
+    operations.push_back({{"operator", op->kind}, {"inputs", std::move(inputs)}, {"outputs", names(op->outputs)}, {"blocks", std::move(blocks)}});
+  }
+  for (const ir::Value* output : block.outputs) outputs.push_back(output->name);
+  return {{"inputs", names(block.inputs)}, {"operations", std::move(operations)}, {"outputs", std::move(outputs)}};
+}
+
+}  // namespace
+
+Result<std::string> program_structure_json(const OpenedModel& model) {
+  auto program = load_program(model);
+  if (!program) {
+    if (program.error().code != Code::kUsage) return std::move(program).error();
+    return unsupported_error("the structure of a " + std::string(model.model.kind_name()) + " is not available, only that of ML programs");
+  }
+  Json functions = Json::object();
+  for (const auto& function : (*program)->functions)
+    functions[function->name] = {{"inputs", names(function->inputs)}, {"block", block_json(*function->body)}};
+  Json json{{"program", {{"functions", std::move(functions)}}}};
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace mlt
