@@ -5,15 +5,15 @@
 
 #include <charconv>
 
+#include "cmd/mlconvert_model.h"
 #include "lib/cli/app.h"
 #include "lib/cli/diag.h"
 #include "lib/cli/io.h"
 #include "lib/cli/model_input.h"
 #include "lib/container/detect.h"
 #include "lib/container/file_tree.h"
-#include "lib/container/save.h"
+#include "lib/container/program.h"
 #include "lib/convert/convert.h"
-#include "lib/coreml/mil_write.h"
 #include "lib/ir/text.h"
 
 using namespace mlt;
@@ -21,8 +21,9 @@ using namespace mlt;
 namespace {
 
 struct Options {
-  std::string source, from, to, precision = "float16", io_precision = "float32", stop_after;
-  std::optional<std::string> output, target, passes, labels, probabilities;
+  std::string source, from, to, io_precision = "float32", stop_after;
+  std::optional<std::string> output, precision, target, passes, labels, probabilities, function;
+  std::optional<int> opset;
   std::vector<std::string> inputs, outputs, metadata;
   bool check = false, list_ops = false;
   cli::KeyOptions keys;
@@ -84,7 +85,7 @@ std::vector<std::string> split(const std::string& text) {
 Result<foreign::Request> make_request(const Options& o) {
   foreign::Request r;
   r.from = o.from;
-  r.float16 = o.precision == "float16";
+  r.float16 = o.precision.value_or("float16") == "float16";
   r.float16_io = o.io_precision == "float16";
   r.stop_after = o.stop_after;
   if (o.target) {
@@ -135,25 +136,39 @@ std::string check_json(const foreign::Conversion& conversion, const std::vector<
   return out.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-Status write_package(const foreign::Conversion& conversion, const foreign::Request& request, const Options& o) {
-  MLT_ASSIGN(coreml::Model model, foreign::make_model(conversion, request));
-  auto build = [&](PackageWriter& writer) -> Status {
-    BlobWriter* weights = nullptr;
-    if (foreign::has_file_weights(*conversion.converted.program, foreign::spec_version(conversion.opset))) {
-      MLT_ASSIGN(weights, writer.weights());
-    }
-    MLT_TRY(coreml::store_program(model, *conversion.converted.program, weights));
-    return writer.finish(model);
-  };
-  if (cli::is_standard(*o.output)) {
-    MLT_ASSIGN(cli::Output out, cli::Output::plan(o.output, cli::Content::kBinary, {o.source}));
-    MLT_ASSIGN(auto writer, PackageWriter::to_zip([&](ByteSpan bytes) { return out.write(bytes); }));
-    MLT_TRY(build(*writer));
-    return out.finish();
+// A Core ML model as source: by --from, or by content. Zips may be another format's.
+Result<std::optional<OpenedModel>> core_ml_source(const Options& o) {
+  bool wanted = o.from == "coreml";
+  if (!o.from.empty() && !wanted) return std::optional<OpenedModel>();
+  if (!wanted && !cli::is_standard(o.source) && path_kind(o.source) == PathKind::kDirectory) wanted = detect_path(o.source) != FileKind::kUnknown;
+  if (wanted && !cli::is_standard(o.source)) {
+    MLT_ASSIGN(OpenedModel opened, cli::read_model(o.source, o.keys));
+    return std::optional(std::move(opened));
   }
-  MLT_TRY(cli::check_output(o.output, cli::Content::kBinary, {o.source}));
-  MLT_ASSIGN(auto writer, PackageWriter::to_directory(*o.output));
-  return build(*writer);
+  return std::optional<OpenedModel>();
+}
+
+// Nothing is accepted and ignored.
+Status options_for_model(const Options& o, coreml::ModelKind kind) {
+  bool program = coreml::is_neural_network(kind) && (o.to == "mlpackage" || o.to == "mil");
+  std::string extra;
+  auto refuse = [&](bool given, const char* name) {
+    if (given) extra += (extra.empty() ? "" : ", ") + std::string(name);
+  };
+  refuse(!o.inputs.empty() && !coreml::is_neural_network(kind), "--input");
+  refuse(o.labels.has_value(), "--class-labels");
+  refuse(o.function && o.to != "onnx", "--function");
+  refuse(o.precision && !program && o.to != "onnx", "--precision");
+  if (!program) {
+    refuse(!o.outputs.empty(), "--output-name");
+    refuse(!o.metadata.empty(), "--metadata");
+    refuse(o.target.has_value(), "--target");
+    refuse(o.passes.has_value(), "--passes");
+    refuse(!o.stop_after.empty(), "--stop-after");
+    refuse(o.io_precision != "float32", "--io-precision");
+  }
+  if (!extra.empty()) return usage_error("no effect on a Core ML model that becomes " + o.to + ": " + extra);
+  return {};
 }
 
 Result<int> convert(Options o, bool json) {
@@ -165,12 +180,16 @@ Result<int> convert(Options o, bool json) {
   if (o.source.empty()) return usage_error("no SRC given");
   if (json && !o.check) return usage_error("--json is for --check and --list-ops");
   if (!o.check && !o.output) return usage_error("no output given", "name it with -o; '-' is stdout");
-  if (o.to.empty()) o.to = o.output && (o.output->ends_with(".mil") || (cli::is_standard(*o.output) && !o.stop_after.empty())) ? "mil" : "mlpackage";
-  if (o.to == "mlmodel" || o.to == "onnx") return unsupported_error("--to " + o.to + " is not in this version yet");
+  if (o.to.empty()) {
+    o.to = "mlpackage";
+    if (o.output && (o.output->ends_with(".mil") || (cli::is_standard(*o.output) && !o.stop_after.empty()))) o.to = "mil";
+    if (o.output && o.output->ends_with(".onnx")) o.to = "onnx";
+    if (o.output && o.output->ends_with(".mlmodel")) o.to = "mlmodel";
+  }
   if (!o.check && o.to == "mlpackage" && !cli::is_standard(*o.output)) {
     std::string_view name = *o.output;
     while (name.ends_with('/')) name.remove_suffix(1);
-    if (name.ends_with(".mlmodel")) return usage_error("an ML program needs a package", "name the output .mlpackage");
+    if (name.ends_with(".mlmodel")) return usage_error("a package is named .mlpackage");
     if (!name.ends_with(".mlpackage")) return usage_error("output \"" + *o.output + "\" is not named .mlpackage", "or .mil for text; \"-\" is a package as a zip on stdout");
     PathKind kind = path_kind(*o.output);
     if (kind == PathKind::kFile || kind == PathKind::kOther) return resource_error("exists, and is not a package").in_path(*o.output);
@@ -180,6 +199,7 @@ Result<int> convert(Options o, bool json) {
     }
   }
   if (!o.check && o.to == "mil") MLT_TRY(cli::check_output(o.output, cli::Content::kText, {o.source}));
+  if (o.opset && o.to != "onnx") return usage_error("--opset is for --to onnx");
   MLT_ASSIGN(foreign::Request request, make_request(o));
   if (request.stop_after.size() && o.to != "mil") return usage_error("--stop-after shows a program: use --to mil");
   request.after_pass = [](const passes::Pass& pass, size_t changes) {
@@ -187,7 +207,27 @@ Result<int> convert(Options o, bool json) {
   };
 
   // 2. Convert.
-  MLT_ASSIGN(Blob bytes, cli::read_plain(o.source, o.keys));
+  Target target{o.source, o.to, o.output.value_or(""), o.precision, o.function, o.opset.value_or(17)};
+  MLT_ASSIGN(std::optional<OpenedModel> opened, core_ml_source(o));
+  Blob bytes;
+  if (!opened) {
+    MLT_ASSIGN(bytes, cli::read_plain(o.source, o.keys));
+    FileKind kind = detect_bytes(bytes.bytes());
+    bool model = kind == FileKind::kModel || kind == FileKind::kMilText || (kind == FileKind::kZip && !foreign::find_frontend("", bytes.bytes()));
+    if (o.from == "coreml" || (o.from.empty() && model)) {
+      MLT_ASSIGN(opened, cli::is_standard(o.source) ? open_memory(bytes, "stdin") : cli::read_model(o.source, o.keys));
+    }
+  }
+  if (opened) {
+    if (o.check) return usage_error("--check is for models of other frameworks");
+    MLT_TRY(complete_mil_text(*opened));
+    MLT_TRY(options_for_model(o, opened->model.kind()));
+    MLT_TRY(convert_model(*opened, request, target).in(cli::input_name(o.source)));
+    return 0;
+  }
+  if (o.to == "mlmodel") return unsupported_error("an ML program needs a package: .mlmodel files hold no weights beside them", "use --to mlpackage");
+  if (o.to == "onnx") return unsupported_error("--to onnx starts from a Core ML model", "convert to a package first");
+  if (o.function) return usage_error("--function is for --to onnx");
   std::vector<foreign::Unsupported> problems;
   auto result = foreign::convert_source(bytes, o.source, request, o.check ? &problems : nullptr).in(cli::input_name(o.source));
   if (!result) return std::move(result.error());
@@ -207,7 +247,7 @@ Result<int> convert(Options o, bool json) {
     MLT_TRY(out.finish());
     return 0;
   }
-  MLT_TRY(write_package(conversion, request, o));
+  MLT_TRY(write_package(conversion, request, target));
   return 0;
 }
 
@@ -218,13 +258,15 @@ int main(int argc, char** argv) {
   Options o;
   app.usage("[--precision P] [--target T] [--input SPEC]... -o OUT SRC\n--check SRC\n--list-ops");
   std::optional<std::string> source;
-  app.positional(source, "SRC", "ONNX model; '-' is stdin").file();
-  app.option("-o,--output", o.output, "OUT", ".mlpackage directory, .mil text, or '-' for stdout").file();
-  app.option("--from", o.from, "FORMAT", "format of SRC (default: by its content)").choices({"onnx"});
-  app.option("--to", o.to, "FORMAT", "mlpackage or mil (default: by OUT's name)").choices({"mlpackage", "mil", "mlmodel", "onnx"});
-  app.option("--precision", o.precision, "P", "compute in float16 (default) or float32").choices({"float16", "float32"});
+  app.positional(source, "SRC", "ONNX or Core ML model; '-' is stdin").file();
+  app.option("-o,--output", o.output, "OUT", ".mlpackage, .mil, .onnx, .mlmodel, or '-' for stdout").file();
+  app.option("--from", o.from, "FORMAT", "format of SRC (default: by its content)").choices({"onnx", "coreml"});
+  app.option("--to", o.to, "FORMAT", "mlpackage, mil, onnx, mlmodel (default: by OUT's name)").choices({"mlpackage", "mil", "mlmodel", "onnx"});
+  app.option("--precision", o.precision, "P", "compute in float16 (default) or float32; to ONNX: as it is").choices({"float16", "float32"});
   app.option("--io-precision", o.io_precision, "P", "type of float inputs and outputs (default: float32)").choices({"float16", "float32"});
   app.option("--target", o.target, "T", "iOS15 to iOS26, or a specification version (default: the oldest that works)");
+  app.option("--opset", o.opset, "N", "with --to onnx: version of the operators, 13 to 24 (default: 17)");
+  app.option("--function", o.function, "NAME", "with --to onnx: the function of a model with several");
   app.option("--input", o.inputs, "SPEC", "NAME,shape=1x3x224x224,type=image,color=RGB,scale=..,bias=..");
   app.option("--output-name", o.outputs, "[OLD=]NEW", "name an output");
   app.option("--class-labels", o.labels, "FILE", "make a classifier; one label a line").file();
@@ -239,7 +281,8 @@ int main(int argc, char** argv) {
   app.examples(
       "mlconvert -o MobileNet.mlpackage mobilenet.onnx\n"
       "mlconvert --input image,type=image,scale=0.00392 --class-labels l.txt -o C.mlpackage c.onnx\n"
-      "mlconvert -o - m.onnx | mlcompile -o m.mlarchive -");
+      "mlconvert -o - m.onnx | mlcompile -o m.mlarchive -\n"
+      "mlconvert -o Back.onnx Model.mlpackage");
   return app.run(argc, argv, [&]() -> Result<int> {
     o.source = source.value_or("");
     return convert(o, app.json());

@@ -91,8 +91,8 @@ Status add_classifier(Converted& c, const Labels& labels, ops::Opset opset) {
   if (input && input->type.rank() > 1) input = b.op("reshape", {{"x", input}, {"shape", b.ints({n})}}, probabilities->name + "_flat");
   auto outputs = b.ops("classify", {{"probabilities", input}, {"classes", classes}}, "classify");
   MLT_TRY(b.status());
-  outputs[0]->name = main.unique_name("classLabel");
-  outputs[1]->name = main.unique_name("classLabel_probs");
+  outputs[0]->name = main.unique_name(labels.label_name.empty() ? "classLabel" : labels.label_name);
+  outputs[1]->name = main.unique_name(labels.dictionary_name.empty() ? "classLabel_probs" : labels.dictionary_name);
   std::erase(body.outputs, probabilities);
   std::erase_if(c.outputs, [&](const auto& f) { return f.name == probabilities->name; });
   body.outputs.push_back(outputs[0]);
@@ -192,9 +192,15 @@ Result<Conversion> convert_source(const Blob& bytes, const std::string& path, co
     return unsupported_error("the model cannot be converted:\n" + list);
   }
   c.program->functions[0]->erase_dead_ops();
+  MLT_TRY(finish_conversion(out, request));
+  return out;
+}
+
+Status finish_conversion(Conversion& out, const Request& request) {
+  Converted& c = out.converted;
   if (request.stop_after == "lower") {
     out.complete = false;
-    return out;
+    return {};
   }
   // 2. Interface.
   if (request.float16_io) {
@@ -222,7 +228,7 @@ Result<Conversion> convert_source(const Blob& bytes, const std::string& path, co
   // 4. Names and labels.
   MLT_TRY(rename_outputs(c, request));
   if (request.labels) MLT_TRY(add_classifier(c, *request.labels, out.opset));
-  return out;
+  return {};
 }
 
 Result<coreml::Model> make_model(const Conversion& conversion, const Request& request) {

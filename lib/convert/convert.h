@@ -13,6 +13,7 @@ struct Labels {
   std::vector<std::string> strings;  // or, when empty, integers
   std::vector<int64_t> ints;
   std::string probabilities;         // output that holds the probabilities; empty: the only float output, or the last
+  std::string label_name, dictionary_name;  // of the outputs made; empty: classLabel, classLabel_probs
 };
 
 struct Request {
@@ -38,6 +39,9 @@ struct Conversion {
 // kUnsupported, with every reason in the message, when something of the source cannot be expressed and `check` is null;
 // with `check`, those are put there instead.
 Result<Conversion> convert_source(const Blob& bytes, const std::string& path, const Request& request, std::vector<Unsupported>* check = nullptr);
+
+// What follows lowering: interface types, passes, names, labels. For programs that come from elsewhere.
+Status finish_conversion(Conversion& conversion, const Request& request);
 
 // Description and specification version of the model; the program is stored by coreml::store_program.
 Result<coreml::Model> make_model(const Conversion& conversion, const Request& request);

@@ -22,4 +22,10 @@ try --stop-after lower -o out.mlpackage m.onnx
 try --probabilities probs -o out.mlpackage m.onnx
 try --json -o out.mlpackage m.onnx
 try -o m.onnx --to mil m.onnx
+try --opset 17 -o out.mlpackage m.onnx
+mlconvert -o m.mlpackage m.onnx
+try --opset 12 -o out.onnx m.mlpackage
+try --target iOS17 --metadata author=me -o out.onnx m.mlpackage
+try --to mlmodel -o out.mlmodel m.mlpackage
+rm -r m.mlpackage
 ls
