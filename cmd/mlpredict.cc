@@ -28,10 +28,34 @@ int main(int argc, char** argv) {
   app.flag("--reference", o.reference, "use the reference evaluation, no fast kernels");
   app.option("--on-error", o.on_error, "HOW", "a record that fails: stop, or record the error").choices({"stop", "record"});
   app.option("--shard", o.shard, "I/N", "only records I, I+N, I+2N ... (from 0)");
-  app.not_yet("--generate", true);
-  app.json_flag("outputs as JSON lines on stdout");
+  GenerateArguments& g = o.generate;
+  app.option("--generate", g.tokens, "N", "up to N tokens from a causal language model").range(1, 1e9);
+  // What only --generate uses.
+  std::vector<cli::Option*> of_generation;
+  auto also = [&](cli::Option& option) { of_generation.push_back(&option); };
+  also(app.option("--prompt", g.prompt, "TEXT", "text to go on with; '-' is stdin, @FILE a file").file());
+  also(app.option("--prompt-ids", g.prompt_ids, "IDS", "token ids to go on with: 1,2,3"));
+  also(app.option("--tokenizer", g.tokenizer, "FILE", "tokenizer.json, or a SentencePiece model").file());
+  also(app.option("--stop", g.stop, "TOKEN", "a token, by id or name, that ends the text"));
+  also(app.option("--temperature", g.temperature, "T", "sample; without it the best token is taken").range(0, 1e6));
+  also(app.option("--sample-top-k", g.top_k, "K", "sample from the K best tokens").range(1, 1e9));
+  also(app.option("--top-p", g.top_p, "P", "sample from the best tokens of probability P together").range(0, 1));
+  also(app.option("--seed", g.seed, "S", "of sampling (0)"));
+  also(app.option("--context", g.context, "N", "most tokens that the model can hold").range(1, 1e9));
+  also(app.option("--cache", g.cache, "INPUT=OUTPUT", "an output that is the next token's input"));
+  also(app.option("--tokens-input", g.tokens_input, "NAME", "input that takes the tokens"));
+  also(app.option("--logits-output", g.logits_output, "NAME", "output with the scores of all tokens"));
+  also(app.option("--mask-input", g.mask_input, "NAME", "input that takes the attention mask"));
+  also(app.option("--position-input", g.position_input, "NAME", "input that takes the tokens' positions"));
+  also(app.flag("--timings", g.timings, "seconds and tokens per second in the JSON"));
+  app.json_flag("outputs as JSON on stdout");
   app.threads_option();
   add_key_options(app, o.keys);
   app.examples("mlpredict model.mlpackage image=@cat.jpg --top-k 3\nmlpredict house.mlmodel --inputs rows.csv --outputs prices.csv");
-  return app.run(argc, argv, [&] { return o.compare_with ? run_comparison(o, app.json()) : run_records(o, app.json()); });
+  return app.run(argc, argv, [&]() -> Result<int> {
+    if (g.tokens) return run_generation(o, app.json());
+    for (const cli::Option* option : of_generation)
+      if (option->given()) return usage_error(option->name() + " is for --generate");
+    return o.compare_with ? run_comparison(o, app.json()) : run_records(o, app.json());
+  });
 }

@@ -11,6 +11,15 @@
 
 namespace mlt {
 
+struct GenerateArguments {
+  std::optional<int64_t> tokens, context, top_k;
+  std::optional<double> temperature, top_p;
+  std::optional<uint64_t> seed;
+  std::optional<std::string> prompt, prompt_ids, tokenizer, tokens_input, logits_output, mask_input, position_input;
+  std::vector<std::string> stop, cache;
+  bool timings = false;
+};
+
 struct PredictArguments {
   std::string model;
   std::vector<std::string> values, features;
@@ -20,6 +29,7 @@ struct PredictArguments {
   std::optional<double> rtol, atol;
   bool batch = false, strict = false, reference = false;
   cli::KeyOptions keys;
+  GenerateArguments generate;
 };
 
 Result<PredictOptions> predict_options(const PredictArguments& arguments);
@@ -32,5 +42,6 @@ void warn_of_precision(Predictor& predictor);
 // Each returns the exit status.
 Result<int> run_records(const PredictArguments& arguments, bool json);
 Result<int> run_comparison(const PredictArguments& arguments, bool json);
+Result<int> run_generation(const PredictArguments& arguments, bool json);
 
 }  // namespace mlt

@@ -80,6 +80,7 @@ class Option {
   Option& common();      // shown with the common options, after the tool's own
   Option& repeatable();  // a scalar that may be given again: the last one wins
   bool given() const { return count_ > 0; }
+  const std::string& name() const { return long_.empty() ? short_ : long_; }
 
  private:
   friend class Command;
