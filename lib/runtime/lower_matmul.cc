@@ -3,6 +3,7 @@
 
 #include "lib/base/threads.h"
 #include "lib/kernels/gemm.h"
+#include "lib/kernels/lowbit.h"
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/plan.h"
 
@@ -15,11 +16,36 @@ int64_t product(const Dims& dims, size_t begin, size_t end) {
   return n;
 }
 
+// Weights of few bits as they are stored, [n, k]; nothing when they are none, or the kernels do not take them.
+std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias, int64_t m) {
+  auto stored = l.compressed(weight);
+  if (stored == nullptr) return std::nullopt;
+  auto packed = PackedLowBit::pack(stored->matrix);
+  if (!packed) return l.refuse(packed.error().message);
+  auto shared = std::make_shared<PackedLowBit>(std::move(*packed));
+  Tensor biases = bias >= 0 ? l.constant(bias) : Tensor();
+  Activation act = l.node().act.value_or(Activation{});
+  const int residual = l.node().residual, out = l.out();
+  Lowered lowered;
+  lowered.kernel = std::string(m == 1 ? "gemv" : "gemm") + (stored->matrix.table != nullptr ? " palette " : shared->bits() == 4 ? " int4 " : " int8 ") + "packed";
+  lowered.packed = shared->bytes();
+  lowered.scratch = shared->scratch_bytes(m);
+  if (residual >= 0) lowered.in_place = {residual};
+  lowered.run = [=, n = shared->n(), k = shared->k()](RunContext& c) {
+    shared->run(m, c.f32(x), k, c.f32_out(out), n, biases.valid() ? biases.data<float>() : nullptr, act,
+                residual >= 0 ? c.f32(residual) : nullptr, n, c.scratch);
+    return Status();
+  };
+  return lowered;
+}
+
 std::optional<Lowered> packed_product(Lowering& l, int x, int weight, int bias, int64_t n, int64_t k, int64_t row_stride, int64_t col_stride) {
   int out = l.out();
   const Dims& xd = l.dims(x);
   int64_t m = product(xd, 0, xd.size() - 1);
   if (m == 0 || n == 0 || k == 0) return l.refuse("empty product");
+  if (col_stride == 1)
+    if (auto lowered = low_bit_product(l, x, weight, bias, m)) return lowered;
   // Float16 weights stay so: few rows wait for memory, and for many the expansion is a small part. The arithmetic is
   // the same.
   Tensor stored = l.stored_constant(weight);

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <memory>
 
+#include "lib/kernels/convert.h"
 #include "lib/kernels/resize.h"
 #include "lib/kernels/transpose.h"
 #include "lib/ops/image_resizing_eval.h"
@@ -224,11 +225,15 @@ std::optional<Lowered> lower_gather(Lowering& l) {
     if (i < static_cast<size_t>(*axis)) outer *= xd[i];
     if (i > static_cast<size_t>(*axis)) inner *= xd[i];
   }
-  l.keep_constant(x);
+  // Tables of weights are looked up as they are stored.
+  std::shared_ptr<const CompressedWeight> few_bits = *axis == 0 ? l.compressed(x) : nullptr;
+  Tensor stored = few_bits == nullptr && *axis == 0 && l.type(x).dtype == DType::kF16 ? l.stored_constant(x) : Tensor();
+  const bool half = stored.valid() && stored.dtype() == DType::kF16;
+  if (few_bits == nullptr && !half) l.keep_constant(x);
   l.keep_constant(indices);
   int element = element_bytes(l, x);
   Lowered lowered;
-  lowered.kernel = "rows";
+  lowered.kernel = half ? "rows float16" : few_bits != nullptr ? "rows low-bit" : "rows";
   // The rule for indices is the reference's (scatter_gather.cc): checked in opsets before CoreML7, afterwards when the
   // op asks for it, and then negative ones are out of range; otherwise an index out of range gives zeros.
   bool asks = l.call.info().param("validate_indices") != nullptr;
@@ -239,6 +244,20 @@ std::optional<Lowered> lower_gather(Lowering& l) {
     for (int64_t i = 0; validate && i < count; ++i)
       if (at[i] < lowest || at[i] >= extent)
         return input_error("index " + std::to_string(at[i]) + " is out of range for an axis of " + std::to_string(extent));
+    if (half || few_bits != nullptr) {
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t row = at[i] < 0 ? at[i] + extent : at[i];
+        float* to = c.f32_out(out) + i * inner;
+        if (row < 0 || row >= extent) {
+          std::fill_n(to, inner, 0.0f);
+        } else if (half) {
+          half_to_float(stored.data<uint16_t>() + row * inner, to, inner);
+        } else {
+          lowbit_row(few_bits->matrix, row, to);
+        }
+      }
+      return {};
+    }
     gather_rows(c.tensor(x).bytes().data(), at, c.out(out).mutable_bytes(), outer, extent, inner, count, element);
     return {};
   };

@@ -73,8 +73,16 @@ Status check_bytes(const std::vector<Type>& types, size_t max_bytes) {
 const Type& Lowering::type(int id) const { return plan_.values[static_cast<size_t>(id)].type; }
 bool Lowering::is_float(int id) const { return type(id).is_tensor() && mlt::is_float(type(id).dtype); }
 bool Lowering::is_constant(int id) const { return id >= 0 && plan_.values[static_cast<size_t>(id)].is_constant; }
-Tensor Lowering::constant(int id) const { return is_constant(id) ? to_compute(plan_.values[static_cast<size_t>(id)].constant) : Tensor(); }
-Tensor Lowering::stored_constant(int id) const { return is_constant(id) ? plan_.values[static_cast<size_t>(id)].constant : Tensor(); }
+Tensor Lowering::constant(int id) const {
+  if (!is_constant(id)) return {};
+  Tensor stored = plan_.materialize(id, false);
+  return stored.valid() ? to_compute(stored) : stored;
+}
+Tensor Lowering::stored_constant(int id) const { return is_constant(id) ? plan_.materialize(id, false) : Tensor(); }
+std::shared_ptr<const CompressedWeight> Lowering::compressed(int id) const {
+  if (!is_constant(id) || plan_.values[static_cast<size_t>(id)].deferred == nullptr) return nullptr;
+  return compressed_weight(*plan_.values[static_cast<size_t>(id)].deferred);
+}
 void Lowering::keep_constant(int id) {
   if (is_constant(id) && !plan_.regs[static_cast<size_t>(id)].known()) plan_.regs[static_cast<size_t>(id)].tensor = constant(id);
 }
@@ -87,6 +95,25 @@ int Plan::id_of(const ir::Value* value) const {
 int Plan::root(int id) const {
   while (values[static_cast<size_t>(id)].alias_of >= 0) id = values[static_cast<size_t>(id)].alias_of;
   return id;
+}
+
+Tensor Plan::materialize(int id, bool keep) {
+  PlanValue& v = values[static_cast<size_t>(id)];
+  if (v.deferred == nullptr || v.constant.valid()) return v.constant;
+  Status status = ops::evaluate(*v.deferred);
+  Tensor result = status.ok() ? v.deferred->outputs()[0].tensor : Tensor();
+  v.deferred->outputs().clear();
+  if (!status.ok() || !result.valid()) {
+    if (!failure_) failure_ = status.ok() ? input_error("a constant has no value") : std::move(status).error();
+    return Tensor::zeros(compute_dtype(v.type.dtype), v.type.dims);  // lets the caller finish; the plan fails
+  }
+  // What is declared as float16 was rounded to it.
+  result = convert(result, v.type.dtype);
+  if (!keep) return result;
+  folded_bytes_ += static_cast<size_t>(result.nbytes());
+  if (folded_bytes_ > options_.max_bytes && !failure_) failure_ = resource_error("constants take more than the limit of " + bytes_text(options_.max_bytes));
+  v.constant = result;
+  return result;
 }
 
 int Plan::add_value(const ir::Value* value, Type type) {
@@ -119,6 +146,7 @@ Result<std::unique_ptr<Plan>> Plan::build(const ir::Function& function, ops::Ops
   MLT_TRY(plan->lower_all());
   // 4. A place for every value.
   plan->place();
+  if (plan->failure_) return *plan->failure_;
   if (!plan->arena_ok())
     return resource_error("activations take " + bytes_text(plan->info.arena_bytes + plan->info.scratch_bytes) +
                           ", more than can be had; the largest is made by " + plan->largest_);
@@ -185,7 +213,10 @@ Status Plan::add_node(const ir::Op& op) {
     ops::RtValue known;
     int id = id_of(&value);
     if (id >= 0 && values[static_cast<size_t>(id)].is_constant) {
-      known.tensor = values[static_cast<size_t>(id)].constant;
+      // These read weights as they are stored; all others want the values.
+      const bool as_stored = op.kind == "linear" || op.kind == "matmul" || op.kind == "gather";
+      if (as_stored && values[static_cast<size_t>(id)].deferred != nullptr && !values[static_cast<size_t>(id)].constant.valid()) return known;
+      known.tensor = materialize(id, true);
       if (raw) known.tensor = convert(known.tensor, value.type.dtype);
     }
     return known;
@@ -195,6 +226,7 @@ Status Plan::add_node(const ir::Op& op) {
     return id >= 0 ? values[static_cast<size_t>(id)].type : value.type;
   };
   MLT_ASSIGN(ops::Call call, ops::bind_call(op, opset_, value_of, type_of));
+  if (failure_) return *failure_;
   auto node = std::make_unique<Node>(&op, std::move(call));
   ops::Call& bound = node->call;
 
@@ -233,6 +265,13 @@ Status Plan::add_node(const ir::Op& op) {
     }
   }
   MLT_TRY(check_bytes(types, options_.max_bytes));
+  if (known && !inputs_dynamic && all_static && options_.fast_kernels && !options_.strict_fp16 && is_deferrable(op.kind)) {
+    int id = add_value(op.output(), types[0]);
+    values[static_cast<size_t>(id)].is_constant = true;
+    values[static_cast<size_t>(id)].deferred = std::make_shared<ops::Call>(std::move(bound));
+    ++info.folded_ops;
+    return {};
+  }
   if (known && !inputs_dynamic && (elements <= kFoldLimit || op.kind.starts_with("constexpr_"))) {
     MLT_TRY(ops::evaluate(bound));
     bool tensors = true;
@@ -345,6 +384,7 @@ Status Plan::lower_node(Node& node) {
       Lowering lowering(*this, node);
       std::optional<Lowered> lowered = row.lower(lowering);
       if (node.call.error()) return *node.call.error();
+      if (failure_) return *failure_;
       if (!lowered) {
         step.info.refused.push_back(std::string(row.kernel) + ": " + lowering.refusal);
         continue;
@@ -379,12 +419,15 @@ Status Plan::lower_node(Node& node) {
 
 void Plan::keep(int id) {
   PlanValue& v = values[static_cast<size_t>(id)];
-  if (v.is_constant && !regs[static_cast<size_t>(id)].known()) regs[static_cast<size_t>(id)].tensor = to_compute(v.constant);
+  if (v.is_constant && !regs[static_cast<size_t>(id)].known()) regs[static_cast<size_t>(id)].tensor = to_compute(materialize(id, false));
 }
 
 // The op table's evaluation, on the arena's tensors. The call is bound to them at the first run: they do not move.
 Status Plan::lower_reference(Node& node, Step& step) {
   step.info.kernel = "reference";
+  for (const Node::Source& s : node.sources)
+    if (values[static_cast<size_t>(s.id)].deferred != nullptr) keep(s.id);
+  if (failure_) return *failure_;
   auto call = std::make_shared<ops::Call>(std::move(node.call));
   auto bound = std::make_shared<bool>(false);
   std::vector<Node::Source> sources = node.sources;
@@ -420,6 +463,7 @@ Status Plan::lower_reference(Node& node, Step& step) {
 Status Plan::lower_eager(Node& node, Step& step) {
   step.info.kernel = is_state_op(node.op->kind) ? "state" : "eager";
   for (const Node::Source& s : node.sources) keep(s.id);
+  if (failure_) return *failure_;
   const ir::Op* op = node.op;
   std::vector<int> outs = node.outs;
   ops::Opset opset = opset_;

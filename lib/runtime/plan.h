@@ -14,6 +14,7 @@
 
 #include "lib/kernels/aligned.h"
 #include "lib/kernels/elementwise.h"
+#include "lib/runtime/compressed.h"
 #include "lib/runtime/executor.h"
 
 namespace mlt {
@@ -25,6 +26,9 @@ struct PlanValue {
   ir::Type type;                     // concrete where static
   Tensor constant;                   // as stored; valid when the value is known at plan time
   bool is_constant = false;
+  // A constexpr op that was not evaluated, because its reader may take the weights as they are stored. `constant` is
+  // then not valid until Plan::materialize makes it.
+  std::shared_ptr<ops::Call> deferred{};
   bool dynamic = false;              // lives outside the arena: a list, or extents known only at run time
   int alias_of = -1;                 // a view of that value's bytes (reshape and its kin)
   int users = 0;                     // nodes that read it, plus one for each time it is an output
@@ -102,6 +106,8 @@ class Lowering {
   Tensor constant(int id) const;
   // The same as it is stored.
   Tensor stored_constant(int id) const;
+  // The weights in few bits, or null: then constant() has them.
+  std::shared_ptr<const CompressedWeight> compressed(int id) const;
   // Makes a constant available to the kernel under its number.
   void keep_constant(int id);
   // Says why this kernel cannot be used, for --explain.
@@ -155,6 +161,9 @@ class Plan {
   bool arena_ok() const { return arena_ok_; }
   int id_of(const ir::Value* value) const;
   int root(int id) const;
+  // The value of a constant. Of a deferred one an evaluation, kept when `keep`; not valid when that fails, which the
+  // plan then reports.
+  Tensor materialize(int id, bool keep);
 
  private:
   friend class Lowering;
@@ -180,6 +189,7 @@ class Plan {
   AlignedBuffer arena_;
   bool arena_ok_ = false;
   size_t folded_bytes_ = 0;
+  std::optional<Error> failure_;  // of a deferred evaluation
   std::string largest_;  // the op whose result takes the most of the arena
 };
 

@@ -1,0 +1,311 @@
+#include "lib/kernels/lowbit.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "lib/base/float16.h"
+#include "lib/kernels/dispatch.h"
+#include "lib/kernels/elementwise_target.h"
+#include "lib/kernels/gemm_target.h"
+#include "lib/kernels/lowbit_target.h"
+#include "lib/kernels/row_target.h"
+
+namespace mlt {
+
+const LowBitTarget* lowbit_simd();
+
+namespace {
+
+// Up to here weights are expanded once for every kLowBitRows rows; beyond, once for a whole block of rows.
+constexpr int64_t kFewRows = 8;
+constexpr int64_t kRowBlock = 256;
+
+unsigned code_at(const LowBitMatrix& w, int64_t index) {
+  if (w.bits == 8) return w.codes[index];
+  const int64_t bit = index * w.bits;
+  const unsigned low = w.codes[bit / 8] >> (bit % 8);
+  const unsigned high = bit % 8 + w.bits > 8 ? unsigned{w.codes[bit / 8 + 1]} << (8 - bit % 8) : 0;
+  return (low | high) & ((1u << w.bits) - 1);
+}
+float number(const LowBitMatrix& w, unsigned code) {
+  if (!w.is_signed) return static_cast<float>(code);
+  const int span = 1 << w.bits;
+  return static_cast<float>(static_cast<int>(code) >= span / 2 ? static_cast<int>(code) - span : static_cast<int>(code));
+}
+
+// The panel formats, one column after another.
+float value_ref(const LowBitPanel& p, const uint8_t* codes, int64_t k, int64_t column) {
+  const int64_t width = p.nv * 4;
+  if (p.mode == LowBitMode::kByte) return static_cast<float>(static_cast<int8_t>(codes[k * width + column]));
+  uint32_t word;
+  std::memcpy(&word, codes + (k / 8 * width + column) * 4, 4);
+  return p.tables[column / 4 * p.table_step + (word >> (4 * (k % 8)) & 15)];
+}
+float scale_ref(const LowBitPanel& p, const uint8_t* scales, int64_t column) {
+  if (p.half) return half_to_float(reinterpret_cast<const uint16_t*>(scales)[column]);
+  return reinterpret_cast<const float*>(scales)[column];
+}
+void expand_ref(const LowBitPanel& p, const uint8_t* scales, const uint8_t* codes, int64_t count, float* out) noexcept {
+  const int64_t width = p.nv * 4;
+  for (int64_t k = 0; k < count; ++k)
+    for (int64_t j = 0; j < width; ++j) {
+      const float o = p.shifted ? scale_ref(p, scales + width * (p.half ? 2 : 4), j) : 0;
+      out[k * width + j] = (p.scaled ? scale_ref(p, scales, j) : 1) * (value_ref(p, codes, k, j) - o);
+    }
+}
+void product_ref(const LowBitPanel& p) noexcept {
+  const int64_t width = p.nv * 4;
+  const int64_t scale_bytes = (p.scaled ? width * (p.half ? 2 : 4) : 0) * (p.shifted ? 2 : 1);
+  const int64_t code_bytes = p.block * width / (p.mode == LowBitMode::kByte ? 1 : 2);
+  for (int r = 0; r < p.rows; ++r)
+    for (int64_t j = 0; j < width; ++j) {
+      float total = 0;
+      for (int64_t b = 0; b < p.blocks; ++b) {
+        const uint8_t *scales = p.data + b * (scale_bytes + code_bytes), *codes = scales + scale_bytes;
+        float sum = 0;
+        for (int64_t k = 0; k < p.block; ++k) sum += p.x[r * p.ldx + b * p.block + k] * value_ref(p, codes, k, j);
+        if (p.shifted) sum -= p.sums[r * p.lds + b] * scale_ref(p, scales + width * (p.half ? 2 : 4), j);
+        total += (p.scaled ? scale_ref(p, scales, j) : 1) * sum;
+      }
+      p.out[r * width + j] = total;
+    }
+}
+constexpr LowBitTarget kReference{product_ref, expand_ref};
+
+}  // namespace
+
+void lowbit_row(const LowBitMatrix& w, int64_t row, float* out) noexcept {
+  const int64_t per_row = w.table != nullptr ? 1 : w.k / w.col_block;
+  const float* table = w.table != nullptr ? w.table + row / w.table_rows * (int64_t{1} << w.bits) : nullptr;
+  for (int64_t k = 0; k < w.k; ++k) {
+    const unsigned code = code_at(w, row * w.k + k);
+    if (table != nullptr) {
+      out[k] = table[code];
+      continue;
+    }
+    const int64_t entry = row / w.row_block * per_row + k / w.col_block;
+    out[k] = w.scale[entry] * (number(w, code) - (w.offset != nullptr ? w.offset[entry] : 0));
+  }
+}
+
+int64_t PackedLowBit::block_bytes(int64_t width) const {
+  const int64_t scales = scaled_ ? width * (half_ ? 2 : 4) * (shifted_ ? 2 : 1) : 0;
+  return scales + block_ * width * bits_ / 8;
+}
+
+Result<PackedLowBit> PackedLowBit::pack(const LowBitMatrix& w) {
+  if (w.n < 1 || w.k < 1 || w.n > (int64_t{1} << 40) / w.k) return usage_error("matrix product: weights of impossible size");
+  PackedLowBit p;
+  p.n_ = w.n;
+  p.k_ = w.k;
+  p.gemm_ = &gemm_target();
+  p.target_ = use_reference() ? &kReference : lowbit_simd();
+  p.bits_ = w.bits <= 4 ? 4 : 8;
+  if (w.bits != 8 && w.bits > 4) return unsupported_error("codes of " + std::to_string(w.bits) + " bits");
+  if (w.table != nullptr && p.bits_ != 4) return unsupported_error("a table of more than 16 entries");
+  p.scaled_ = w.table == nullptr;
+  p.mode_ = static_cast<int>(p.bits_ == 8 ? LowBitMode::kByte : w.table != nullptr ? LowBitMode::kTable : w.is_signed && w.bits == 4 ? LowBitMode::kSigned : LowBitMode::kUnsigned);
+  if (w.is_signed && w.bits < 4) return unsupported_error("signed codes of " + std::to_string(w.bits) + " bits");
+  const int64_t lanes = p.gemm_->lanes;
+  const bool many_tables = w.table != nullptr && w.table_rows < w.n;
+  if (many_tables && w.table_rows % lanes != 0) return unsupported_error("tables of " + std::to_string(w.table_rows) + " rows");
+
+  p.block_ = w.table != nullptr ? w.k : w.col_block;
+  p.blocks_ = w.k / p.block_;
+  if (p.bits_ == 4 && p.block_ % 8 != 0) {
+    if (p.blocks_ != 1) return unsupported_error("blocks of " + std::to_string(p.block_));
+    p.block_ = (p.block_ + 7) / 8 * 8;  // padded with zeros, which meet zeros
+  }
+  // Bytes without sign are kept with one.
+  const float shift = p.bits_ == 8 && !w.is_signed ? 128.0f : 0.0f;
+  if (p.scaled_) {
+    const int64_t entries = w.n / w.row_block * (w.k / w.col_block);
+    p.half_ = true;
+    for (int64_t i = 0; i < entries; ++i) {
+      const float o = (w.offset != nullptr ? w.offset[i] : 0) - shift;
+      p.shifted_ = p.shifted_ || o != 0;
+      p.half_ = p.half_ && round_to_half(w.scale[i]) == w.scale[i] && round_to_half(o) == o;
+    }
+  }
+
+  // Tables: one for each vector of columns, or one for all.
+  const Panels panels(w.n, *p.gemm_);
+  p.one_table_ = !many_tables;
+  if (!p.tables_.reset(static_cast<size_t>(many_tables ? panels.vectors : 1) * 16 * sizeof(float))) return resource_error("out of memory for packed weights");
+  for (int64_t v = 0; v < (many_tables ? panels.vectors : 1); ++v)
+    for (unsigned i = 0; i < 16; ++i) {
+      float value = p.mode_ == static_cast<int>(LowBitMode::kSigned) ? static_cast<float>(static_cast<int>(i) - (i >= 8 ? 16 : 0)) : static_cast<float>(i);
+      const int64_t entries = int64_t{1} << w.bits;
+      if (w.table != nullptr) value = i < entries ? w.table[v * lanes / w.table_rows * entries + i] : 0;
+      p.tables_.data()[v * 16 + i] = value;
+    }
+
+  const int64_t per_column = p.block_bytes(lanes) / lanes * p.blocks_;
+  if (!p.data_.reset(static_cast<size_t>(panels.padded_columns() * per_column))) return resource_error("out of memory for packed weights");
+  uint8_t* data = p.data_.data<uint8_t>();
+  parallel_for(panels.count, grain_for(w.k * lanes * 12), [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t n0 = panels.first_column(panel), width = panels.width_in_vectors(panel) * lanes;
+      const int64_t size = p.block_bytes(width), scale_bytes = p.scaled_ ? width * (p.half_ ? 2 : 4) : 0;
+      const int64_t heads = scale_bytes * (p.shifted_ ? 2 : 1);
+      uint8_t* to = data + n0 * per_column;
+      std::memset(to, 0, static_cast<size_t>(size * p.blocks_));
+      for (int64_t j = 0; j < width && n0 + j < w.n; ++j) {
+        const int64_t row = n0 + j;
+        for (int64_t b = 0; b < p.blocks_; ++b) {
+          uint8_t* block = to + b * size;
+          if (p.scaled_) {
+            const int64_t entry = row / w.row_block * (w.k / w.col_block) + b;
+            const float s = w.scale[entry], o = (w.offset != nullptr ? w.offset[entry] : 0) - shift;
+            if (p.half_) {
+              reinterpret_cast<uint16_t*>(block)[j] = float_to_half(s);
+              if (p.shifted_) reinterpret_cast<uint16_t*>(block + scale_bytes)[j] = float_to_half(o);
+            } else {
+              reinterpret_cast<float*>(block)[j] = s;
+              if (p.shifted_) reinterpret_cast<float*>(block + scale_bytes)[j] = o;
+            }
+          }
+          const int64_t k0 = b * p.block_, count = std::min(p.block_, w.k - k0);
+          uint8_t* codes = block + heads;
+          for (int64_t k = 0; k < count; ++k) {
+            const unsigned code = code_at(w, row * w.k + k0 + k);
+            if (p.bits_ == 8) {
+              codes[k * width + j] = static_cast<uint8_t>(w.is_signed ? code : code - 128);
+            } else {
+              uint8_t& byte = codes[(k / 8 * width + j) * 4 + k % 8 / 2];
+              byte = static_cast<uint8_t>(byte | code << (k % 2 * 4));
+            }
+          }
+        }
+      }
+    }
+  });
+  return p;
+}
+
+size_t PackedLowBit::scratch_bytes(int64_t m) const noexcept {
+  if (m > kFewRows) return 0;
+  return static_cast<size_t>(m) * (align_up(static_cast<size_t>(block_ * blocks_) * sizeof(float)) + align_up(static_cast<size_t>(blocks_) * sizeof(float)));
+}
+
+void PackedLowBit::run_few(int64_t m, const float* a, int64_t lda, float* c, int64_t ldc, const float* bias, const Activation& f,
+                           const float* residual, int64_t ldr, float* scratch) const noexcept {
+  const RowTarget& row = row_target();
+  const ElementwiseTarget& ew = elementwise_target();
+  const int64_t padded = static_cast<int64_t>(align_up(static_cast<size_t>(block_ * blocks_) * sizeof(float)) / sizeof(float));
+  const int64_t sums_stride = static_cast<int64_t>(align_up(static_cast<size_t>(blocks_) * sizeof(float)) / sizeof(float));
+  float* sums = scratch + m * padded;
+  for (int64_t i = 0; i < m; ++i) {
+    float* x = scratch + i * padded;
+    std::copy_n(a + i * lda, k_, x);
+    std::fill(x + k_, x + padded, 0.0f);
+    for (int64_t b = 0; shifted_ && b < blocks_; ++b) sums[i * sums_stride + b] = static_cast<float>(row.sum(x + b * block_, block_));
+  }
+  const Panels panels(n_, *gemm_);
+  const int64_t per_column = block_bytes(panels.lanes) / panels.lanes * blocks_;
+  parallel_for(panels.count, grain_for(m * k_ * panels.widest * panels.lanes / 8), [&](int64_t begin, int64_t end) {
+    alignas(64) float out[kLowBitRows * 48];
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t n0 = panels.first_column(i);
+      LowBitPanel p;
+      p.mode = static_cast<LowBitMode>(mode_);
+      p.nv = static_cast<int>(panels.width_in_vectors(i));
+      p.block = block_;
+      p.blocks = blocks_;
+      p.data = data_.data<uint8_t>() + n0 * per_column;
+      p.scaled = scaled_;
+      p.shifted = shifted_;
+      p.half = half_;
+      p.tables = tables_.data() + (one_table_ ? 0 : n0 / panels.lanes * 16);
+      p.table_step = one_table_ ? 0 : 16;
+      p.ldx = padded;
+      p.lds = sums_stride;
+      p.out = out;
+      const int64_t width = p.nv * panels.lanes, cols = std::min(width, n_ - n0);
+      for (int64_t r = 0; r < m; r += kLowBitRows) {
+        p.rows = static_cast<int>(std::min<int64_t>(kLowBitRows, m - r));
+        p.x = scratch + r * padded;
+        p.sums = sums + r * sums_stride;
+        target_->product(p);
+        for (int q = 0; q < p.rows; ++q) {
+          float* y = out + q * width;
+          if (bias != nullptr) row.accumulate(Reduce::kSum, bias + n0, y, cols);
+          if (residual != nullptr) row.accumulate(Reduce::kSum, residual + (r + q) * ldr + n0, y, cols);
+          float* to = c + (r + q) * ldc + n0;
+          if (f.op != Unary::kIdentity) {
+            ew.unary(f.op, y, to, cols, f.a, f.b);
+          } else {
+            std::copy_n(y, cols, to);
+          }
+        }
+      }
+    }
+  });
+}
+
+void PackedLowBit::run_many(int64_t m, const float* a, int64_t lda, float* c, int64_t ldc, const float* bias, const Activation& f,
+                            const float* residual, int64_t ldr) const noexcept {
+  const Panels panels(n_, *gemm_);
+  const int64_t per_column = block_bytes(panels.lanes) / panels.lanes * blocks_;
+  const int64_t row_blocks = (m + kRowBlock - 1) / kRowBlock, rows = (m + row_blocks - 1) / row_blocks;
+  parallel_for(panels.count * row_blocks, 1, [&](int64_t begin, int64_t end) {
+    constexpr int64_t kBuffer = 16 * 1024;
+    alignas(64) float buffer[kBuffer];
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t i = task % panels.count, m0 = task / panels.count * rows, m1 = std::min(m, m0 + rows), n0 = panels.first_column(i);
+      LowBitPanel p;
+      p.mode = static_cast<LowBitMode>(mode_);
+      p.nv = static_cast<int>(panels.width_in_vectors(i));
+      p.scaled = scaled_;
+      p.shifted = shifted_;
+      p.half = half_;
+      p.tables = tables_.data() + (one_table_ ? 0 : n0 / panels.lanes * 16);
+      p.table_step = one_table_ ? 0 : 16;
+      const int64_t width = p.nv * panels.lanes, size = block_bytes(width), heads = size - block_ * width * bits_ / 8;
+      const uint8_t* data = data_.data<uint8_t>() + n0 * per_column;
+      const int64_t most = kBuffer / width / 8 * 8;  // of k, at once
+      for (int64_t k0 = 0; k0 < k_;) {
+        // Whole small blocks, or a piece of a large one.
+        int64_t filled = 0;
+        while (filled < most && k0 + filled < k_) {
+          const int64_t k = k0 + filled, b = k / block_, within = k % block_, count = std::min(block_ - within, most - filled);
+          if (within == 0 && count < block_ && filled > 0) break;
+          const uint8_t* block = data + b * size;
+          target_->expand(p, block, block + heads + within * width * bits_ / 8, count, buffer + filled * width);
+          filled += count;
+        }
+        const int64_t kc = std::min(filled, k_ - k0);
+        const bool last = k0 + kc == k_;
+        Tile t;
+        t.k = kc;
+        t.lda = lda;
+        t.ldc = ldc;
+        t.ldr = ldr;
+        t.accumulate = k0 > 0;
+        if (last) t.f = f;
+        t.nv = p.nv;
+        t.cols = std::min(width, n_ - n0);
+        t.b = buffer;
+        t.bias_col = last && bias != nullptr ? bias + n0 : nullptr;
+        const int64_t step = balanced_tile(m1 - m0, gemm_->mr);
+        for (int64_t r = m0; r < m1; r += step) {
+          t.rows = static_cast<int>(std::min(step, m1 - r));
+          t.a = a + r * lda + k0;
+          t.c = c + r * ldc + n0;
+          t.residual = k0 == 0 && residual != nullptr ? residual + r * ldr + n0 : nullptr;
+          gemm_->direct(t);
+        }
+        k0 += kc;
+      }
+    }
+  });
+}
+
+void PackedLowBit::run(int64_t m, const float* a, int64_t lda, float* c, int64_t ldc, const float* bias, const Activation& f,
+                       const float* residual, int64_t ldr, void* scratch) const noexcept {
+  if (m <= 0) return;
+  if (m <= kFewRows) return run_few(m, a, lda, c, ldc, bias, f, residual, ldr, static_cast<float*>(scratch));
+  run_many(m, a, lda, c, ldc, bias, f, residual, ldr);
+}
+
+}  // namespace mlt
