@@ -25,10 +25,12 @@ test: deps
 
 check: test
 
-# Other people's suites and models against ours; skips, with a message, what is not there.
+# Other people's suites and models against ours; skips, with a message, what is not there. MLT_PYTHON: a Python with
+# scikit-learn, xgboost, lightgbm and libsvm, for models that they write.
 conformance: all
 	scripts/corpus-report $(BUILD)/bin
 	scripts/conformance $(BUILD)
+	scripts/conformance-learners $(BUILD)
 
 # coremltools' own tests, predictions served by libmltools (needs Python; CONFORMANCE_VENV names an environment to use,
 # otherwise one is made in the build directory). Hours for everything: see the script's options.

@@ -5,6 +5,7 @@
 
 #include <charconv>
 
+#include "cmd/mlconvert_learner.h"
 #include "cmd/mlconvert_model.h"
 #include "lib/cli/app.h"
 #include "lib/cli/diag.h"
@@ -22,7 +23,7 @@ namespace {
 
 struct Options {
   std::string source, from, to, io_precision = "float32", stop_after;
-  std::optional<std::string> output, precision, target, passes, labels, probabilities, function;
+  std::optional<std::string> output, precision, target, passes, labels, probabilities, function, feature_names;
   std::optional<int> opset;
   std::vector<std::string> inputs, outputs, metadata;
   bool check = false, list_ops = false;
@@ -117,11 +118,58 @@ Status list_ops(bool json) {
   if (json) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
     for (const foreign::Coverage& c : foreign::coverage()) list.push_back({{"format", c.frontend}, {"operator", c.op}, {"limits", c.note}});
+    for (const foreign::LearnerCoverage& c : foreign::learner_coverage()) list.push_back({{"format", c.format}, {"operator", c.name}, {"limits", c.note}});
     MLT_TRY(out.write(nlohmann::ordered_json{{"schema", "mlconvert-operators"}, {"schema_version", 1}, {"operators", list}}.dump(2) + "\n"));
     return out.finish();
   }
   for (const foreign::Coverage& c : foreign::coverage()) MLT_TRY(out.write(c.frontend + "\t" + c.op + "\t" + c.note + "\n"));
+  for (const foreign::LearnerCoverage& c : foreign::learner_coverage()) MLT_TRY(out.write(fmt::format("{}\t{}\t{}\n", c.format, c.name, c.note)));
   return out.finish();
+}
+
+// What is there already may be replaced when it is a package.
+Status check_package(const std::string& path) {
+  PathKind kind = path_kind(path);
+  if (kind == PathKind::kFile || kind == PathKind::kOther) return resource_error("exists, and is not a package").in_path(path);
+  if (kind == PathKind::kDirectory && detect_path(path) != FileKind::kPackage) {
+    MLT_ASSIGN(auto names, FileTree::from_directory(path).names());
+    if (!names.empty()) return resource_error("exists, and is not a package", "remove it first").in_path(path);
+  }
+  return {};
+}
+
+// Trees, linear models and the like: no program, so no precision, passes or shapes.
+Result<int> convert_classic(const foreign::Learner& learner, const Blob& bytes, const Options& o, bool json) {
+  for (const auto& [given, option] : {std::pair{o.precision.has_value(), "--precision"}, {o.io_precision != "float32", "--io-precision"}, {o.passes.has_value(), "--passes"},
+                                      {!o.stop_after.empty(), "--stop-after"}, {!o.inputs.empty(), "--input"}, {o.probabilities.has_value(), "--probabilities"}, {o.function.has_value(), "--function"}, {o.opset.has_value(), "--opset"}})
+    if (given) return usage_error(fmt::format("{} is for networks, not for a model of {}", option, learner.name));
+  LearnerRequest r{o.source, o.to, o.check ? std::nullopt : o.output, o.feature_names, o.target, {}};
+  if (r.to.empty()) r.to = o.output && o.output->ends_with(".mlpackage") ? "mlpackage" : "mlmodel";
+  if (r.to != "mlmodel" && r.to != "mlpackage") return unsupported_error(fmt::format("--to {} of a model of {}", r.to, learner.name), "convert it to .mlmodel first");
+  if (!o.check && !cli::is_standard(*o.output)) {
+    std::string_view name = *o.output;
+    while (name.ends_with('/')) name.remove_suffix(1);
+    if (!name.ends_with("." + r.to)) return usage_error(fmt::format("output \"{}\" is not named .{}", *o.output, r.to), "\"-\" is standard output");
+    if (r.to == "mlpackage") MLT_TRY(check_package(*o.output));
+    else MLT_TRY(cli::check_output(o.output, cli::Content::kBinary, {o.source}));
+  }
+  Options common = o;
+  common.target.reset();
+  MLT_ASSIGN(r.common, make_request(common));
+  auto done = convert_learner(learner, bytes, r);
+  if (!o.check) {
+    MLT_TRY(std::move(done));
+    return 0;
+  }
+  if (!done && done.error().code != Code::kUnsupported) return std::move(done.error());
+  std::string reason = done ? "" : done.error().message;
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  if (!done) list.push_back({{"operator", learner.name}, {"count", 1}, {"nodes", nlohmann::ordered_json::array()}, {"reason", reason}});
+  nlohmann::ordered_json report = {{"schema", "mlconvert-check"}, {"schema_version", 1}, {"convertible", done.ok()}, {"unsupported", list}, {"warnings", nlohmann::ordered_json::array()}};
+  MLT_ASSIGN(cli::Output out, cli::Output::plan(std::nullopt, cli::Content::kText, {}));
+  MLT_TRY(out.write(json ? report.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n" : done ? "convertible\n" : cli::printable(reason) + "\n"));
+  MLT_TRY(out.finish());
+  return done ? 0 : exit_status(Code::kUnsupported);
 }
 
 std::string check_json(const foreign::Conversion& conversion, const std::vector<foreign::Unsupported>& problems) {
@@ -180,6 +228,13 @@ Result<int> convert(Options o, bool json) {
   if (o.source.empty()) return usage_error("no SRC given");
   if (json && !o.check) return usage_error("--json is for --check and --list-ops");
   if (!o.check && !o.output) return usage_error("no output given", "name it with -o; '-' is stdout");
+  MLT_ASSIGN(std::optional<OpenedModel> opened, core_ml_source(o));
+  Blob bytes;
+  if (!opened) {
+    MLT_ASSIGN(bytes, cli::read_plain(o.source, o.keys));
+    if (const foreign::Learner* learner = foreign::find_learner(o.from, bytes.bytes())) return convert_classic(*learner, bytes, o, json);
+  }
+  if (o.feature_names) return usage_error("--feature-names is for classic learners (scikit-learn, XGBoost, LightGBM, LIBSVM)");
   if (o.to.empty()) {
     o.to = "mlpackage";
     if (o.output && (o.output->ends_with(".mil") || (cli::is_standard(*o.output) && !o.stop_after.empty()))) o.to = "mil";
@@ -191,12 +246,7 @@ Result<int> convert(Options o, bool json) {
     while (name.ends_with('/')) name.remove_suffix(1);
     if (name.ends_with(".mlmodel")) return usage_error("a package is named .mlpackage");
     if (!name.ends_with(".mlpackage")) return usage_error("output \"" + *o.output + "\" is not named .mlpackage", "or .mil for text; \"-\" is a package as a zip on stdout");
-    PathKind kind = path_kind(*o.output);
-    if (kind == PathKind::kFile || kind == PathKind::kOther) return resource_error("exists, and is not a package").in_path(*o.output);
-    if (kind == PathKind::kDirectory && detect_path(*o.output) != FileKind::kPackage) {
-      MLT_ASSIGN(auto names, FileTree::from_directory(*o.output).names());
-      if (!names.empty()) return resource_error("exists, and is not a package", "remove it first").in_path(*o.output);
-    }
+    MLT_TRY(check_package(*o.output));
   }
   if (!o.check && o.to == "mil") MLT_TRY(cli::check_output(o.output, cli::Content::kText, {o.source}));
   if (o.opset && o.to != "onnx") return usage_error("--opset is for --to onnx");
@@ -208,10 +258,7 @@ Result<int> convert(Options o, bool json) {
 
   // 2. Convert.
   Target target{o.source, o.to, o.output.value_or(""), o.precision, o.function, o.opset.value_or(17)};
-  MLT_ASSIGN(std::optional<OpenedModel> opened, core_ml_source(o));
-  Blob bytes;
   if (!opened) {
-    MLT_ASSIGN(bytes, cli::read_plain(o.source, o.keys));
     FileKind kind = detect_bytes(bytes.bytes());
     bool model = kind == FileKind::kModel || kind == FileKind::kMilText || (kind == FileKind::kZip && !foreign::find_frontend("", bytes.bytes()));
     if (o.from == "coreml" || (o.from.empty() && model)) {
@@ -258,9 +305,9 @@ int main(int argc, char** argv) {
   Options o;
   app.usage("[--precision P] [--target T] [--input SPEC]... -o OUT SRC\n--check SRC\n--list-ops");
   std::optional<std::string> source;
-  app.positional(source, "SRC", "ONNX or Core ML model; '-' is stdin").file();
+  app.positional(source, "SRC", "ONNX, scikit-learn, XGBoost, LightGBM, LIBSVM or Core ML model; '-' is stdin").file();
   app.option("-o,--output", o.output, "OUT", ".mlpackage, .mil, .onnx, .mlmodel, or '-' for stdout").file();
-  app.option("--from", o.from, "FORMAT", "format of SRC (default: by its content)").choices({"onnx", "coreml"});
+  app.option("--from", o.from, "FORMAT", "format of SRC (default: by its content)").choices({"onnx", "sklearn", "xgboost", "lightgbm", "libsvm", "coreml"});
   app.option("--to", o.to, "FORMAT", "mlpackage, mil, onnx, mlmodel (default: by OUT's name)").choices({"mlpackage", "mil", "mlmodel", "onnx"});
   app.option("--precision", o.precision, "P", "compute in float16 (default) or float32; to ONNX: as it is").choices({"float16", "float32"});
   app.option("--io-precision", o.io_precision, "P", "type of float inputs and outputs (default: float32)").choices({"float16", "float32"});
@@ -270,6 +317,7 @@ int main(int argc, char** argv) {
   app.option("--input", o.inputs, "SPEC", "NAME,shape=1x3x224x224,type=image,color=RGB,scale=..,bias=..");
   app.option("--output-name", o.outputs, "[OLD=]NEW", "name an output");
   app.option("--class-labels", o.labels, "FILE", "make a classifier; one label a line").file();
+  app.option("--feature-names", o.feature_names, "LIST", "one input per feature of a classic learner: A,B,.. or @FILE, or 'model' for the names in SRC");
   app.option("--probabilities", o.probabilities, "NAME", "the output that --class-labels is about");
   app.option("--metadata", o.metadata, "KEY=VALUE", "author, license, description, version, or a key of your own");
   app.flag("--check", o.check, "list everything in SRC that cannot be converted; write nothing");
@@ -281,6 +329,7 @@ int main(int argc, char** argv) {
   app.examples(
       "mlconvert -o MobileNet.mlpackage mobilenet.onnx\n"
       "mlconvert --input image,type=image,scale=0.00392 --class-labels l.txt -o C.mlpackage c.onnx\n"
+      "mlconvert --feature-names age,height -o Forest.mlmodel forest.joblib\n"
       "mlconvert -o - m.onnx | mlcompile -o m.mlarchive -\n"
       "mlconvert -o Back.onnx Model.mlpackage");
   return app.run(argc, argv, [&]() -> Result<int> {

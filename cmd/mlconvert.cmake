@@ -1,2 +1,1 @@
-mlt_tool(mlconvert DEPS cli convert container coreml passes)
-target_sources(mlconvert PRIVATE ${PROJECT_SOURCE_DIR}/cmd/mlconvert_model.cc)
+mlt_tool(mlconvert SOURCES mlconvert_learner.cc mlconvert_model.cc DEPS cli convert container coreml passes)

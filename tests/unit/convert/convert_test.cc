@@ -171,7 +171,7 @@ TEST_CASE("an image input is scaled and shifted inside the program") {
 TEST_CASE("class labels make a classifier") {
   ob::Graph g = simple({ob::node("Softmax", {"x"}, {"y"})}, {1, 2});
   foreign::Request request = float32();
-  request.labels = foreign::Labels{{"cat", "dog"}, {}, ""};
+  request.labels = foreign::Labels{{"cat", "dog"}, {}, "", "", ""};
   request.metadata.author = "someone";
   auto c = convert_graph(g, request);
   REQUIRE_MESSAGE(c.ok(), c.error().to_string());
