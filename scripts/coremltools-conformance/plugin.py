@@ -26,6 +26,24 @@ coremltools._deps._IS_MACOS = True
 # Skips that concern Intel Macs or Apple silicon do not concern this machine.
 platform.machine = lambda: "generic"
 
+
+
+def _houses():
+    """In place of the data set that some tests download: the same columns and count, numbers drawn from a fixed seed.
+    The tests compare a converted model with its source; what the numbers mean is nothing to them."""
+    generator = np.random.default_rng(1978)
+    data = generator.gamma(2.0, 3.0, (506, 13)).round(3)
+    data[:, 3] = generator.integers(0, 2, 506)
+    data[:, 8] = generator.integers(1, 25, 506)
+    target = np.clip(22 + 3 * data[:, 5] - 2 * data[:, 12] + generator.normal(0, 3, 506), 5, 50).round(1)
+    names = ["CRIM", "ZN", "INDUS", "CHAS", "NOX", "RM", "AGE", "DIS", "RAD", "TAX", "PTRATIO", "B", "LSTAT"]
+    return {"data": data, "target": target, "feature_names": np.array(names, dtype="<U7")}
+
+
+import coremltools.test.utils
+
+coremltools.test.utils.load_boston = _houses
+
 _out = open(os.environ["MLT_CONFORMANCE_OUT"], "a+")
 _counts = {"predictions": 0, "refused_loads": 0}
 

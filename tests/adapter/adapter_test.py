@@ -12,7 +12,7 @@ import mltools_coremltools
 import coremltools as ct
 import numpy as np
 from coremltools.converters.mil import Builder as mb
-from coremltools.converters.mil.mil import Program, types
+from coremltools.converters.mil.mil import Program, get_new_symbol as mb_symbol, types
 from coremltools.models import datatypes
 from coremltools.proto import FeatureTypes_pb2, Model_pb2
 from PIL import Image
@@ -69,6 +69,22 @@ class Predictions(unittest.TestCase):
             model.predict({"x": np.zeros((3, 3)), "y": self.y})
         with self.assertRaises(RuntimeError):
             model.predict({"x": np.array([["a", "b", "c"]] * 2), "y": self.y})
+
+    def test_flexible_shapes(self):
+        for shape, good, bad, message in (
+            (ct.RangeDim(2, 4), (4, 3), (5, 3), r"Size \(5\) of dimension \(0\) is not in allowed range \(2\.\.4\)"),
+            (None, (7, 3), (5, 3), r"MultiArray Shape \(5 x 3\) was not in enumerated set of allowed shapes"),
+        ):
+            @mb.program(input_specs=[mb.TensorSpec(shape=(mb_symbol(), 3))])
+            def prog(x):
+                return mb.add(x=x, y=np.float32(1), name="out")
+
+            described = ct.Shape((shape, 3)) if shape else ct.EnumeratedShapes([(2, 3), (7, 3)])
+            for kind in ("mlprogram", "neuralnetwork"):
+                model = convert(copy.deepcopy(prog), convert_to=kind, inputs=[ct.TensorType("x", described)])
+                np.testing.assert_array_equal(model.predict({"x": np.zeros(good)})["out"], np.ones(good))
+                with self.assertRaisesRegex(RuntimeError, message):
+                    model.predict({"x": np.zeros(bad)})
 
     def test_compiled(self):
         model = convert(program(), convert_to="mlprogram")
@@ -127,8 +143,8 @@ class Pictures(unittest.TestCase):
 
                 model = with_pictures(convert(prog, convert_to=kind), colours)
                 out = model.predict({"x": Image.fromarray(rgb)})["out"]
-                self.assertEqual(out.mode, "RGB")
-                np.testing.assert_array_equal(np.asarray(out), rgb)
+                self.assertEqual(out.mode, "RGBA")
+                np.testing.assert_array_equal(np.asarray(out)[:, :, :3], rgb)
                 with self.assertRaisesRegex(RuntimeError, "the model takes 5x4"):
                     model.predict({"x": Image.fromarray(rgb[:3])})
 

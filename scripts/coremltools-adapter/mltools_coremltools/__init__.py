@@ -27,7 +27,16 @@ _USERS = (
 # What coremltools asks before it compiles, loads a compiled model or makes a state: the macOS whose Core ML could run
 # everything that this library runs. sys.platform stays what it is.
 _MACOS = (26, 0)
-_GATED = ("coremltools.models.model", "coremltools.models._compiled_model", "coremltools.models.utils")
+
+
+def _is_macos():
+    """True: predictions are possible."""
+    return True
+
+
+def _macos_version():
+    """The version whose Core ML could run everything that this library runs."""
+    return _MACOS
 
 
 def _stand_in():
@@ -52,12 +61,12 @@ def install():
             for name in vars(module):
                 if name.startswith("_ML") and hasattr(sys.modules[user], name):
                     setattr(sys.modules[user], name, getattr(module, name))
-    for gated in _GATED:
-        namespace = vars(sys.modules[gated])
-        if "_macos_version" in namespace:
-            namespace["_macos_version"] = lambda: _MACOS
-        if "_is_macos" in namespace:
-            namespace["_is_macos"] = lambda: True
+    utils = sys.modules["coremltools.models.utils"]
+    for answer in (_is_macos, _macos_version):
+        asked = getattr(utils, answer.__name__)
+        for name, user in list(sys.modules.items()):
+            if name.split(".")[0] == "coremltools" and getattr(user, answer.__name__, None) is asked:
+                setattr(user, answer.__name__, answer)
 
 
 install()

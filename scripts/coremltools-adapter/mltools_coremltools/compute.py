@@ -3,7 +3,7 @@ import ctypes
 import json
 import os
 
-from .library import UNSUPPORTED, MltoolsError, OpenOptions, check, library, text
+from .library import INPUT, UNSUPPORTED, MltoolsError, OpenOptions, check, library, text
 
 
 class _MLCPUComputeDeviceProxy:
@@ -73,7 +73,7 @@ def model_structure(path):
     from coremltools.models import compute_plan as plan
 
     if not os.path.exists(path):
-        raise MltoolsError(f"{path}: no compiled model", 3)
+        raise MltoolsError(f"{path}: no compiled model", INPUT)
     lib, handle = library(), ctypes.c_void_p()
     options = OpenOptions()
     options.size = ctypes.sizeof(OpenOptions)

@@ -1,7 +1,7 @@
 """Feature values between Python and the library: numbers, strings, numpy arrays, PIL pictures, dictionaries, lists.
 
 What Core ML's own bindings accept and return is followed: numpy arrays of the described element type (float16 as
-float32, which is what coremltools documents), pictures as PIL.Image in mode RGB, L or F.
+float32, which is what coremltools documents), pictures as PIL.Image in mode RGB or RGBA (taken), RGBA (given), L or F.
 """
 import ctypes
 import numbers
@@ -183,7 +183,10 @@ class Features:
         array = copy_array(pixels.value, np.dtype("uint8"), (height.value, width.value, channels))
         if order.value == GRAY:
             return Image.fromarray(np.ascontiguousarray(array[:, :, 0]))
-        return Image.fromarray(np.ascontiguousarray(array[:, :, ::-1]) if order.value == BGR else array)
+        # Core ML's own bindings give colours with an alpha channel.
+        rgba = np.full((height.value, width.value, 4), 255, np.uint8)
+        rgba[:, :, :3] = array[:, :, ::-1] if order.value == BGR else array
+        return Image.fromarray(rgba)
 
 
 def copy_array(address, dtype, shape):

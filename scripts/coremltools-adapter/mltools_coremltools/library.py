@@ -10,7 +10,7 @@ import sys
 from ctypes import POINTER, c_char_p, c_double, c_int, c_int64, c_size_t, c_void_p
 
 STATUS_NAMES = {1: "negative", 2: "usage", 3: "input", 4: "unsupported", 5: "resource", 6: "key"}
-OK, USAGE, UNSUPPORTED = 0, 2, 4
+OK, USAGE, INPUT, UNSUPPORTED = 0, 2, 3, 4
 
 
 class MltoolsError(RuntimeError):

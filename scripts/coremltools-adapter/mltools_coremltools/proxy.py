@@ -10,7 +10,7 @@ import weakref
 import numpy as np
 
 from .features import Features, copy_array
-from .library import FIT_REFUSE, USAGE, MltoolsError, OpenOptions, check, library, text
+from .library import FIT_REFUSE, INPUT, USAGE, MltoolsError, OpenOptions, check, library, text
 
 _HINTS = ("allowLowPrecisionAccumulationOnGPU", "reshapeFrequency", "specializationStrategy")
 _UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
@@ -106,6 +106,7 @@ class _MLModelProxy:
         inputs = Features()
         for name, value in data.items():
             if name in self._inputs:  # others are ignored, as Core ML does
+                _check_shape(name, np.shape(value) if isinstance(value, np.ndarray) else (), self._inputs[name])
                 inputs.set(name, value, self._inputs[name])
         if state is None and self.description["states"]:
             names = ", ".join(s["name"] for s in self.description["states"])
@@ -190,6 +191,18 @@ class _MLModelProxy:
         from .compute import compute_plan
 
         return compute_plan(path, compute_units)
+
+
+def _check_shape(name, shape, described):
+    """Flexible shapes, in the words of Core ML, which scripts look for; all else is the library's to check."""
+    ranges, shapes = described.get("shapeRange"), described.get("shapes")
+    if ranges and len(ranges) == len(shape):
+        for axis, (size, (lower, upper)) in enumerate(zip(shape, ranges)):
+            if size < lower or (0 <= upper < size):
+                raise MltoolsError(f'input "{name}": Size ({size}) of dimension ({axis}) is not in allowed range ({lower}..{upper})', INPUT)
+    elif shapes and shape and list(shape) not in shapes and list(shape) != described.get("shape"):
+        text_of = " x ".join(map(str, shape))
+        raise MltoolsError(f'input "{name}": MultiArray Shape ({text_of}) was not in enumerated set of allowed shapes', INPUT)
 
 
 class _Source:
