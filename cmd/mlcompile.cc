@@ -3,6 +3,7 @@
 #include "lib/cli/diag.h"
 #include "lib/cli/io.h"
 #include "lib/cli/model_input.h"
+#include "lib/cli/seal.h"
 #include "lib/container/compile.h"
 #include "lib/container/save.h"
 #include "lib/container/zip.h"
@@ -13,7 +14,8 @@ namespace {
 
 struct Options {
   std::string model, output;
-  bool archive = false;
+  bool archive = false, encrypt = false;
+  cli::SealOptions to;
   std::optional<std::string> depfile;
   cli::KeyOptions keys;
 };
@@ -35,13 +37,15 @@ Status check_directory(const std::string& path) {
 
 Status compile(Options o) {
   // 1. Where to.
-  bool archive = o.archive || cli::is_standard(o.output) || o.output.ends_with(".mlarchive");
+  bool archive = o.archive || o.to.given() || cli::is_standard(o.output) || o.output.ends_with(".mlarchive");
+  if (o.encrypt && !o.to.given()) return usage_error("nobody to seal for", "give -r or -R");
   if (o.depfile && cli::is_standard(o.output)) return usage_error("a dependency file needs an output with a name");
-  std::optional<cli::Output> stream;
+  std::optional<cli::SealedOutput> stream;
   if (archive) {
     if (o.output.ends_with(".mlmodelc") || o.output.ends_with(".mlmodelc/"))
-      return usage_error("--archive writes one file, and .mlmodelc is a directory", "name it .mlarchive");
-    MLT_ASSIGN(cli::Output planned, cli::Output::plan(o.output, cli::Content::kBinary, {o.model}));
+      return o.to.given() ? usage_error("a sealed model is one file, and .mlmodelc is a directory", "name it .mlarchive.age")
+                          : usage_error("--archive writes one file, and .mlmodelc is a directory", "name it .mlarchive");
+    MLT_ASSIGN(auto planned, cli::SealedOutput::plan(o.output, {o.model}, o.to));
     stream.emplace(std::move(planned));
   } else {
     MLT_TRY(cli::check_output(o.output, cli::Content::kBinary, {o.model}));
@@ -73,14 +77,14 @@ Status compile(Options o) {
 int main(int argc, char** argv) {
   cli::App app("mlcompile", "compile a Core ML model to the .mlmodelc that Core ML loads");
   Options o;
-  app.usage("[--archive] [--depfile F] -o OUT MODEL");
+  app.usage("[--archive] [-r RECIPIENT] [--depfile F] -o OUT MODEL");
   app.positional(o.model, "MODEL", "model to compile; '-' is stdin").file();
   app.option("-o,--output", o.output, "OUT", ".mlmodelc directory, .mlarchive file, or '-' for an archive on stdout").file().required();
   app.flag("--archive", o.archive, "write one uncompressed archive, whatever its name");
   app.option("--depfile", o.depfile, "F", "write the files that were read to F, as a Makefile rule").file();
+  app.flag("--encrypt", o.encrypt, "seal the archive for the recipients of -r and -R (they alone suffice)");
+  cli::add_seal_options(app, o.to);
   cli::add_key_options(app, o.keys);
-  app.not_yet("--encrypt", false);
-  app.not_yet("-r,--recipient", true);
   app.not_yet("--generate", true);
   app.examples(
       "mlcompile -o MobileNet.mlmodelc MobileNet.mlpackage\n"

@@ -7,6 +7,7 @@
 #include "lib/cli/diag.h"
 #include "lib/cli/io.h"
 #include "lib/cli/model_input.h"
+#include "lib/cli/seal.h"
 #include "lib/compress/compress.h"
 #include "lib/container/program.h"
 #include "lib/container/save.h"
@@ -17,6 +18,7 @@ namespace {
 
 struct Options {
   std::string model, output;
+  cli::SealOptions to;
   bool float16 = false, decompress = false;
   std::optional<std::string> linear, palettize, mode, granularity, target, report;
   std::optional<int64_t> min_elements;
@@ -103,9 +105,10 @@ Status quantize(const Options& o) {
   // 1. What, and where to.
   MLT_ASSIGN(compress::Config config, read_config(o));
   std::optional<SaveFormat> named;
-  if (!cli::is_standard(o.output)) {
+  bool streamed = cli::is_standard(o.output) || o.to.given();
+  if (!streamed) {
     MLT_ASSIGN(named, save_format(o.output));
-  } else if (o.report && cli::is_standard(*o.report)) {
+  } else if (cli::is_standard(o.output) && o.report && cli::is_standard(*o.report)) {
     return usage_error("the model and the report cannot both go to stdout");
   }
   MLT_TRY(cli::check_output(o.output, cli::Content::kBinary, {o.model}));
@@ -127,9 +130,9 @@ Status quantize(const Options& o) {
   bool package = named ? named == SaveFormat::kPackage : has_program || model.kind == FileKind::kPackage;
 
   // 3. Compress into the output.
-  std::optional<cli::Output> stream;
-  if (cli::is_standard(o.output)) {
-    MLT_ASSIGN(cli::Output planned, cli::Output::plan(o.output, cli::Content::kBinary, {o.model}));
+  std::optional<cli::SealedOutput> stream;
+  if (streamed) {
+    MLT_ASSIGN(auto planned, cli::SealedOutput::plan(o.output, {o.model}, o.to));
     stream.emplace(std::move(planned));
   }
   std::unique_ptr<PackageWriter> writer;
@@ -184,6 +187,7 @@ int main(int argc, char** argv) {
   for (const char* option : {"--group", "--vector", "--prune", "--activations", "--calibrate", "--config", "--verify", "--target-size", "--max-drop"})
     app.not_yet(option, true);
   app.threads_option();
+  cli::add_seal_options(app, o.to);
   cli::add_key_options(app, o.keys);
   app.examples(
       "mlquantize --linear int8 -o small.mlpackage MobileNet.mlpackage\n"

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -86,8 +87,37 @@ Result<crypt::SecretText> ask(int terminal, const std::string& prompt) {
   return answer;
 }
 
-// Standard output of `sh -c command`. Its stdin is empty: ours may carry a model.
+// The words of a command line: separated by blanks, "..." and '...' keep blanks, a backslash keeps the next character
+// (not between '...'). No variables, no globs, no pipes: no shell.
+Result<std::vector<std::string>> split_words(const std::string& text) {
+  std::vector<std::string> words;
+  char quote = 0;
+  bool open = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (quote == 0 && (c == ' ' || c == '\t' || c == '\n')) {
+      open = false;
+      continue;
+    }
+    if (!open) words.emplace_back();
+    open = true;
+    if (c == '\\' && quote != '\'') {
+      if (++i == text.size()) return usage_error("--identity-command ends in a backslash");
+      words.back() += text[i];
+    } else if (quote != 0 ? c == quote : c == '"' || c == '\'') {
+      quote = quote != 0 ? 0 : c;
+    } else {
+      words.back() += c;
+    }
+  }
+  if (quote != 0) return usage_error("--identity-command has an open quote");
+  if (words.empty()) return usage_error("--identity-command is empty");
+  return words;
+}
+
+// Standard output of a command, run directly. Its stdin is empty: ours may carry a model.
 Result<Bytes> run_command(const std::string& command) {
+  MLT_ASSIGN(std::vector<std::string> words, split_words(command));
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0)
     return resource_error(std::string("cannot make a pipe: ") + std::strerror(errno));
@@ -102,16 +132,18 @@ Result<Bytes> run_command(const std::string& command) {
   sigaddset(&signals, SIGPIPE);
   posix_spawnattr_setsigdefault(&attributes, &signals);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
-  std::string shell = "sh", flag = "-c", text = command;
-  char* argv[] = {shell.data(), flag.data(), text.data(), nullptr};
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
   pid_t pid = 0;
-  int error = ::posix_spawn(&pid, "/bin/sh", &actions, &attributes, argv, environ);
+  int error = ::posix_spawnp(&pid, argv[0], &actions, &attributes, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   ::close(ends[1]);
   if (error != 0) {
     ::close(ends[0]);
-    return key_error(std::string("cannot run the identity command: ") + std::strerror(error));
+    return key_error("cannot run '" + words[0] + "': " + std::strerror(error),
+                     "--identity-command is run without a shell: a program and its arguments");
   }
   auto output = read_fd(ends[0], "identity command", kMaxIdentityFile);
   ::close(ends[0]);
@@ -143,6 +175,7 @@ void add_key_options(Command& command, KeyOptions& keys) {
 }
 
 Result<crypt::SecretText> Keyring::passphrase(const std::string& prompt, bool confirm) {
+  crypt::protect_process();
   if (passphrase_) return *passphrase_;
   if (options_.passphrase_fd) {
     if (*options_.passphrase_fd == STDIN_FILENO) MLT_TRY(claim_stdin());
@@ -183,13 +216,23 @@ Status Keyring::add(const Blob& content, const std::string& name) {
   return {};
 }
 
+// A secret key that others on the machine can read is none. Keys protected by a passphrase may lie open.
+Result<Blob> read_secret(const std::string& path) {
+  auto content = read_input(path);
+  if (!content.ok()) return as_key_error(std::move(content).error());
+  struct stat info;
+  if (is_standard(path) || ::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode) || (info.st_mode & 077) == 0) return *content;
+  if (crypt::looks_sealed(content->bytes().first(std::min(content->size(), crypt::kSniffSize)))) return *content;
+  return key_error("others can read this secret key", "chmod 600 " + path).in_path(path);
+}
+
 Status Keyring::load() {
   if (loaded_) return {};
   loaded_ = true;
+  crypt::protect_process();
   for (const std::string& path : options_.identities) {
-    auto content = read_input(path);
-    if (!content.ok()) return as_key_error(std::move(content).error());
-    MLT_TRY(add(*content, input_name(path)));
+    MLT_ASSIGN(Blob content, read_secret(path));
+    MLT_TRY(add(content, input_name(path)));
   }
   if (options_.identity_fd) {
     std::string name = "descriptor " + std::to_string(*options_.identity_fd);
@@ -215,12 +258,12 @@ Result<std::vector<crypt::Identity>> Keyring::identities(bool wants_passphrase) 
   return identities_;
 }
 
-std::function<Result<Blob>(const Blob& sealed)> unsealer(const KeyOptions& keys) {
+Unsealer unsealer(const KeyOptions& keys) {
   auto ring = std::make_shared<Keyring>(keys);
-  return [ring](const Blob& sealed) -> Result<Blob> {
+  return [ring](const Blob& sealed) -> Result<std::shared_ptr<const RandomAccess>> {
     MLT_ASSIGN(bool wants_passphrase, crypt::needs_passphrase(sealed));
     MLT_ASSIGN(std::vector<crypt::Identity> identities, ring->identities(wants_passphrase));
-    return crypt::open_bytes(sealed, identities);
+    return crypt::open_random(sealed, identities);
   };
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/base/file.h"
+#include "lib/base/random_access.h"
 #include "lib/base/result.h"
 #include "lib/cli/app.h"
 #include "lib/crypt/age.h"
@@ -18,7 +19,7 @@ struct KeyOptions {
   std::vector<std::string> identities;  // -i, --identity FILE ("-" is stdin)
   std::optional<int> identity_fd;       // --identity-fd N
   std::optional<std::string>
-      identity_command;              // --identity-command CMD, run by /bin/sh, prints an identity file
+      identity_command;              // --identity-command CMD, run without a shell, prints an identity file
   std::optional<int> passphrase_fd;  // --passphrase-fd N, its first line
 };
 
@@ -45,7 +46,11 @@ class Keyring {
   std::optional<crypt::SecretText> passphrase_;
 };
 
-// For OpenOptions::unseal of lib/container/open.h: opens a sealed file in memory.
-std::function<Result<Blob>(const Blob& sealed)> unsealer(const KeyOptions& keys);
+// A file that holds a secret key; kKey when others can read it.
+Result<Blob> read_secret(const std::string& path);
+
+// For OpenOptions::unseal of lib/container/open.h: opens a sealed file in memory, what is read of it when it is read.
+using Unsealer = std::function<Result<std::shared_ptr<const RandomAccess>>(const Blob& sealed)>;
+Unsealer unsealer(const KeyOptions& keys);
 
 }  // namespace mlt::cli

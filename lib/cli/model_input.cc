@@ -11,6 +11,13 @@ Result<OpenedModel> read_model(const std::string& path, const KeyOptions& keys, 
   return open_memory(bytes, input_name(path), options);
 }
 
+namespace {
+Result<Blob> unseal_all(const Unsealer& unseal, const Blob& sealed) {
+  MLT_ASSIGN(auto content, unseal(sealed));
+  return content->read(0, content->size());
+}
+}  // namespace
+
 Result<Blob> read_plain(const std::string& path, const KeyOptions& keys) {
   MLT_ASSIGN(Blob bytes, read_input(path));
   auto unseal = unsealer(keys);
@@ -20,7 +27,7 @@ Result<Blob> read_plain(const std::string& path, const KeyOptions& keys) {
     FileKind kind = detect_bytes(bytes.bytes());
     Result<Blob> inner = bytes;
     if (kind == FileKind::kAge)
-      inner = unseal(bytes);
+      inner = unseal_all(unseal, bytes);
     else if (kind == FileKind::kZstd)
       inner = decompress_zstd(bytes, OpenOptions{}.max_decompressed);
     else

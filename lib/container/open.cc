@@ -11,6 +11,8 @@ namespace {
 
 // age of a zstd of a zip of a model, and nothing deeper.
 constexpr int kMaxWrappings = 6;
+// More than enough for the signature of an archive.
+constexpr uint64_t kDetectSize = 4096;
 
 struct Opener {
   const OpenOptions& options;
@@ -34,9 +36,16 @@ struct Opener {
       case FileKind::kAge: {
         if (!options.unseal)
           return make_error(Code::kKey, "is sealed", "give the key with --identity").in_path(name);
-        MLT_ASSIGN(Blob opened, options.unseal(blob).in(name));
+        MLT_ASSIGN(std::shared_ptr<const RandomAccess> opened, options.unseal(blob).in(name));
         sealed = true;
-        return bytes(opened, {});
+        // Of an archive only what is asked for is opened.
+        MLT_ASSIGN(Blob head, opened->read(0, std::min<uint64_t>(opened->size(), kDetectSize)).in(name));
+        if (detect_bytes(head.bytes()) == FileKind::kZip) {
+          MLT_ASSIGN(FileTree tree, read_zip(opened, name, options.zip));
+          return this->tree(tree);
+        }
+        MLT_ASSIGN(Blob content, opened->read(0, opened->size()).in(name));
+        return bytes(content, {});
       }
       case FileKind::kZstd: {
         MLT_ASSIGN(Blob opened, decompress_zstd(blob, options.max_decompressed).in(name));
@@ -149,6 +158,35 @@ Result<OpenedModel> open_memory(const Blob& bytes, const std::string& name, cons
 
 Result<OpenedModel> open_tree(const FileTree& tree, const std::string& name, const OpenOptions& options) {
   return Opener{options, name}.tree(tree);
+}
+
+struct ZstdWriter::State {
+  ByteSink sink;
+  std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> context{ZSTD_createCCtx(), ZSTD_freeCCtx};
+  Bytes out = Bytes(ZSTD_CStreamOutSize());
+};
+
+ZstdWriter::ZstdWriter(ByteSink sink, int level) : state_(std::make_unique<State>()) {
+  state_->sink = std::move(sink);
+  if (state_->context) {
+    ZSTD_CCtx_setParameter(state_->context.get(), ZSTD_c_compressionLevel, level);
+    ZSTD_CCtx_setParameter(state_->context.get(), ZSTD_c_checksumFlag, 1);
+  }
+}
+ZstdWriter::~ZstdWriter() = default;
+Status ZstdWriter::write(ByteSpan bytes) { return step(bytes, false); }
+Status ZstdWriter::finish() { return step({}, true); }
+
+Status ZstdWriter::step(ByteSpan bytes, bool last) {
+  if (!state_->context) return resource_error("out of memory");
+  ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
+  for (size_t left = 1; in.pos < in.size || (last && left != 0);) {
+    ZSTD_outBuffer out{state_->out.data(), state_->out.size(), 0};
+    left = ZSTD_compressStream2(state_->context.get(), &out, &in, last ? ZSTD_e_end : ZSTD_e_continue);
+    if (ZSTD_isError(left)) return resource_error(std::string("cannot compress: ") + ZSTD_getErrorName(left));
+    if (out.pos != 0) MLT_TRY(state_->sink(ByteSpan(state_->out).first(out.pos)));
+  }
+  return {};
 }
 
 Result<Blob> decompress_zstd(const Blob& bytes, uint64_t limit) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "lib/base/file.h"
+#include "lib/base/random_access.h"
 #include "lib/base/result.h"
 #include "lib/container/detect.h"
 #include "lib/container/file_tree.h"
@@ -20,7 +21,7 @@ namespace mlt {
 
 struct OpenOptions {
   // Opens an age file, in memory only. Without it a sealed model is a kKey error.
-  std::function<Result<Blob>(const Blob& sealed)> unseal;
+  std::function<Result<std::shared_ptr<const RandomAccess>>(const Blob& sealed)> unseal;
   ZipLimits zip;
   coreml::ParseLimits parse;
   uint64_t max_decompressed = uint64_t{16} << 30;  // of .zst
@@ -47,6 +48,19 @@ Result<OpenedModel> open_memory(const Blob& bytes, const std::string& name, cons
 // A tree that holds a package or a compiled model, at its root or in its only top directory, or one model file.
 Result<OpenedModel> open_tree(const FileTree& tree, const std::string& name, const OpenOptions& options = {});
 
+// Compresses a stream to .zst.
+class ZstdWriter {
+ public:
+  explicit ZstdWriter(ByteSink sink, int level = 3);
+  ~ZstdWriter();
+  Status write(ByteSpan bytes);
+  Status finish();
+
+ private:
+  struct State;
+  Status step(ByteSpan bytes, bool last);
+  std::unique_ptr<State> state_;
+};
 // Decompresses .zst; kResource over the limit.
 Result<Blob> decompress_zstd(const Blob& bytes, uint64_t limit);
 // "dir/MobileNet.mlpackage/" -> "MobileNet"; also drops .zst and .age.

@@ -3,8 +3,10 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <memory>
 
 #include "lib/base/file.h"
+#include "lib/base/random_access.h"
 #include "lib/base/result.h"
 #include "lib/container/file_tree.h"
 
@@ -17,6 +19,8 @@ struct ZipLimits {
 };
 // kInput: damaged, encrypted, two entries of one name, a name that leaves the tree. kResource: over a limit.
 Result<FileTree> read_zip(const Blob& archive, const std::string& name, const ZipLimits& limits = {});
+// The same of an archive that is read where it is needed: its directory now, its entries when they are opened.
+Result<FileTree> read_zip(std::shared_ptr<const RandomAccess> archive, const std::string& name, const ZipLimits& limits = {});
 
 using ByteSink = std::function<Status(ByteSpan)>;
 ByteSink fd_sink(int fd, std::string name);

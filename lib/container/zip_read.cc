@@ -22,15 +22,88 @@ struct Entry {
   uint64_t size = 0, packed = 0;
   uint32_t crc = 0;
   bool stored = false;
-  std::optional<Blob> in_place;  // stored entries whose place is known
+  std::optional<uint64_t> local;  // of stored entries whose place is known: where their local header is
 };
 
 struct ArchiveCloser {
   void operator()(zip_t* archive) const { zip_discard(archive); }
 };
 
+// An archive as libzip reads it: through a window, since what is sealed opens in pieces of 64 KiB at least.
+class Window {
+ public:
+  explicit Window(std::shared_ptr<const RandomAccess> bytes) : bytes_(std::move(bytes)) { zip_error_init(&error_); }
+  ~Window() { zip_error_fini(&error_); }
+  Window(const Window&) = delete;
+  static zip_int64_t call(void* self, void* data, zip_uint64_t size, zip_source_cmd_t command) {
+    return static_cast<Window*>(self)->answer(data, size, command);
+  }
+
+ private:
+  static constexpr uint64_t kWindow = 1 << 20;
+  zip_int64_t answer(void* data, zip_uint64_t size, zip_source_cmd_t command) {
+    switch (command) {
+      case ZIP_SOURCE_SUPPORTS:
+        return zip_source_make_command_bitmap(ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE, ZIP_SOURCE_STAT,
+                                              ZIP_SOURCE_ERROR, ZIP_SOURCE_FREE, ZIP_SOURCE_SEEK, ZIP_SOURCE_TELL, -1);
+      case ZIP_SOURCE_OPEN: position_ = 0; return 0;
+      case ZIP_SOURCE_CLOSE:
+      case ZIP_SOURCE_FREE: return 0;
+      case ZIP_SOURCE_TELL: return static_cast<zip_int64_t>(position_);
+      case ZIP_SOURCE_ERROR: return zip_error_to_data(&error_, data, size);
+      case ZIP_SOURCE_STAT: {
+        if (size < sizeof(zip_stat_t)) return fail(ZIP_ER_INVAL);
+        auto* out = static_cast<zip_stat_t*>(data);
+        zip_stat_init(out);
+        out->valid = ZIP_STAT_SIZE;
+        out->size = bytes_->size();
+        return sizeof(zip_stat_t);
+      }
+      case ZIP_SOURCE_SEEK: {
+        zip_int64_t to = zip_source_seek_compute_offset(position_, bytes_->size(), data, size, &error_);
+        if (to < 0) return -1;
+        position_ = static_cast<uint64_t>(to);
+        return 0;
+      }
+      case ZIP_SOURCE_READ: return read(static_cast<std::byte*>(data), size);
+      default: return fail(ZIP_ER_OPNOTSUPP);
+    }
+  }
+  zip_int64_t read(std::byte* out, uint64_t size) {
+    if (position_ >= bytes_->size()) return 0;
+    if (position_ < start_ || position_ >= start_ + window_.size()) {
+      auto part = bytes_->read(position_, std::min<uint64_t>(kWindow, bytes_->size() - position_));
+      if (!part.ok()) return fail(ZIP_ER_READ);
+      window_ = std::move(*part);
+      start_ = position_;
+    }
+    ByteSpan there = window_.bytes().subspan(position_ - start_);
+    size = std::min<uint64_t>(size, there.size());
+    std::memcpy(out, there.data(), size);
+    position_ += size;
+    return static_cast<zip_int64_t>(size);
+  }
+  zip_int64_t fail(int code) {
+    zip_error_set(&error_, code, 0);
+    return -1;
+  }
+
+  std::shared_ptr<const RandomAccess> bytes_;
+  uint64_t position_ = 0, start_ = 0;
+  Blob window_;
+  zip_error_t error_;
+};
+
+template <typename T>
+T at(ByteSpan bytes, uint64_t offset) {
+  T value;
+  std::memcpy(&value, bytes.data() + offset, sizeof value);
+  return value;
+}
+
 struct ZipState : FileTree::State {
-  Blob bytes;  // libzip reads from it
+  std::shared_ptr<const RandomAccess> bytes;
+  std::unique_ptr<Window> window;  // libzip reads from it
   std::unique_ptr<zip_t, ArchiveCloser> archive;
   std::map<std::string, Entry> entries;
   mutable std::mutex mutex;
@@ -53,10 +126,16 @@ struct ZipState : FileTree::State {
     return blob;
   }
   Result<Blob> load(const Entry& entry) const {
-    if (entry.in_place) {
-      if (entry.size <= kCheckBytes && crc32(entry.in_place->bytes()) != entry.crc)
-        return input_error("archive entry is damaged: checksum differs");
-      return *entry.in_place;
+    if (entry.local) {
+      constexpr uint64_t kHead = 30;
+      MLT_ASSIGN(Blob head, bytes->read(*entry.local, kHead));
+      if (at<uint32_t>(head.bytes(), 0) == 0x04034b50u) {
+        uint64_t start = *entry.local + kHead + at<uint16_t>(head.bytes(), 26) + at<uint16_t>(head.bytes(), 28);
+        MLT_ASSIGN(Blob content, bytes->read(start, entry.size));
+        if (entry.size <= kCheckBytes && crc32(content.bytes()) != entry.crc)
+          return input_error("archive entry is damaged: checksum differs");
+        return content;
+      }
     }
     zip_file_t* file = zip_fopen_index(archive.get(), entry.index, 0);
     if (!file) return input_error(std::string("cannot read archive entry: ") + zip_strerror(archive.get()));
@@ -77,83 +156,77 @@ struct ZipState : FileTree::State {
   }
 };
 
-template <typename T>
-T at(ByteSpan bytes, uint64_t offset) {
-  T value;
-  std::memcpy(&value, bytes.data() + offset, sizeof value);
-  return value;
-}
-
 struct Central {
-  ByteSpan name;
+  std::string name;
   uint64_t size = 0, packed = 0, local = 0;
   uint16_t method = 0;
 };
 
-// Entries of the central directory in order; empty when it cannot be understood.
-std::vector<Central> read_central(ByteSpan bytes) {
-  constexpr size_t kEnd = 22, kHead = 46;
-  if (bytes.size() < kEnd) return {};
-  size_t lowest = bytes.size() > kEnd + 65535 ? bytes.size() - kEnd - 65535 : 0;
-  size_t end = bytes.size() - kEnd;
-  while (at<uint32_t>(bytes, end) != 0x06054b50u) {
-    if (end == lowest) return {};
+// Entries of the central directory in order; empty when it cannot be understood (libzip decides then).
+Result<std::vector<Central>> read_central(const RandomAccess& archive) {
+  using All = std::vector<Central>;
+  constexpr uint64_t kEnd = 22, kHead = 46, kLocator = 20, kMaxComment = 65535, kMaxDirectory = uint64_t{256} << 20;
+  if (archive.size() < kEnd) return All{};
+  uint64_t base = archive.size() - std::min(archive.size(), kLocator + kEnd + kMaxComment);
+  MLT_ASSIGN(Blob tail_bytes, archive.read(base, archive.size() - base));
+  ByteSpan tail = tail_bytes.bytes();
+  size_t end = tail.size() - kEnd;
+  while (at<uint32_t>(tail, end) != 0x06054b50u) {
+    if (end == 0) return All{};
     end--;
   }
-  uint64_t count = at<uint16_t>(bytes, end + 10), offset = at<uint32_t>(bytes, end + 16);
-  if (end >= 20 && at<uint32_t>(bytes, end - 20) == 0x07064b50u) {  // zip64 locator
-    auto wide = at<uint64_t>(bytes, end - 12);
-    if (bytes.size() < 56 || wide > bytes.size() - 56 || at<uint32_t>(bytes, wide) != 0x06064b50u) return {};
-    count = at<uint64_t>(bytes, wide + 32);
-    offset = at<uint64_t>(bytes, wide + 48);
+  uint64_t count = at<uint16_t>(tail, end + 10), size = at<uint32_t>(tail, end + 12), offset = at<uint32_t>(tail, end + 16);
+  if (end >= kLocator && at<uint32_t>(tail, end - kLocator) == 0x07064b50u) {  // zip64 locator
+    auto wide = at<uint64_t>(tail, end - 12);
+    if (archive.size() < 56 || wide > archive.size() - 56) return All{};
+    MLT_ASSIGN(Blob record, archive.read(wide, 56));
+    if (at<uint32_t>(record.bytes(), 0) != 0x06064b50u) return All{};
+    count = at<uint64_t>(record.bytes(), 32);
+    size = at<uint64_t>(record.bytes(), 40);
+    offset = at<uint64_t>(record.bytes(), 48);
   }
-  std::vector<Central> all;
+  if (size > kMaxDirectory || offset > archive.size() || size > archive.size() - offset) return All{};
+  MLT_ASSIGN(Blob directory, archive.read(offset, size));
+  ByteSpan bytes = directory.bytes();
+  All all;
   for (uint64_t i = 0; i < count; i++) {
-    if (offset > bytes.size() || bytes.size() - offset < kHead || at<uint32_t>(bytes, offset) != 0x02014b50u) return {};
+    if (bytes.size() < kHead || at<uint32_t>(bytes, 0) != 0x02014b50u) return All{};
     Central entry;
-    entry.method = at<uint16_t>(bytes, offset + 10);
-    entry.packed = at<uint32_t>(bytes, offset + 20);
-    entry.size = at<uint32_t>(bytes, offset + 24);
-    size_t name = at<uint16_t>(bytes, offset + 28), extra = at<uint16_t>(bytes, offset + 30);
-    size_t comment = at<uint16_t>(bytes, offset + 32);
-    entry.local = at<uint32_t>(bytes, offset + 42);
-    if (bytes.size() - offset - kHead < name + extra + comment) return {};
-    entry.name = bytes.subspan(offset + kHead, name);
-    ByteSpan fields = bytes.subspan(offset + kHead + name, extra);
+    entry.method = at<uint16_t>(bytes, 10);
+    entry.packed = at<uint32_t>(bytes, 20);
+    entry.size = at<uint32_t>(bytes, 24);
+    size_t name = at<uint16_t>(bytes, 28), extra = at<uint16_t>(bytes, 30), comment = at<uint16_t>(bytes, 32);
+    entry.local = at<uint32_t>(bytes, 42);
+    if (bytes.size() - kHead < name + extra + comment) return All{};
+    entry.name = as_text(bytes.subspan(kHead, name));
+    ByteSpan fields = bytes.subspan(kHead + name, extra);
     while (fields.size() >= 4) {
       auto id = at<uint16_t>(fields, 0);
-      size_t size = at<uint16_t>(fields, 2);
-      if (size > fields.size() - 4) break;
-      ByteSpan data = fields.subspan(4, size);
+      size_t length = at<uint16_t>(fields, 2);
+      if (length > fields.size() - 4) break;
+      ByteSpan data = fields.subspan(4, length);
       if (id == 1) {  // zip64: only the values that did not fit, in this order
-        for (auto [narrow, wide] : {std::pair{uint64_t{0xffffffff}, &entry.size}, {0xffffffff, &entry.packed}, {0xffffffff, &entry.local}}) {
-          if (*wide != narrow || data.size() < 8) continue;
-          *wide = at<uint64_t>(data, 0);
+        for (uint64_t* value : {&entry.size, &entry.packed, &entry.local}) {
+          if (*value != 0xffffffff || data.size() < 8) continue;
+          *value = at<uint64_t>(data, 0);
           data = data.subspan(8);
         }
       }
-      fields = fields.subspan(4 + size);
+      fields = fields.subspan(4 + length);
     }
-    all.push_back(entry);
-    offset += kHead + name + extra + comment;
+    all.push_back(std::move(entry));
+    bytes = bytes.subspan(kHead + name + extra + comment);
   }
   return all;
-}
-
-std::optional<Blob> place_of(const Blob& archive, const Central& entry) {
-  ByteSpan bytes = archive.bytes();
-  constexpr size_t kHead = 30;
-  if (entry.method != 0 || entry.size != entry.packed) return std::nullopt;
-  if (entry.local > bytes.size() || bytes.size() - entry.local < kHead) return std::nullopt;
-  if (at<uint32_t>(bytes, entry.local) != 0x04034b50u) return std::nullopt;
-  uint64_t start = entry.local + kHead + at<uint16_t>(bytes, entry.local + 26) + at<uint16_t>(bytes, entry.local + 28);
-  if (start > bytes.size() || entry.size > bytes.size() - start) return std::nullopt;
-  return archive.sub(start, entry.size);
 }
 
 }  // namespace
 
 Result<FileTree> read_zip(const Blob& archive, const std::string& name, const ZipLimits& limits) {
+  return read_zip(random_access(archive), name, limits);
+}
+
+Result<FileTree> read_zip(std::shared_ptr<const RandomAccess> archive, const std::string& name, const ZipLimits& limits) {
   auto bad = [&](std::string message) { return input_error(std::move(message)).in_path(name); };
   auto state = std::make_shared<ZipState>();
   state->bytes = archive;
@@ -165,7 +238,8 @@ Result<FileTree> read_zip(const Blob& archive, const std::string& name, const Zi
     zip_error_fini(&error);
     return text;
   };
-  zip_source_t* source = zip_source_buffer_create(archive.bytes().data(), archive.size(), 0, &error);
+  state->window = std::make_unique<Window>(archive);
+  zip_source_t* source = zip_source_function_create(&Window::call, state->window.get(), &error);
   if (!source) return bad("cannot read archive: " + why());
   state->archive.reset(zip_open_from_source(source, ZIP_RDONLY, &error));
   if (!state->archive) {
@@ -176,10 +250,10 @@ Result<FileTree> read_zip(const Blob& archive, const std::string& name, const Zi
   auto count = static_cast<uint64_t>(std::max<zip_int64_t>(zip_get_num_entries(zip, 0), 0));
   if (count > limits.max_entries)
     return resource_error(fmt::format("archive has {} entries, more than {}", count, limits.max_entries)).in_path(name);
-  std::vector<Central> central = read_central(archive.bytes());
+  MLT_ASSIGN(std::vector<Central> central, read_central(*archive).in(name));
   if (central.size() != count) central.clear();
 
-  uint64_t unpacked = 0;
+  uint64_t unpacked = 0, stored = 0;
   std::vector<std::string> names;
   for (uint64_t i = 0; i < count; i++) {
     zip_stat_t info;
@@ -202,13 +276,17 @@ Result<FileTree> read_zip(const Blob& archive, const std::string& name, const Zi
 
     Entry entry{i, info.size, info.comp_size, info.crc, info.comp_method == ZIP_CM_STORE, std::nullopt};
     if (entry.stored) {
-      if (!central.empty() && as_text(central[i].name) == info.name && central[i].size == info.size)
-        entry.in_place = place_of(archive, central[i]);
-      if (entry.packed > archive.size()) return bad(fmt::format("entry \"{}\" is larger than the archive", entry_name));
+      if (!central.empty() && central[i].name == info.name && central[i].size == info.size &&
+          central[i].packed == info.size && central[i].method == 0)
+        entry.local = central[i].local;
+      if (entry.packed > archive->size()) return bad(fmt::format("entry \"{}\" is larger than the archive", entry_name));
     } else if (info.size / limits.max_ratio > info.comp_size) {
       return resource_error(fmt::format("entry \"{}\" is compressed beyond {}:1", entry_name, limits.max_ratio)).in_path(name);
     }
-    if (!entry.in_place) {
+    if (entry.local) {
+      stored += entry.size;  // at most 2^17 times the archive's size
+      if (stored > archive->size()) return bad("archive entries overlap");
+    } else {
       if (!checked_add(unpacked, info.size, &unpacked) || unpacked > limits.max_unpacked)
         return resource_error(fmt::format("archive unpacks to more than {} bytes", limits.max_unpacked)).in_path(name);
     }

@@ -30,6 +30,20 @@ Result<FileKey> unlock(const Header& header, const std::vector<Identity>& identi
                                                    : "no identity matches any of the file's recipients");
 }
 
+// The stanzas that hand the file key to each recipient. kUsage when there is none, or a passphrase is not alone.
+Result<std::vector<Stanza>> wrap_for(const std::vector<Recipient>& recipients, const FileKey& file_key) {
+  if (recipients.empty()) return usage_error("no recipient to seal for");
+  if (recipients.size() > 1 &&
+      std::any_of(recipients.begin(), recipients.end(), [](auto& r) { return r.is_passphrase(); }))
+    return usage_error("a passphrase cannot be combined with other recipients");
+  std::vector<Stanza> stanzas;
+  for (const Recipient& recipient : recipients) {
+    MLT_ASSIGN(Stanza stanza, recipient.wrap(file_key));
+    stanzas.push_back(std::move(stanza));
+  }
+  return stanzas;
+}
+
 }  // namespace
 
 bool looks_sealed(ByteSpan head) {
@@ -38,17 +52,8 @@ bool looks_sealed(ByteSpan head) {
 
 Result<Sealer> Sealer::start(const std::vector<Recipient>& recipients, Form form, Sink sink) {
   MLT_TRY(init_primitives());
-  if (recipients.empty()) return usage_error("no recipient to seal for");
-  if (recipients.size() > 1 &&
-      std::any_of(recipients.begin(), recipients.end(), [](auto& r) { return r.is_passphrase(); }))
-    return usage_error("a passphrase cannot be combined with other recipients");
-
   auto file_key = random_secret<16>();
-  std::vector<Stanza> stanzas;
-  for (const Recipient& recipient : recipients) {
-    MLT_ASSIGN(Stanza stanza, recipient.wrap(file_key));
-    stanzas.push_back(std::move(stanza));
-  }
+  MLT_ASSIGN(std::vector<Stanza> stanzas, wrap_for(recipients, file_key));
   Sealer sealer;
   if (form == Form::kArmored) {
     sealer.armor_ = std::make_unique<ArmorWriter>(std::move(sink));
@@ -101,6 +106,23 @@ Status Opener::open(const std::vector<Identity>& identities, const Sink& sink) {
   return open_payload(file_key, *in_, sink);
 }
 
+Status Opener::rewrap(const std::vector<Identity>& identities, const std::vector<Recipient>& recipients, Form form,
+                      const Sink& sink) {
+  MLT_ASSIGN(FileKey file_key, unlock(header_, identities));
+  MLT_ASSIGN(std::vector<Stanza> stanzas, wrap_for(recipients, file_key));
+  std::optional<ArmorWriter> armor;
+  if (form == Form::kArmored) armor.emplace(sink);
+  auto write = [&](ByteSpan bytes) { return armor ? armor->write(bytes) : sink(bytes); };
+  MLT_TRY(write(as_bytes(write_header(stanzas, file_key))));
+  Bytes buffer(1 << 18);
+  for (;;) {
+    MLT_ASSIGN(size_t n, in_->read(buffer));
+    if (n == 0) break;
+    MLT_TRY(write(ByteSpan(buffer).first(n)));
+  }
+  return armor ? armor->finish() : Status{};
+}
+
 Result<uint64_t> Opener::payload_size() {
   Bytes buffer(1 << 16);
   uint64_t total = 0;
@@ -129,6 +151,17 @@ Result<Blob> open_bytes(const Blob& sealed, const std::vector<Identity>& identit
     return {};
   }));
   return Blob(std::move(content));
+}
+
+Result<std::shared_ptr<const RandomAccess>> open_random(const Blob& sealed, const std::vector<Identity>& identities) {
+  MLT_ASSIGN(Opener opener, Opener::start(blob_source(sealed)));
+  if (opener.form() == Form::kArmored) {
+    MLT_ASSIGN(Blob content, open_bytes(sealed, identities));
+    return random_access(std::move(content));
+  }
+  MLT_ASSIGN(FileKey file_key, unlock(opener.header(), identities));
+  size_t header = opener.header().size;
+  return open_payload_random(file_key, sealed.sub(header, sealed.size() - header));
 }
 
 }  // namespace mlt::crypt

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lib/base/file.h"
+#include "lib/base/random_access.h"
 #include "lib/base/result.h"
 #include "lib/crypt/armor.h"
 #include "lib/crypt/header.h"
@@ -60,6 +61,9 @@ class Opener {
   // when the file is malformed, truncated or was changed. The sink gets authentic bytes only, but the content
   // is whole only when this returns ok.
   Status open(const std::vector<Identity>& identities, const Sink& sink);
+  // Writes a header for other recipients in front of the same payload, whose bytes are copied and not looked at. The
+  // file key stays: whoever could open the file before can still open copies of either. Instead of open().
+  Status rewrap(const std::vector<Identity>& identities, const std::vector<Recipient>& recipients, Form form, const Sink& sink);
   // Bytes that follow the header, counted to the end of the input (and not kept). Once, instead of open().
   Result<uint64_t> payload_size();
 
@@ -72,6 +76,9 @@ class Opener {
 
 // The content of a sealed file that is in memory (or mapped), into memory that core dumps leave out.
 Result<Blob> open_bytes(const Blob& sealed, const std::vector<Identity>& identities);
+// The same, opened where it is read (an armored file at once). What is read is authentic, and a file that was cut is
+// refused here; a chunk that was changed is refused when it is read.
+Result<std::shared_ptr<const RandomAccess>> open_random(const Blob& sealed, const std::vector<Identity>& identities);
 // Whether open_bytes() will want an Identity::passphrase.
 Result<bool> needs_passphrase(const Blob& sealed);
 

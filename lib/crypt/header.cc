@@ -41,8 +41,9 @@ Result<std::vector<std::string>> parse_arguments(std::string_view text) {
 
 Result<Header> read_header(Buffered& in) {
   Header header;
+  MLT_ASSIGN(ByteSpan start, in.peek(kVersionName.size()));
+  if (as_text(start) != kVersionName) return input_error("not an age file");
   MLT_ASSIGN(std::string version, in.line(128));
-  if (!version.starts_with(kVersionName)) return input_error("not an age file");
   if (version != kVersionLine) {
     if (version.back() != '\n') return input_error("file ends inside the header");
     version = version.substr(kVersionName.size(), version.size() - kVersionName.size() - 1);

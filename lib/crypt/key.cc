@@ -98,7 +98,10 @@ Result<Recipient> Recipient::parse(std::string_view text) {
   if (text.starts_with("AGE-SECRET-KEY-"))
     return usage_error("this is a secret key, not a recipient",
                        "give the public part, which starts with 'age1'");
-  if (text.starts_with("ssh-")) return unsupported_error("SSH keys as recipients are not supported");
+  if (text.starts_with("ssh-") || text.starts_with("ecdsa-") || text.starts_with("sk-")) {
+    MLT_ASSIGN(SshPublicKey key, parse_ssh_public(text));
+    return Recipient(std::move(key));
+  }
   auto decoded = bech32_decode(text);
   if (!decoded.ok()) return usage_error("malformed recipient: " + decoded.error().message);
   if (decoded->prefix.starts_with("age1"))
@@ -124,6 +127,7 @@ Result<Stanza> Recipient::wrap(const FileKey& file_key) const {
     return Stanza{{"X25519", base64_encode(share, Padding::kNone)},
                   wrap_with(x25519_wrap_key(*shared, share, *point), file_key)};
   }
+  if (const auto* key = std::get_if<SshPublicKey>(&kind_)) return wrap_ssh(*key, file_key);
   const auto& secret = std::get<Passphrase>(kind_);
   std::array<std::byte, kScryptSaltSize> salt;
   random_bytes(salt.data(), salt.size());
@@ -141,7 +145,7 @@ Result<Identity> Identity::parse(std::string_view text) {
   if (text.starts_with("AGE-SECRET-KEY-PQ-"))
     return unsupported_error("post-quantum identities are not supported");
   if (text.starts_with("-----BEGIN "))
-    return unsupported_error("PEM and SSH keys as identities are not supported");
+    return unsupported_error("PEM keys as identities are not supported", "OpenSSH's own format is, for Ed25519 keys");
   if (text.starts_with("age1")) return bad("this is a recipient (public), not a secret key");
   auto decoded = bech32_decode(text);
   if (!decoded.ok()) return bad(decoded.error().message);
@@ -167,6 +171,14 @@ std::string Identity::recipient() const {
 
 Result<std::optional<FileKey>> Identity::unwrap(const std::vector<Stanza>& stanzas) const {
   MLT_TRY(init_primitives());
+  if (const auto* key = std::get_if<SshSecretKey>(&kind_)) {
+    for (const Stanza& stanza : stanzas) {
+      if (stanza.arguments[0] != kSshType) continue;
+      MLT_ASSIGN(std::optional<FileKey> file_key, unwrap_ssh(*key, stanza));
+      if (file_key) return file_key;
+    }
+    return std::optional<FileKey>();
+  }
   for (const Stanza& stanza : stanzas) {
     if (stanza.arguments[0] != (is_passphrase() ? "scrypt" : "X25519")) continue;
     if (is_passphrase()) return unwrap_scrypt(std::get<SecretText>(kind_).view(), stanza);
@@ -178,6 +190,11 @@ Result<std::optional<FileKey>> Identity::unwrap(const std::vector<Stanza>& stanz
 
 Result<std::vector<Identity>> parse_identities(std::string_view text) {
   std::vector<Identity> out;
+  if (text.starts_with(kOpensshBegin)) {
+    MLT_ASSIGN(SshSecretKey key, parse_ssh_secret(text));
+    out.push_back(Identity::ssh(std::move(key)));
+    return out;
+  }
   MLT_TRY(each_key_line(text, Code::kKey, "identity", [&](std::string_view line) -> Status {
     MLT_ASSIGN(Identity identity, Identity::parse(line));
     out.push_back(std::move(identity));

@@ -1,5 +1,6 @@
 // Who may open a file: recipients (public, they wrap the file key) and identities (secret, they unwrap it).
-// Two kinds, those of the age format: X25519 keys, and passphrases through scrypt.
+// Three kinds: X25519 keys and passphrases through scrypt, which are the age format's own, and SSH keys (Ed25519), as
+// the age program takes them.
 #pragma once
 #include <array>
 #include <string>
@@ -10,6 +11,7 @@
 #include "lib/base/result.h"
 #include "lib/crypt/header.h"
 #include "lib/crypt/primitives.h"
+#include "lib/crypt/ssh.h"
 
 namespace mlt::crypt {
 
@@ -20,8 +22,8 @@ constexpr int kMaxScryptLogN = 22;
 
 class Recipient {
  public:
-  // "age1..."; kUsage when malformed, kUnsupported for other kinds of recipients (SSH, plugins,
-  // post-quantum).
+  // "age1..." or "ssh-ed25519 AAAA..."; kUsage when malformed, kUnsupported for other kinds of recipients (other SSH
+  // keys, plugins, post-quantum), each named.
   static Result<Recipient> parse(std::string_view text);
   // Must be the only recipient of its file.
   static Recipient passphrase(SecretText text, int log_n = kScryptLogN);
@@ -34,8 +36,8 @@ class Recipient {
     int log_n;
   };
   using Point = std::array<std::byte, 32>;
-  explicit Recipient(std::variant<Point, Passphrase> kind) : kind_(std::move(kind)) {}
-  std::variant<Point, Passphrase> kind_;
+  explicit Recipient(std::variant<Point, Passphrase, SshPublicKey> kind) : kind_(std::move(kind)) {}
+  std::variant<Point, Passphrase, SshPublicKey> kind_;
 };
 
 class Identity {
@@ -43,6 +45,7 @@ class Identity {
   static Identity generate();  // X25519, from the system's random source
   // "AGE-SECRET-KEY-1..."; kKey when malformed, kUnsupported for other kinds.
   static Result<Identity> parse(std::string_view text);
+  static Identity ssh(SshSecretKey key) { return Identity(std::move(key)); }
   static Identity passphrase(SecretText text);
   bool is_passphrase() const { return std::holds_alternative<SecretText>(kind_); }
 
@@ -54,12 +57,12 @@ class Identity {
   Result<std::optional<FileKey>> unwrap(const std::vector<Stanza>& stanzas) const;
 
  private:
-  explicit Identity(std::variant<Key, SecretText> kind) : kind_(std::move(kind)) {}
-  std::variant<Key, SecretText> kind_;
+  explicit Identity(std::variant<Key, SecretText, SshSecretKey> kind) : kind_(std::move(kind)) {}
+  std::variant<Key, SecretText, SshSecretKey> kind_;
 };
 
 // The lines of an identity or recipients file: one key a line, "#" comments and empty lines skipped, LF or
-// CRLF. At least one key must be there. Errors name the line, never its content.
+// CRLF. At least one key must be there. An identity file can be an OpenSSH private key instead. Errors name the line, never its content.
 Result<std::vector<Identity>> parse_identities(std::string_view text);
 Result<std::vector<Recipient>> parse_recipients(std::string_view text);
 

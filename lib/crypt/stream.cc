@@ -161,6 +161,42 @@ Result<Blob> open_payload_bytes(const FileKey& file_key, ByteSpan sealed) {
   return Blob(std::move(pages), content);
 }
 
+Result<std::shared_ptr<const RandomAccess>> open_payload_random(const FileKey& file_key, Blob sealed) {
+  class Reader : public RandomAccess {
+   public:
+    Reader(Key key, Blob chunks, uint64_t size) : key_(std::move(key)), chunks_(std::move(chunks)), size_(size) {}
+    uint64_t size() const override { return size_; }
+    Result<Blob> read(uint64_t offset, uint64_t size) const override {
+      if (offset > size_ || size > size_ - offset) return input_error("file ends early");
+      if (size == 0) return Blob();
+      uint64_t first = offset / kChunkSize, end = (offset + size - 1) / kChunkSize + 1;
+      MLT_ASSIGN(std::shared_ptr<Pages> pages, chunks(first, end));
+      ByteSpan part(pages->data() + (offset - first * kChunkSize), size);
+      return Blob(std::move(pages), part);
+    }
+    Result<std::shared_ptr<Pages>> chunks(uint64_t first, uint64_t end) const {
+      uint64_t from = first * kSealedChunkSize;
+      uint64_t to = std::min<uint64_t>(end * kSealedChunkSize, chunks_.size());
+      MLT_ASSIGN(std::shared_ptr<Pages> pages, Pages::create(to - from));
+      ByteSpan part = chunks_.bytes().subspan(from, to - from);
+      Opened opened = open_chunks(key_, part, first, to == chunks_.size(), pages->data());
+      if (opened.error != nullptr) return input_error(opened.error);
+      return pages;
+    }
+
+   private:
+    Key key_;
+    Blob chunks_;
+    uint64_t size_;
+  };
+  MLT_ASSIGN(uint64_t size, content_size(sealed.size()));
+  Key key = payload_key(file_key, sealed.bytes().first(kPayloadNonceSize));
+  auto reader = std::make_shared<Reader>(std::move(key), sealed.sub(kPayloadNonceSize, sealed.size() - kPayloadNonceSize), size);
+  uint64_t count = size == 0 ? 1 : (size + kChunkSize - 1) / kChunkSize;
+  MLT_TRY(reader->chunks(count - 1, count));
+  return std::shared_ptr<const RandomAccess>(std::move(reader));
+}
+
 Result<uint64_t> content_size(uint64_t payload_size) {
   if (payload_size < kPayloadNonceSize + kTagSize) return input_error("file ends early");
   uint64_t sealed = payload_size - kPayloadNonceSize;

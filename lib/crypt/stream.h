@@ -7,6 +7,7 @@
 #include <array>
 
 #include "lib/base/file.h"
+#include "lib/base/random_access.h"
 #include "lib/base/result.h"
 #include "lib/crypt/primitives.h"
 #include "lib/crypt/source.h"
@@ -37,6 +38,10 @@ class PayloadSealer {
 Status open_payload(const FileKey& file_key, Buffered& sealed, const Sink& sink);
 // A whole payload at once into memory that is left out of core dumps.
 Result<Blob> open_payload_bytes(const FileKey& file_key, ByteSpan sealed);
+
+// The content of a payload, opened where it is read. The last chunk is authenticated first, so that a file that was cut
+// is noticed before anything is believed; every other chunk when it is read.
+Result<std::shared_ptr<const RandomAccess>> open_payload_random(const FileKey& file_key, Blob sealed);
 
 // Size of the content of a payload of this many bytes; kInput when no content has such a payload.
 Result<uint64_t> content_size(uint64_t payload_size);

@@ -2,10 +2,10 @@
 for shell in bash zsh fish; do
   mlencrypt --completions $shell >$shell
   if command -v $shell >/dev/null; then $shell -n $shell; fi
-  for option in recipient recipients-file passphrase armor decrypt output identity identity-fd passphrase-fd color help; do
+  for option in compress recipient recipients-file passphrase armor decrypt output identity identity-fd passphrase-fd color help; do
     grep -q -e "$option" $shell || echo "$shell: no $option"
   done
-  ! grep -e compress -e completions\' $shell
+  ! grep -e nothing-like-it -e completions\' $shell
 done
 # What bash offers.
 source ./bash

@@ -1,4 +1,5 @@
 # Damaged, cut and foreign files: exit 3, and nothing under the output's name.
+umask 077
 R=$(mlencrypt keygen -o key)
 head -c 200000 /dev/zero | mlencrypt -r $R -o m.age
 size=$(stat -c %s m.age)

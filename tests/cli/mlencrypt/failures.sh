@@ -1,4 +1,5 @@
 # Full disk, closed pipe, unwritable output: exit 5; a failed run leaves nothing, an interrupted one neither.
+umask 077
 R=age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj
 echo AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX >key
 head -c 3000000 /dev/zero >m

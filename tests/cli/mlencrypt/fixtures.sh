@@ -1,4 +1,5 @@
 # testdata/crypt: every file gets the verdict that its name promises, and leaves an output only when it is good.
+install -m 600 "$TESTDATA/crypt/key.txt" key
 cd "$TESTDATA/crypt"
 out=$HOME/out
 for file in *.age; do
@@ -9,7 +10,7 @@ for file in *.age; do
   locked-*) want=6 ;;
   esac
   status=0
-  mlencrypt -d -i key.txt -o "$out" "$file" 2>"$HOME/message" || status=$?
+  mlencrypt -d -i "$HOME/key" -o "$out" "$file" 2>"$HOME/message" || status=$?
   [ $status = $want ] || echo "$file: expected $want, got $status: $(cat "$HOME/message")"
   if [ $want = 0 ]; then
     case $file in

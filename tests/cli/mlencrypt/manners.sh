@@ -1,4 +1,5 @@
 # Messages: hints unless -q, more with -v, colour by request, and no crash where nobody listens.
+umask 077
 R=age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj
 echo AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX >key
 head -c 100000 /dev/zero >m

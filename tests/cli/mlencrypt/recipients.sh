@@ -1,4 +1,5 @@
 # Several recipients, directly and from files; each opens, others do not.
+umask 077
 for who in a b c d; do mlencrypt keygen -o $who.key >$who.pub; done
 { echo '# the team'; cat b.pub; echo; cat c.pub; } >team
 echo content | mlencrypt -r "$(cat a.pub)" -R team -o m.age

@@ -1,4 +1,5 @@
 # Files, pipes and both; sizes around the edges of chunks.
+umask 077
 R=age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj
 echo AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX >key
 for size in 0 1 65535 65536 65537 131072 2097151 2097152 2097153 5000000; do

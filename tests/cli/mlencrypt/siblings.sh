@@ -1,5 +1,6 @@
 # needs: mlinspect zstd
 # The other tools open what is sealed, binary or armored, compressed before, from a file or a pipe, and never write it.
+umask 077
 recipient=$(mlencrypt keygen -o key)
 printf '\010\001\022\000\242\070\000' >m.mlmodel # specification 1, no inputs, the identity model
 mlinspect --json m.mlmodel >plain

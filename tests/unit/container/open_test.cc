@@ -94,7 +94,7 @@ TEST_CASE("one model, every wrapping") {
   REQUIRE(write_file(dir / "sealed.age", as_bytes("age-encryption.org/v1\n...")).ok());
 
   OpenOptions options;
-  options.unseal = [&](const Blob&) -> Result<Blob> { return zstd_of(bytes); };
+  options.unseal = [&](const Blob&) -> Result<std::shared_ptr<const RandomAccess>> { return random_access(zstd_of(bytes)); };
   struct Expected {
     const char* file;
     FileKind kind;

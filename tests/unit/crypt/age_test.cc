@@ -72,7 +72,8 @@ TEST_CASE("keys that are not keys") {
   CHECK(Recipient::parse(kSecret).error().code == Code::kUsage);
   CHECK(Recipient::parse("age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwx").error().code ==
         Code::kUsage);
-  CHECK(Recipient::parse("ssh-ed25519 AAAA").error().code == Code::kUnsupported);
+  CHECK(Recipient::parse("ssh-ed25519 AAAA").error().code == Code::kUsage);
+  CHECK(Recipient::parse("ssh-rsa AAAA").error().code == Code::kUnsupported);
 }
 
 TEST_CASE("sealed content of every interesting size opens again") {
@@ -208,4 +209,94 @@ TEST_CASE("sniffing") {
   CHECK_FALSE(looks_sealed(as_bytes("")));
   CHECK_FALSE(looks_sealed(as_bytes("PK\x03\x04")));
   CHECK_FALSE(looks_sealed(as_bytes("-----BEGIN CERTIFICATE-----\n")));
+}
+
+TEST_CASE("a new header leaves the payload alone") {
+  Blob content = noise(200'000);
+  Identity other = Identity::generate();
+  Bytes before = sealed(content, {to_key()});
+  auto opener = Opener::start(blob_source(Blob(before)));
+  REQUIRE(opener.ok());
+  Bytes after;
+  auto recipient = Recipient::parse(other.recipient());
+  REQUIRE(recipient.ok());
+  REQUIRE(opener->rewrap(with_key(), {*recipient}, Form::kBinary, [&](ByteSpan bytes) -> Status {
+    after.insert(after.end(), bytes.begin(), bytes.end());
+    return {};
+  }).ok());
+  constexpr size_t kPayload = 16 + 200'000 + 4 * kTagSize;
+  CHECK(equal(ByteSpan(before).last(kPayload), ByteSpan(after).last(kPayload)));
+  auto opened = streamed(after, {other});
+  REQUIRE(opened.ok());
+  CHECK(equal(*opened, content.bytes()));
+  CHECK(streamed(after, with_key()).error().code == Code::kKey);
+  auto again = Opener::start(blob_source(Blob(before)));
+  REQUIRE(again.ok());
+  CHECK(again->rewrap({other}, {*recipient}, Form::kBinary, [](ByteSpan) -> Status { return {}; }).error().code == Code::kKey);
+}
+
+TEST_CASE("parts of a sealed file") {
+  for (size_t size : {size_t{0}, size_t{1}, kChunkSize - 1, kChunkSize, kChunkSize + 1, 3 * kChunkSize, 3 * kChunkSize + 17}) {
+    CAPTURE(size);
+    Blob content = noise(size);
+    Bytes file = sealed(content, {to_key()});
+    auto random = open_random(Blob(file), with_key());
+    REQUIRE(random.ok());
+    REQUIRE((*random)->size() == size);
+    for (size_t offset : {size_t{0}, size_t{1}, kChunkSize - 1, kChunkSize, 2 * kChunkSize + 5, size}) {
+      for (size_t length : {size_t{0}, size_t{1}, size_t{100}, kChunkSize, kChunkSize + 2}) {
+        auto part = (*random)->read(offset, length);
+        REQUIRE(part.ok() == (offset <= size && length <= size - offset));
+        if (part.ok()) CHECK(equal(part->bytes(), content.bytes().subspan(offset, length)));
+      }
+    }
+    // Cut at a chunk's end or beside it: noticed before anything is read.
+    for (size_t cut = size == 0 ? 1 : kSealedChunkSize; cut < file.size() - 200; cut += kSealedChunkSize) {
+      for (size_t beside : {cut - 1, cut, cut + 1}) {
+        Bytes shorter(file.begin(), file.end() - static_cast<std::ptrdiff_t>(beside));
+        auto refused = open_random(Blob(shorter), with_key());
+        REQUIRE_FALSE(refused.ok());
+        CHECK(refused.error().code == Code::kInput);
+      }
+    }
+  }
+  // A changed chunk is refused when it is read, and only then.
+  Blob content = noise(4 * kChunkSize);
+  Bytes file = sealed(content, {to_key()});
+  file[file.size() - 3 * kSealedChunkSize - 5] ^= std::byte{1};
+  auto random = open_random(Blob(file), with_key());
+  REQUIRE(random.ok());
+  CHECK((*random)->read(2 * kChunkSize, kChunkSize).ok());
+  CHECK((*random)->read(10, 10).error().code == Code::kInput);
+}
+
+TEST_CASE("SSH keys") {
+  // Made with ssh-keygen -t ed25519 for this test.
+  constexpr const char* kSshPublic = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICWqaGVZSAHhEMK/Mdo4s2cqRfrYJDz5HFSvQIowdfyQ";
+  constexpr const char* kSshSecret = R"(-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW
+QyNTUxOQAAACAlqmhlWUgB4RDCvzHaOLNnKkX62CQ8+RxUr0CKMHX8kAAAAIhN23wCTdt8
+AgAAAAtzc2gtZWQyNTUxOQAAACAlqmhlWUgB4RDCvzHaOLNnKkX62CQ8+RxUr0CKMHX8kA
+AAAED8fqQw1Aa7HqG9QrKv6Pas0txNKaV6iNvBNhLiq5NM3CWqaGVZSAHhEMK/Mdo4s2cq
+RfrYJDz5HFSvQIowdfyQAAAABHRlc3QB
+-----END OPENSSH PRIVATE KEY-----
+)";
+  auto recipient = Recipient::parse(kSshPublic);
+  REQUIRE(recipient.ok());
+  auto identities = parse_identities(kSshSecret);
+  REQUIRE(identities.ok());
+  Blob content = noise(1000);
+  Bytes file = sealed(content, {to_key(), *recipient});
+  auto opened = streamed(file, *identities);
+  REQUIRE(opened.ok());
+  CHECK(equal(*opened, content.bytes()));
+  CHECK(streamed(sealed(content, {to_key()}), *identities).error().code == Code::kKey);
+  std::string damaged = kSshSecret;
+  for (size_t at = 40; at + 40 < damaged.size(); at += 7) {
+    std::string changed = damaged;
+    changed[at] = changed[at] == 'A' ? 'B' : 'A';
+    auto parsed = parse_identities(changed);
+    if (!parsed.ok()) CHECK((parsed.error().code == Code::kKey || parsed.error().code == Code::kUnsupported));
+  }
+  CHECK(parse_identities(damaged.substr(0, 100)).error().code == Code::kKey);
 }
