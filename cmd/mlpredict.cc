@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
   app.option("--atol", o.atol, "A", "absolute tolerance (with --expect: 0.00001)").range(0, 1e300);
   app.option("--compare-with", o.compare_with, "OTHER", "find the first op where OTHER differs; exit 1").file();
   app.option("--dump-intermediates", o.dump, "DIR", "write every op's outputs to DIR/NAME.npy").directory();
+  app.flag("--allow-plaintext", o.allow_plaintext, "dump the intermediates of a sealed model too");
   app.option("--state-in", o.state_in, "FILE", "states to begin with: npz, safetensors").file();
   app.option("--state-out", o.state_out, "FILE", "write the states after the last record").file();
   app.flag("--strict-fp16", o.strict, "round after every float16 op; warn of overflow and NaN");

@@ -27,7 +27,7 @@ struct PredictArguments {
   std::string fit = "stretch", on_error = "stop";
   std::optional<int> top_k;
   std::optional<double> rtol, atol;
-  bool batch = false, strict = false, reference = false;
+  bool batch = false, strict = false, reference = false, allow_plaintext = false;
   cli::KeyOptions keys;
   GenerateArguments generate;
 };

@@ -28,6 +28,10 @@ Status dump_step(const std::string& dir, const StepInfo& info, const std::vector
 
 Result<int> run_records(const PredictArguments& o, bool json) {
   MLT_ASSIGN(OpenedModel model, cli::read_model(o.model, o.keys));
+  if (o.allow_plaintext && !o.dump) return usage_error("--allow-plaintext is for --dump-intermediates");
+  if (o.dump && model.sealed && !o.allow_plaintext)
+    return usage_error("the model is sealed, and its intermediate values and weights would be written in the clear",
+                       "--allow-plaintext does it all the same").in_path(model.origin);
   MLT_ASSIGN(PredictOptions options, predict_options(o));
   options.exec.keep_all = o.dump.has_value();
   MLT_ASSIGN(auto predictor, Predictor::create(model, options));

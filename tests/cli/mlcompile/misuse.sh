@@ -11,4 +11,6 @@ try -o - --depfile d m.mil
 try -o out.mlmodelc --no-such m.mil
 try -o out.mlmodelc --generate swift m.mil
 try -o out.mlmodelc --encrypt -r age1 m.mil
+
+try -o out.mlmodelc --encrypt m.mil
 ls

@@ -8,3 +8,7 @@ mlcompile -i key -o sealed.mlarchive m.age
 mlcompile -o plain.mlarchive m.mil
 mlinspect --mil sealed.mlarchive | cmp - <(mlinspect --mil plain.mlarchive)
 ls
+# Sealed output: an archive for the recipients.
+mlcompile -i key m.age -r "$recipient" -o out.age 2>/dev/null || mlcompile m.mil -r "$recipient" -o out.age
+mlencrypt inspect out.age | head -n 2
+mlinspect -i key out.age --metadata | head -n 3

@@ -9,3 +9,7 @@ mlpredict m.age x=[1,2,3] || echo $?
 mlencrypt keygen -o wrong >/dev/null
 mlpredict -i wrong m.age x=[1,2,3] || echo $?
 ls
+# What is computed with a sealed model is not written in the clear by accident.
+mlpredict -i key m.age x=[1,2,3] --dump-intermediates d || echo $?
+mlpredict -i key m.age x=[1,2,3] --dump-intermediates d --allow-plaintext >/dev/null
+ls d | head -n 1

@@ -24,6 +24,7 @@ struct Scratch {
     std::string name = (fs::temp_directory_path() / "mlt-input-XXXXXX").string();
     path = ::mkdtemp(name.data());
     REQUIRE(write_file(*this / "key", as_bytes(identity.secret_text().view())).ok());
+    fs::permissions(path + "/key", fs::perms::owner_read | fs::perms::owner_write);
     keys.identities = {*this / "key"};
   }
   ~Scratch() { fs::remove_all(path); }
