@@ -16,6 +16,9 @@ std::vector<Result<FeatureMap>> Estimator::predict_many(std::span<const FeatureM
   return results;
 }
 
+bool Estimator::takes_rows(int64_t) const { return false; }
+Result<FeatureBatch> Estimator::predict_rows(const Rows&) const { return unsupported_error("this model predicts record by record"); }
+
 const Port* Interface::output(std::string_view name) const {
   for (const Port& port : outputs)
     if (port.name == name) return &port;
@@ -59,15 +62,38 @@ Result<std::vector<double>> gather_numbers(const Interface& interface, const Fea
   return row;
 }
 
-Result<FeatureMap> classifier_outputs(const Interface& interface, const Labels& labels, size_t best, std::span<const double> probabilities) {
-  FeatureMap out;
+namespace {
+
+struct ClassifierNames {
+  std::string label, probability;
+};
+
+ClassifierNames classifier_names(const Interface& interface) {
   auto is_label = [](const Port& p) { return p.type == PortType::kInt || p.type == PortType::kString; };
   auto is_dict = [](const Port& p) { return p.type == PortType::kIntDict || p.type == PortType::kStringDict; };
-  std::string label_name = interface.predicted_feature, probability_name = interface.predicted_probabilities;
-  if (label_name.empty())
-    if (auto it = std::find_if(interface.outputs.begin(), interface.outputs.end(), is_label); it != interface.outputs.end()) label_name = it->name;
-  if (probability_name.empty())
-    if (auto it = std::find_if(interface.outputs.begin(), interface.outputs.end(), is_dict); it != interface.outputs.end()) probability_name = it->name;
+  ClassifierNames names{interface.predicted_feature, interface.predicted_probabilities};
+  if (names.label.empty())
+    if (auto it = std::find_if(interface.outputs.begin(), interface.outputs.end(), is_label); it != interface.outputs.end()) names.label = it->name;
+  if (names.probability.empty())
+    if (auto it = std::find_if(interface.outputs.begin(), interface.outputs.end(), is_dict); it != interface.outputs.end()) names.probability = it->name;
+  return names;
+}
+
+const Port* regressor_port(const Interface& interface) {
+  const Port* port = interface.predicted_feature.empty() ? nullptr : interface.output(interface.predicted_feature);
+  return port == nullptr && !interface.outputs.empty() ? &interface.outputs[0] : port;
+}
+
+Dims shape_of(const Port& port, int64_t width) {
+  auto count = element_count(port.shape);
+  return !port.shape.empty() && count.ok() && *count == width ? port.shape : Dims{width};
+}
+
+}  // namespace
+
+Result<FeatureMap> classifier_outputs(const Interface& interface, const Labels& labels, size_t best, std::span<const double> probabilities) {
+  FeatureMap out;
+  auto [label_name, probability_name] = classifier_names(interface);
   if (!label_name.empty()) {
     FeatureValue label = labels.at(best);
     if (const Port* port = interface.output(label_name)) {
@@ -91,12 +117,80 @@ Result<FeatureMap> classifier_outputs(const Interface& interface, const Labels& 
 }
 
 Result<FeatureMap> regressor_outputs(const Interface& interface, std::span<const double> values) {
-  const Port* port = interface.predicted_feature.empty() ? nullptr : interface.output(interface.predicted_feature);
-  if (port == nullptr && !interface.outputs.empty()) port = &interface.outputs[0];
+  const Port* port = regressor_port(interface);
   if (port == nullptr) return input_error("the model declares no output");
   FeatureMap out;
   MLT_ASSIGN(out[port->name], shaped_numbers(*port, values));
   return out;
+}
+
+std::optional<FeatureBatch> classifier_columns(const Interface& interface, const Labels& labels) {
+  auto [label_name, probability_name] = classifier_names(interface);
+  if (label_name == probability_name || labels.size() > (uint64_t{1} << 31)) return std::nullopt;
+  auto shared = std::make_shared<const Labels>(labels);
+  FeatureBatch batch;
+  if (!label_name.empty()) {
+    const Port* port = interface.output(label_name);
+    if (port != nullptr && port->type != (labels.integers ? PortType::kInt : PortType::kString)) return std::nullopt;
+    FeatureBatch::Column column;
+    column.name = label_name;
+    column.kind = FeatureBatch::Kind::kLabel;
+    column.labels = shared;
+    batch.columns.push_back(std::move(column));
+  }
+  if (!probability_name.empty()) {
+    FeatureBatch::Column column;
+    column.name = probability_name;
+    column.kind = FeatureBatch::Kind::kDict;
+    column.labels = shared;
+    column.width = static_cast<int64_t>(labels.size());
+    for (size_t i = 0; i < labels.size(); ++i) column.order.push_back(i);
+    std::stable_sort(column.order.begin(), column.order.end(), [&](size_t a, size_t b) { return labels.compare(a, b) < 0; });
+    for (size_t i = 1; i < column.order.size(); ++i)
+      if (labels.compare(column.order[i - 1], column.order[i]) == 0) return std::nullopt;
+    batch.columns.push_back(std::move(column));
+  }
+  std::sort(batch.columns.begin(), batch.columns.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  return batch;
+}
+
+std::optional<FeatureBatch> regressor_columns(const Interface& interface, size_t width) {
+  const Port* port = regressor_port(interface);
+  if (port == nullptr || !(port->type == PortType::kArray || (port->type == PortType::kDouble && width == 1))) return std::nullopt;
+  FeatureBatch::Column column;
+  column.name = port->name;
+  column.width = static_cast<int64_t>(width);
+  if (port->type == PortType::kArray) {
+    column.kind = FeatureBatch::Kind::kArray;
+    column.dtype = port->dtype;
+    column.shape = shape_of(*port, column.width);
+  }
+  FeatureBatch batch;
+  batch.columns.push_back(std::move(column));
+  return batch;
+}
+
+void make_room(FeatureBatch& batch, int64_t count) {
+  batch.count = count;
+  for (FeatureBatch::Column& column : batch.columns) {
+    if (column.kind == FeatureBatch::Kind::kLabel) column.indices.resize(static_cast<size_t>(count));
+    else column.values.resize(static_cast<size_t>(count * column.width));
+  }
+}
+
+void set_classifier_row(FeatureBatch& batch, int64_t i, size_t best, std::span<const double> probabilities) {
+  for (FeatureBatch::Column& column : batch.columns) {
+    if (column.kind == FeatureBatch::Kind::kLabel) {
+      column.indices[static_cast<size_t>(i)] = static_cast<uint32_t>(best);
+    } else {
+      double* out = column.values.data() + i * column.width;
+      for (size_t k = 0; k < column.order.size(); ++k) out[k] = probabilities[column.order[k]];
+    }
+  }
+}
+
+void set_regressor_row(FeatureBatch& batch, int64_t i, std::span<const double> values) {
+  std::copy(values.begin(), values.end(), batch.columns[0].values.begin() + i * batch.columns[0].width);
 }
 
 Result<FeatureValue> shaped_numbers(const Port& port, std::span<const double> values) {
@@ -113,12 +207,7 @@ Result<FeatureValue> shaped_numbers(const Port& port, std::span<const double> va
       return FeatureValue(static_cast<int64_t>(std::llround(values[0])));
     }
     case PortType::kArray: {
-      Dims dims{static_cast<int64_t>(values.size())};
-      if (!port.shape.empty()) {
-        auto count = element_count(port.shape);
-        if (count.ok() && *count == dims[0]) dims = port.shape;
-      }
-      return FeatureValue(convert(Tensor::from<double>(dims, values), port.dtype));
+      return FeatureValue(convert(Tensor::from<double>(shape_of(port, static_cast<int64_t>(values.size())), values), port.dtype));
     }
     case PortType::kIntDict: {
       IntDict dict;

@@ -3,12 +3,14 @@
 // from a model.
 #pragma once
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "lib/estimators/feature.h"
+#include "lib/estimators/rows.h"
 
 namespace mlt {
 
@@ -19,6 +21,10 @@ class Estimator {
   virtual Result<FeatureMap> predict(const FeatureMap& inputs) const = 0;
   // One result per record, in order; records run in parallel.
   std::vector<Result<FeatureMap>> predict_many(std::span<const FeatureMap> records) const;
+  // True for models that predict rows of `width` numbers (the inputs as gather_numbers() lays them) at once.
+  virtual bool takes_rows(int64_t width) const;
+  // Bit for bit what predict() gives for each row. Only when takes_rows(); every row has at least `width` numbers.
+  virtual Result<FeatureBatch> predict_rows(const Rows& rows) const;
 };
 
 // Inputs and outputs as an estimator needs to know them: the model's description without the prose.
@@ -59,6 +65,15 @@ Result<std::vector<double>> gather_numbers(const Interface& interface, const Fea
 Result<FeatureMap> classifier_outputs(const Interface& interface, const Labels& labels, size_t best, std::span<const double> probabilities);
 // The regression target, as the type the interface declares: one number, or a multi-array.
 Result<FeatureMap> regressor_outputs(const Interface& interface, std::span<const double> values);
+
+// The outputs above as columns of a batch. nullopt when they have a form that batches do not hold (a label of another type
+// than declared, labels that repeat).
+std::optional<FeatureBatch> classifier_columns(const Interface& interface, const Labels& labels);
+std::optional<FeatureBatch> regressor_columns(const Interface& interface, size_t width);
+// The values of row i of such a batch, whose columns have room for it.
+void set_classifier_row(FeatureBatch& batch, int64_t i, size_t best, std::span<const double> probabilities);
+void set_regressor_row(FeatureBatch& batch, int64_t i, std::span<const double> values);
+void make_room(FeatureBatch& batch, int64_t count);
 
 // Numbers as the declared type of an output: int64 (must be whole), double, or a multi-array of the declared element
 // type, in the declared shape when its extents match, else one axis.

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "lib/base/threads.h"
+#include "lib/kernels/trees.h"
+
 namespace mlt {
 namespace {
 
@@ -26,7 +29,9 @@ double link(Link kind, double z) {
 class Glm : public Estimator {
  public:
   Glm(Interface interface, LinearParams params, Labels labels, bool classifier)
-      : interface_(std::move(interface)), params_(std::move(params)), labels_(std::move(labels)), classifier_(classifier) {}
+      : interface_(std::move(interface)), params_(std::move(params)), labels_(std::move(labels)), classifier_(classifier) {
+    batch_ = classifier_ ? classifier_columns(interface_, labels_) : regressor_columns(interface_, params_.weights.size());
+  }
 
   Result<FeatureMap> predict(const FeatureMap& inputs) const override {
     auto width = static_cast<int64_t>(params_.weights[0].size());
@@ -43,28 +48,78 @@ class Glm : public Estimator {
       for (double& v : z) v = link(params_.link, v);
       return regressor_outputs(interface_, z);
     }
+    size_t best = probabilities(z);
+    return classifier_outputs(interface_, labels_, best, z);
+  }
+
+  bool takes_rows(int64_t width) const override {
+    return batch_ && width == static_cast<int64_t>(params_.weights[0].size());
+  }
+
+  Result<FeatureBatch> predict_rows(const Rows& rows) const override {
+    FeatureBatch batch = *batch_;
+    make_room(batch, rows.count);
+    int64_t tiles = (rows.count + kTreeTile - 1) / kTreeTile;
+    parallel_for(tiles, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t tile = begin; tile < end; ++tile) {
+        int64_t from = tile * kTreeTile, n = std::min(kTreeTile, rows.count - from);
+        if (rows.f32 != nullptr) predict_tile(rows.f32 + from * rows.stride, n, rows.stride, from, batch);
+        else predict_tile(rows.f64 + from * rows.stride, n, rows.stride, from, batch);
+      }
+    });
+    return batch;
+  }
+
+ private:
+  // Sums of a tile's rows, in the order of predict(): the offset, then one weight after the other.
+  template <typename T>
+  void predict_tile(const T* rows, int64_t n, int64_t stride, int64_t from, FeatureBatch& batch) const {
+    size_t outputs = params_.weights.size(), width = params_.weights[0].size();
+    std::vector<double> sums(outputs * kTreeTile), z(outputs);
+    for (size_t i = 0; i < outputs; ++i)
+      std::fill_n(sums.begin() + static_cast<std::ptrdiff_t>(i) * kTreeTile, kTreeTile, params_.offset.empty() ? 0.0 : params_.offset[i]);
+    T column[kTreeTile] = {};
+    for (size_t j = 0; j < width; ++j) {
+      for (int64_t r = 0; r < n; ++r) column[r] = rows[r * stride + static_cast<int64_t>(j)];
+      for (size_t i = 0; i < outputs; ++i) rows_add(column, params_.weights[i][j], sums.data() + i * kTreeTile);
+    }
+    for (int64_t r = 0; r < n; ++r) {
+      z.resize(outputs);
+      for (size_t i = 0; i < outputs; ++i) z[i] = sums[i * kTreeTile + static_cast<size_t>(r)];
+      if (classifier_) {
+        size_t best = probabilities(z);
+        set_classifier_row(batch, from + r, best, z);
+      } else {
+        for (double& v : z) v = link(params_.link, v);
+        set_regressor_row(batch, from + r, z);
+      }
+    }
+  }
+
+  // Scores of the rows of weights in, probabilities of all classes out; the index of the answer.
+  size_t probabilities(std::vector<double>& z) const {
     if (z.size() == 1 && labels_.size() == 2) {
       double p = link(params_.link, z[0]);
-      std::vector<double> probabilities{1.0 - p, p};
-      return classifier_outputs(interface_, labels_, p > 0.5 ? 1 : 0, probabilities);
+      z = {1.0 - p, p};
+      return p > 0.5 ? 1 : 0;
     }
     if (!params_.one_vs_rest) {
       z.insert(z.begin(), 0.0);
       softmax_in_place(z);
-      return classifier_outputs(interface_, labels_, arg_max(z), z);
+      return arg_max(z);
     }
     size_t best = arg_max(z);  // before the link saturates
     double sum = 0;
     for (double& v : z) sum += v = link(params_.link, v);
     for (double& v : z) v = sum > 0 ? v / sum : 1.0 / static_cast<double>(z.size());
-    return classifier_outputs(interface_, labels_, best, z);
+    return best;
   }
 
- private:
   Interface interface_;
   LinearParams params_;
   Labels labels_;
   bool classifier_;
+  std::optional<FeatureBatch> batch_;  // columns without rows
 };
 
 }  // namespace

@@ -1,11 +1,10 @@
 #include "lib/estimators/tree_ensemble.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
 #include <unordered_map>
-
-#include "lib/base/threads.h"
 
 namespace mlt {
 namespace {
@@ -72,7 +71,7 @@ Result<TreeEnsemble> TreeEnsemble::build(const TreeEnsembleParams& params) {
     for (size_t q = 0; q < queue.size(); ++q) {
       auto [source, at] = queue[q];
       const auto& from = params.nodes[source];
-      Node node;
+      FlatNode node;
       if (from.branch == Branch::kLeaf) {
         node.child[0] = static_cast<int32_t>(out.leaf_values_.size());
         for (auto [index, value] : from.leaf) {
@@ -116,34 +115,64 @@ Result<TreeEnsemble> TreeEnsemble::build(const TreeEnsembleParams& params) {
 void TreeEnsemble::evaluate(const double* row, double* out) const {
   std::copy(base_.begin(), base_.end(), out);
   for (int32_t root : roots_) {
-    const Node* node = &nodes_[static_cast<size_t>(root)];
-    while (node->feature >= 0) {
-      double x = row[node->feature];
-      bool yes = node->equal ? x == node->threshold : x < node->threshold;
-      if (x != x) yes = node->missing_is_true;
-      else if (node->threshold != node->threshold) yes = true;
-      node = &nodes_[static_cast<size_t>(node->child[yes])];
-    }
+    const FlatNode* node = &nodes_[static_cast<size_t>(root)];
+    while (node->feature >= 0) node = &nodes_[static_cast<size_t>(next_node(*node, row))];
     for (int32_t i = node->child[0]; i < node->child[1]; ++i) out[leaf_values_[static_cast<size_t>(i)].first] += leaf_values_[static_cast<size_t>(i)].second;
   }
 }
 
-void TreeEnsemble::evaluate_rows(const double* rows, int64_t count, int64_t stride, double* out) const {
-  auto width = static_cast<int64_t>(base_.size());
-  parallel_for(count, 16, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) evaluate(rows + i * stride, out + i * width);
+void TreeEnsemble::evaluate_rows(const Rows& rows, FunctionRef<void(int64_t, int64_t, const double*)> done) const {
+  std::call_once(lazy_->once, [&] { lazy_->batch = TreeBatch(nodes_, roots_, leaf_values_); });
+  parallel_for((rows.count + kTreeTile - 1) / kTreeTile, 1, [&](int64_t begin, int64_t end) {
+    TreeBatch::Scratch scratch;
+    std::vector<double> sums(base_.size() * kTreeTile);
+    for (int64_t tile = begin; tile < end; ++tile) {
+      int64_t first = tile * kTreeTile, count = std::min(kTreeTile, rows.count - first);
+      for (size_t o = 0; o < base_.size(); ++o) std::fill_n(sums.begin() + static_cast<std::ptrdiff_t>(o) * kTreeTile, kTreeTile, base_[o]);
+      if (rows.f32 != nullptr) lazy_->batch.add(nodes_, leaf_values_, rows.f32 + first * rows.stride, count, rows.stride, sums.data(), scratch);
+      else lazy_->batch.add(nodes_, leaf_values_, rows.f64 + first * rows.stride, count, rows.stride, sums.data(), scratch);
+      done(first, count, sums.data());
+    }
   });
 }
 
 namespace {
 
+// One row of a tile's sums.
+void pick_row(const double* sums, int64_t r, std::vector<double>& out, size_t outputs) {
+  out.resize(outputs);
+  for (size_t o = 0; o < outputs; ++o) out[o] = sums[static_cast<int64_t>(o) * kTreeTile + r];
+}
+
 class TreeRegressor : public Estimator {
  public:
-  TreeRegressor(Interface interface, TreeEnsemble trees) : interface_(std::move(interface)), trees_(std::move(trees)) {}
+  TreeRegressor(Interface interface, TreeEnsemble trees) : interface_(std::move(interface)), trees_(std::move(trees)) {
+    columns_ = regressor_columns(interface_, trees_.outputs());
+  }
   Result<FeatureMap> predict(const FeatureMap& inputs) const override {
     MLT_ASSIGN(std::vector<double> row, gather_numbers(interface_, inputs, trees_.features()));
     std::vector<double> out(trees_.outputs());
     trees_.evaluate(row.data(), out.data());
+    transform(out);
+    return regressor_outputs(interface_, out);
+  }
+  bool takes_rows(int64_t width) const override { return columns_ && width >= trees_.features(); }
+  Result<FeatureBatch> predict_rows(const Rows& rows) const override {
+    FeatureBatch batch = *columns_;
+    make_room(batch, rows.count);
+    trees_.evaluate_rows(rows, [&](int64_t first, int64_t count, const double* sums) {
+      std::vector<double> out;
+      for (int64_t r = 0; r < count; ++r) {
+        pick_row(sums, r, out, trees_.outputs());
+        transform(out);
+        set_regressor_row(batch, first + r, out);
+      }
+    });
+    return batch;
+  }
+
+ private:
+  void transform(std::vector<double>& out) const {
     switch (trees_.transform()) {
       case Transform::kNone: break;
       case Transform::kLogistic:
@@ -151,12 +180,11 @@ class TreeRegressor : public Estimator {
         break;
       default: softmax_in_place(out);
     }
-    return regressor_outputs(interface_, out);
   }
 
- private:
   Interface interface_;
   TreeEnsemble trees_;
+  std::optional<FeatureBatch> columns_;  // without rows
 };
 
 // One output and two classes: the output is the second class's probability (after the transform). coremltools keeps
@@ -164,11 +192,34 @@ class TreeRegressor : public Estimator {
 class TreeClassifier : public Estimator {
  public:
   TreeClassifier(Interface interface, TreeEnsemble trees, Labels labels)
-      : interface_(std::move(interface)), trees_(std::move(trees)), labels_(std::move(labels)) {}
+      : interface_(std::move(interface)), trees_(std::move(trees)), labels_(std::move(labels)) {
+    columns_ = classifier_columns(interface_, labels_);
+  }
   Result<FeatureMap> predict(const FeatureMap& inputs) const override {
     MLT_ASSIGN(std::vector<double> row, gather_numbers(interface_, inputs, trees_.features()));
     std::vector<double> out(trees_.outputs());
     trees_.evaluate(row.data(), out.data());
+    size_t best = probabilities(out);
+    return classifier_outputs(interface_, labels_, best, out);
+  }
+  bool takes_rows(int64_t width) const override { return columns_ && width >= trees_.features(); }
+  Result<FeatureBatch> predict_rows(const Rows& rows) const override {
+    FeatureBatch batch = *columns_;
+    make_room(batch, rows.count);
+    trees_.evaluate_rows(rows, [&](int64_t first, int64_t count, const double* sums) {
+      std::vector<double> out;
+      for (int64_t r = 0; r < count; ++r) {
+        pick_row(sums, r, out, trees_.outputs());
+        size_t best = probabilities(out);
+        set_classifier_row(batch, first + r, best, out);
+      }
+    });
+    return batch;
+  }
+
+ private:
+  // Sums in, probabilities of all classes out; the index of the answer.
+  size_t probabilities(std::vector<double>& out) const {
     if (trees_.transform() == Transform::kSoftmaxWithZeroReference) {
       out.insert(out.begin(), 0.0);
       softmax_in_place(out);
@@ -182,13 +233,13 @@ class TreeClassifier : public Estimator {
       out = {1.0 - out[0], out[0]};
       best = out[1] >= 0.5 ? 1 : 0;
     }
-    return classifier_outputs(interface_, labels_, best, out);
+    return best;
   }
 
- private:
   Interface interface_;
   TreeEnsemble trees_;
   Labels labels_;
+  std::optional<FeatureBatch> columns_;  // without rows
 };
 
 }  // namespace

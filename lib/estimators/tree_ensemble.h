@@ -3,11 +3,14 @@
 // always ends, and all branch tests become "x < threshold" or "x == threshold".
 #pragma once
 #include <cstdint>
-#include <optional>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
+#include "lib/base/threads.h"
 #include "lib/estimators/estimator.h"
+#include "lib/estimators/tree_batch.h"
 
 namespace mlt {
 
@@ -39,22 +42,23 @@ class TreeEnsemble {
   TreeEnsembleParams::Transform transform() const { return transform_; }
   // Raw sums of one row of at least features() values; NaN is a missing value. out: outputs() values.
   void evaluate(const double* row, double* out) const;
-  // count rows of `stride` values each, in parallel; out: [count, outputs()].
-  void evaluate_rows(const double* rows, int64_t count, int64_t stride, double* out) const;
+  // The same for many rows, in parallel and tile by tile: done(first, count, sums) gets the sums of `count` rows from
+  // `first` on, sums[output * kTreeTile + row]; it is called from several threads. Bit for bit what evaluate() gives.
+  void evaluate_rows(const Rows& rows, FunctionRef<void(int64_t, int64_t, const double*)> done) const;
 
  private:
-  struct Node {
-    double threshold = 0;
-    int32_t feature = -1;         // -1: leaf
-    int32_t child[2] = {0, 0};    // false, true; leaf: range of leaf_values_
-    uint8_t equal = 0, missing_is_true = 0;
-  };
-  std::vector<Node> nodes_;
+  std::vector<FlatNode> nodes_;
   std::vector<int32_t> roots_;
-  std::vector<std::pair<int32_t, double>> leaf_values_;
+  std::vector<LeafValue> leaf_values_;
   std::vector<double> base_;
   TreeEnsembleParams::Transform transform_ = TreeEnsembleParams::Transform::kNone;
   int64_t features_ = 0;
+  // Made when rows come for the first time: a single record does not need it.
+  struct Lazy {
+    std::once_flag once;
+    TreeBatch batch;
+  };
+  std::shared_ptr<Lazy> lazy_ = std::make_shared<Lazy>();
 };
 
 Result<std::unique_ptr<Estimator>> make_tree_regressor(Interface interface, const TreeEnsembleParams& params);

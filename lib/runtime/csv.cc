@@ -1,9 +1,12 @@
 #include "lib/runtime/csv.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstdlib>
 #include <map>
 
+#include "lib/estimators/estimator.h"
 #include "lib/runtime/records.h"
 
 namespace mlt {
@@ -48,20 +51,21 @@ std::vector<std::string> csv_split(const std::string& line) {
   return fields;
 }
 
+std::string csv_field(const std::string& text) {
+  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (char c : text) {
+    if (c == '"') quoted += '"';
+    quoted += c;
+  }
+  return quoted + '"';
+}
+
 std::string csv_line(const std::vector<std::string>& fields) {
   std::string line;
   for (size_t i = 0; i < fields.size(); ++i) {
     if (i) line += ',';
-    if (fields[i].find_first_of(",\"\n\r") == std::string::npos) {
-      line += fields[i];
-      continue;
-    }
-    line += '"';
-    for (char c : fields[i]) {
-      if (c == '"') line += '"';
-      line += c;
-    }
-    line += '"';
+    line += csv_field(fields[i]);
   }
   return line + "\n";
 }
@@ -167,6 +171,51 @@ Result<std::vector<std::pair<std::string, std::string>>> csv_cells(const Feature
     }
   }
   return cells;
+}
+
+CsvBatch::CsvBatch(const FeatureBatch& batch) : batch_(batch) {
+  for (const FeatureBatch::Column& column : batch.columns) {
+    std::vector<std::string>& labels = labels_.emplace_back();
+    switch (column.kind) {
+      case FeatureBatch::Kind::kDouble: header_.push_back(column.name); break;
+      case FeatureBatch::Kind::kArray:
+        usable_ = usable_ && (column.dtype == DType::kF32 || column.dtype == DType::kF64);
+        for (int64_t i = 0; i < column.width; ++i) header_.push_back(column.shape.empty() ? column.name : column.name + "[" + std::to_string(i) + "]");
+        break;
+      case FeatureBatch::Kind::kLabel:
+        header_.push_back(column.name);
+        for (size_t i = 0; i < column.labels->size(); ++i)
+          labels.push_back(column.labels->integers ? std::to_string(column.labels->ints[i]) : csv_field(column.labels->strings[i]));
+        break;
+      case FeatureBatch::Kind::kDict:
+        for (size_t i : column.order) header_.push_back(column.name + "[" + (column.labels->integers ? std::to_string(column.labels->ints[i]) : column.labels->strings[i]) + "]");
+        break;
+    }
+  }
+}
+
+void CsvBatch::append(int64_t record, std::string& out) const {
+  auto number = [&](auto value) {
+    if (std::isnan(value)) out += "nan";
+    else if (std::isinf(value)) out += value < 0 ? "-inf" : "inf";
+    else fmt::format_to(std::back_inserter(out), "{}", value);
+  };
+  bool first = true;
+  for (size_t c = 0; c < batch_.columns.size(); ++c) {
+    const FeatureBatch::Column& column = batch_.columns[c];
+    if (column.kind == FeatureBatch::Kind::kLabel) {
+      if (!std::exchange(first, false)) out += ',';
+      out += labels_[c][column.indices[static_cast<size_t>(record)]];
+      continue;
+    }
+    for (int64_t i = 0; i < column.width; ++i) {
+      if (!std::exchange(first, false)) out += ',';
+      double value = column.values[static_cast<size_t>(record * column.width + i)];
+      if (column.kind == FeatureBatch::Kind::kArray && column.dtype == DType::kF32) number(static_cast<float>(value));
+      else number(value);
+    }
+  }
+  out += '\n';
 }
 
 }  // namespace mlt

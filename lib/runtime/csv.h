@@ -6,6 +6,7 @@
 
 #include "lib/coreml/description.h"
 #include "lib/estimators/feature.h"
+#include "lib/estimators/rows.h"
 
 namespace mlt {
 
@@ -24,5 +25,20 @@ Result<FeatureMap> csv_record(const std::vector<CsvColumn>& columns, const std::
                               const std::vector<coreml::FeatureDescription>& features);
 // Column names and texts of a record of outputs.
 Result<std::vector<std::pair<std::string, std::string>>> csv_cells(const FeatureMap& record);
+
+// The same lines for the records of a batch, without making the records.
+class CsvBatch {
+ public:
+  explicit CsvBatch(const FeatureBatch& batch);  // which must outlive it
+  bool usable() const { return usable_; }        // false: an element type that only csv_cells() writes
+  const std::vector<std::string>& header() const { return header_; }
+  void append(int64_t record, std::string& out) const;
+
+ private:
+  const FeatureBatch& batch_;
+  bool usable_ = true;
+  std::vector<std::string> header_;
+  std::vector<std::vector<std::string>> labels_;  // of each column, quoted where need be
+};
 
 }  // namespace mlt

@@ -69,8 +69,13 @@ class ClassicPredictor : public Predictor {
     for (Executor* executor : executors())
       for (const auto& [name, type] : executor->state_types())
         if (++names[name] == 2) return unsupported_error("two stages of the pipeline keep a state \"" + name + "\"");
+    if (options_.stage_features.empty()) rows_ = plan_rows(description_.inputs);
+    if (!estimator_->takes_rows(rows_.width)) rows_ = {};
     return {};
   }
+
+  const RowPlan* row_plan() const override { return rows_.width > 0 ? &rows_ : nullptr; }
+  Result<FeatureBatch> predict_rows(const Rows& rows) override { return estimator_->predict_rows(rows); }
 
   Result<StateTensors> initial_state() const override {
     StateTensors all;
@@ -115,6 +120,7 @@ class ClassicPredictor : public Predictor {
   std::vector<Predictor*> stages_;
   StateTensors* state_ = nullptr;  // during predict()
   std::unique_ptr<Estimator> estimator_;
+  RowPlan rows_;  // width 0: record by record
 };
 
 Result<std::unique_ptr<Predictor>> create_for(const coreml::Model& model, StagePrograms& programs, const PredictOptions& options,

@@ -9,8 +9,10 @@
 #include "lib/container/open.h"
 #include "lib/coreml/description.h"
 #include "lib/estimators/feature.h"
+#include "lib/estimators/rows.h"
 #include "lib/runtime/executor.h"
 #include "lib/runtime/image.h"
+#include "lib/runtime/row_plan.h"
 
 namespace mlt {
 
@@ -34,6 +36,11 @@ class Predictor {
   virtual Result<FeatureMap> predict(const FeatureMap& inputs, StateTensors* state = nullptr) = 0;
   // The model's states, zero-filled; empty for models without.
   virtual Result<StateTensors> initial_state() const { return StateTensors{}; }
+
+  // How the inputs make a row, for models that predict many rows at once (trees, linear models); null for others.
+  virtual const RowPlan* row_plan() const { return nullptr; }
+  // What predict() gives for each row, bit for bit. Rows have row_plan()->width numbers, rounded as it says.
+  virtual Result<FeatureBatch> predict_rows(const Rows&) { return unsupported_error("this model predicts record by record"); }
 
   // For profilers and dumps. Null for models that are not run op by op; pipelines give the executors of their stages.
   virtual std::vector<Executor*> executors() { return {}; }

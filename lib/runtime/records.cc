@@ -8,12 +8,14 @@
 #include <cstring>
 #include <map>
 
+#include "lib/base/threads.h"
 #include "lib/container/file_tree.h"
 #include "lib/container/zip.h"
 #include "lib/runtime/csv.h"
 #include "lib/runtime/image.h"
 #include "lib/runtime/json_features.h"
 #include "lib/runtime/npz.h"
+#include "lib/runtime/row_reader.h"
 #include "lib/runtime/safetensors.h"
 #include "lib/tensor/npy.h"
 
@@ -51,6 +53,13 @@ class Lines {
     }
   }
   size_t number() const { return number_; }
+  // What is unread of a file in memory; empty for a descriptor.
+  std::string_view rest() const { return fd_given() ? std::string_view() : file_.text().substr(at_); }
+  void skip(size_t bytes, size_t lines) {
+    at_ += bytes;
+    number_ += lines;
+    searched_ = 0;
+  }
 
  private:
   bool fd_given() const { return fd_ != kNone; }
@@ -106,8 +115,19 @@ class CsvReader : public RecordReader {
  public:
   CsvReader(Lines lines, Features features) : lines_(std::move(lines)), features_(std::move(features)) {}
   bool can_go_on() const override { return can_go_on_; }
+  Result<Rows> next_rows(const RowPlan& plan) override {
+    // The header goes the usual way, with the first record; after a line that is not as expected come some more.
+    if (!header_ || slow_lines_ > 0) return Rows{};
+    if (!rows_) rows_ = CsvRows::make(*header_, plan, features_);
+    if (!*rows_ || lines_.rest().empty()) return Rows{};
+    CsvRows::Part part = (*rows_)->next(lines_.rest());
+    if (part.stopped) slow_lines_ = kSlowLines;
+    lines_.skip(part.bytes, static_cast<size_t>(part.rows.count));
+    return part.rows;
+  }
   Result<Next> next() override {
     can_go_on_ = false;
+    if (slow_lines_ > 0) --slow_lines_;
     for (;;) {
       MLT_ASSIGN(std::optional<std::string> line, lines_.next());
       if (!line) {
@@ -142,6 +162,9 @@ class CsvReader : public RecordReader {
   Lines lines_;
   Features features_;
   std::optional<std::vector<CsvColumn>> header_;
+  std::optional<std::optional<CsvRows>> rows_;  // made, and of use
+  static constexpr int kSlowLines = 4096;
+  int slow_lines_ = 0;
   bool can_go_on_ = false;
 };
 
@@ -152,6 +175,14 @@ class ArrayReader : public RecordReader {
     for (const FeatureDescription& feature : features)
       if (feature.type.kind == coreml::FeatureKind::kDictionary && arrays_.contains(feature.name) && arrays_.contains(feature.name + ".keys"))
         dictionaries_.push_back(feature.name);
+  }
+  Result<Rows> next_rows(const RowPlan& plan) override {
+    if (!split_) return Rows{};
+    if (!rows_) rows_ = ArrayRows::make(arrays_, plan);
+    if (!*rows_) return Rows{};
+    Rows rows = (*rows_)->next(index_);
+    index_ += rows.count;
+    return rows;
   }
   Result<Next> next() override {
     if (!split_) {
@@ -213,6 +244,7 @@ class ArrayReader : public RecordReader {
   std::vector<std::string> dictionaries_;
   bool split_;
   int64_t index_ = 0;
+  std::optional<std::optional<ArrayRows>> rows_;  // made, and of use
 };
 
 // Every value as an array where that is possible.
@@ -238,45 +270,69 @@ class ArrayWriter : public RecordWriter {
         std::vector<double> numbers;
         for (const auto& [k, v] : *dict) keys.push_back(k), numbers.push_back(v);
         auto n = static_cast<int64_t>(keys.size());
-        if (format_ != RecordFormat::kSafetensors) arrays_[name + ".keys"].push_back(Tensor::of_strings({n}, std::move(keys)));
-        arrays_[name].push_back(Tensor::from<double>({n}, numbers));
+        if (format_ != RecordFormat::kSafetensors) add(name + ".keys", Tensor::of_strings({n}, std::move(keys)));
+        add(name, Tensor::from<double>({n}, numbers));
       } else if (const auto* ints = std::get_if<IntDict>(&value)) {
         std::vector<int64_t> keys;
         std::vector<double> numbers;
         for (const auto& [k, v] : *ints) keys.push_back(k), numbers.push_back(v);
         auto n = static_cast<int64_t>(keys.size());
-        arrays_[name + ".keys"].push_back(Tensor::from<int64_t>({n}, keys));
-        arrays_[name].push_back(Tensor::from<double>({n}, numbers));
+        add(name + ".keys", Tensor::from<int64_t>({n}, keys));
+        add(name, Tensor::from<double>({n}, numbers));
       } else {
         MLT_ASSIGN(Tensor tensor, as_array(name, value));
-        arrays_[name].push_back(tensor.dtype() == DType::kString ? tensor : tensor.clone());
+        add(name, tensor.dtype() == DType::kString ? tensor : tensor.clone());
       }
     }
     ++records_;
     return {};
   }
+  Status write_rows(const FeatureBatch& batch) override {
+    for (auto& [name, tensor] : batch.arrays()) {
+      if (format_ == RecordFormat::kSafetensors && tensor.dtype() == DType::kString && name.ends_with(".keys")) continue;
+      Parts& parts = arrays_[name];
+      parts.records += static_cast<size_t>(batch.count);
+      parts.list.push_back({std::move(tensor), true});
+    }
+    records_ += static_cast<size_t>(batch.count);
+    return {};
+  }
   Status finish() override {
     std::map<std::string, Tensor> stacked;
-    for (auto& [name, list] : arrays_) {
+    for (auto& [name, parts] : arrays_) {
+      const Part& front = parts.list[0];
+      Dims record = front.tensor.dims();  // of one record
+      if (front.stacked) record.erase(record.begin());
       if (records_ == 1) {
-        stacked[name] = list[0];
+        stacked[name] = front.tensor.reshaped(record);
         continue;
       }
-      if (list.size() != records_) return input_error("output \"" + name + "\" is not in every record");
-      Dims dims = list[0].dims();
-      dims.insert(dims.begin(), static_cast<int64_t>(list.size()));
-      for (const Tensor& t : list)
-        if (t.dims() != list[0].dims() || t.dtype() != list[0].dtype()) return input_error("output \"" + name + "\" changes its shape from record to record");
+      if (parts.records != records_) return input_error("output \"" + name + "\" is not in every record");
+      for (const Part& part : parts.list) {
+        Dims dims = part.tensor.dims();
+        if (part.stacked) dims.erase(dims.begin());
+        if (dims != record || part.tensor.dtype() != front.tensor.dtype())
+          return input_error("output \"" + name + "\" changes its shape from record to record");
+      }
+      if (parts.list.size() == 1) {
+        stacked[name] = front.tensor;
+        continue;
+      }
+      Dims dims = record;
+      dims.insert(dims.begin(), static_cast<int64_t>(records_));
       MLT_TRY(element_count(dims));
-      if (list[0].dtype() == DType::kString) {
+      if (front.tensor.dtype() == DType::kString) {
         std::vector<std::string> all;
-        for (const Tensor& t : list) all.insert(all.end(), t.strings().begin(), t.strings().end());
+        for (const Part& part : parts.list) all.insert(all.end(), part.tensor.strings().begin(), part.tensor.strings().end());
         stacked[name] = Tensor::of_strings(dims, std::move(all));
         continue;
       }
-      Tensor all = Tensor::uninitialized(list[0].dtype(), dims);
-      size_t bytes = static_cast<size_t>(list[0].nbytes());
-      for (size_t i = 0; i < list.size(); ++i) std::memcpy(all.mutable_bytes() + i * bytes, list[i].bytes().data(), bytes);
+      Tensor all = Tensor::uninitialized(front.tensor.dtype(), dims);
+      std::byte* out = all.mutable_bytes();
+      for (const Part& part : parts.list) {
+        std::memcpy(out, part.tensor.bytes().data(), part.tensor.bytes().size());
+        out += part.tensor.bytes().size();
+      }
       stacked[name] = std::move(all);
     }
     if (format_ == RecordFormat::kSafetensors) {
@@ -287,16 +343,49 @@ class ArrayWriter : public RecordWriter {
   }
 
  private:
+  struct Part {
+    Tensor tensor;
+    bool stacked = false;  // many records along the first axis; else one
+  };
+  struct Parts {
+    std::vector<Part> list;
+    size_t records = 0;
+  };
+  void add(const std::string& name, Tensor tensor) {
+    Parts& parts = arrays_[name];
+    parts.list.push_back({std::move(tensor), false});
+    ++parts.records;
+  }
+
   RecordFormat format_;
   Sink sink_;
-  std::map<std::string, std::vector<Tensor>> arrays_;
+  std::map<std::string, Parts> arrays_;
   size_t records_ = 0;
 };
+
+// The texts of many records, made in parallel and written in order.
+template <typename F>
+Status write_text(int64_t count, const RecordWriter::Sink& sink, const F& append) {
+  constexpr int64_t kPart = 1024;
+  std::vector<std::string> parts(static_cast<size_t>((count + kPart - 1) / kPart));
+  parallel_for(static_cast<int64_t>(parts.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p)
+      for (int64_t i = p * kPart; i < std::min(count, (p + 1) * kPart); ++i) append(i, parts[static_cast<size_t>(p)]);
+  });
+  for (const std::string& part : parts) MLT_TRY(sink(as_bytes(part)));
+  return {};
+}
 
 class JsonlWriter : public RecordWriter {
  public:
   explicit JsonlWriter(Sink sink) : sink_(std::move(sink)) {}
   Status write(const FeatureMap& record) override { return sink_(as_bytes(to_json(record) + "\n")); }
+  Status write_rows(const FeatureBatch& batch) override {
+    return write_text(batch.count, sink_, [&](int64_t i, std::string& out) {
+      out += to_json(batch.record(i));
+      out += '\n';
+    });
+  }
   Status finish() override { return {}; }
 
  private:
@@ -320,6 +409,17 @@ class CsvWriter : public RecordWriter {
       return input_error("this record has other columns than the first", "use jsonl for records that differ");
     }
     return sink_(as_bytes(csv_line(fields)));
+  }
+  Status write_rows(const FeatureBatch& batch) override {
+    CsvBatch lines(batch);
+    if (!lines.usable()) return RecordWriter::write_rows(batch);
+    if (header_.empty()) {
+      header_ = lines.header();
+      MLT_TRY(sink_(as_bytes(csv_line(header_))));
+    } else if (lines.header() != header_) {
+      return input_error("this record has other columns than the first", "use jsonl for records that differ");
+    }
+    return write_text(batch.count, sink_, [&](int64_t i, std::string& out) { lines.append(i, out); });
   }
   Status finish() override { return {}; }
 
@@ -403,6 +503,11 @@ std::unique_ptr<RecordWriter> write_records(RecordFormat format, RecordWriter::S
   if (format == RecordFormat::kCsv) return std::make_unique<CsvWriter>(std::move(sink));
   if (format == RecordFormat::kPng) return std::make_unique<PngWriter>(std::move(sink));
   return std::make_unique<ArrayWriter>(format, std::move(sink));
+}
+
+Status RecordWriter::write_rows(const FeatureBatch& batch) {
+  for (int64_t i = 0; i < batch.count; ++i) MLT_TRY(write(batch.record(i)));
+  return {};
 }
 
 RecordDifference compare_records(const FeatureMap& actual, const FeatureMap& expected, double rtol, double atol) {

@@ -15,6 +15,8 @@
 #include "lib/base/result.h"
 #include "lib/coreml/description.h"
 #include "lib/estimators/feature.h"
+#include "lib/estimators/rows.h"
+#include "lib/runtime/row_plan.h"
 
 namespace mlt {
 
@@ -30,6 +32,9 @@ class RecordReader {
   virtual Result<std::optional<FeatureMap>> next() = 0;
   // After an error: only this record cannot be read, and next() gives the one after it.
   virtual bool can_go_on() const { return false; }
+  // The next records as rows of numbers, as many as are handy; they live until the next call. None when the next record
+  // must be read with next(): the format does not allow it, the record is unusual, or there is none.
+  virtual Result<Rows> next_rows(const RowPlan&) { return Rows{}; }
 };
 // A whole file.
 Result<std::unique_ptr<RecordReader>> read_records(const Blob& file, RecordFormat format, const std::vector<coreml::FeatureDescription>& features,
@@ -44,6 +49,7 @@ class RecordWriter {
   using Sink = std::function<Status(ByteSpan)>;
   virtual ~RecordWriter() = default;
   virtual Status write(const FeatureMap& record) = 0;
+  virtual Status write_rows(const FeatureBatch& batch);  // the same bytes as write() of each record
   virtual Status finish() = 0;  // npz and safetensors are written here; several records stack along a new first axis
 };
 std::unique_ptr<RecordWriter> write_records(RecordFormat format, RecordWriter::Sink sink);

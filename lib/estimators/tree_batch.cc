@@ -1,0 +1,312 @@
+#include "lib/estimators/tree_batch.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <unordered_map>
+
+namespace mlt {
+namespace {
+
+constexpr size_t kMaxBins = 255;         // thresholds of a feature within a group
+constexpr size_t kMaxThresholds = 65535;  // of a feature: ranks are 16 bits
+constexpr size_t kMaxFeatures = 1 << 14;
+constexpr size_t kMaxTables = 16;        // outputs that the leaves of one tree add to
+
+// What the kernel can test: no equality, and no threshold that stands for "always".
+bool testable(const FlatNode& node) { return node.feature >= 0 && !node.equal && !std::isnan(node.threshold); }
+
+float least_float_from(double t) {
+  auto f = static_cast<float>(t);
+  return static_cast<double>(f) < t ? std::nextafter(f, std::numeric_limits<float>::infinity()) : f;
+}
+
+}  // namespace
+
+struct TreeBatch::Builder {
+  std::span<const FlatNode> nodes;
+  std::vector<int> depth;                                  // of the part of each tree that the kernel walks
+  std::vector<std::vector<std::pair<int32_t, int32_t>>> upper;  // its nodes, with their place in the complete tree
+  std::unordered_map<int32_t, uint32_t> slot;              // feature -> features_
+
+  // Nodes of the kernel's part by place, breadth first; places below a leaf stay out.
+  static void place(std::span<const FlatNode> nodes, int32_t root, int depth, std::vector<std::pair<int32_t, int32_t>>& out) {
+    std::vector<std::pair<int32_t, int32_t>> level{{root, 0}}, next;
+    for (int l = 0; l < depth && !level.empty(); ++l, level.swap(next)) {
+      next.clear();
+      for (auto [at, place] : level) {
+        const FlatNode& node = nodes[static_cast<size_t>(at)];
+        if (!testable(node)) continue;
+        out.emplace_back(at, (1 << l) - 1 + place);
+        next.emplace_back(node.child[1], 2 * place);
+        next.emplace_back(node.child[0], 2 * place + 1);
+      }
+    }
+  }
+
+  // In cycles for a row: a node of the kernel's part costs about a fiftieth of one, a step of a walk about six.
+  static int best_depth(std::span<const FlatNode> nodes, int32_t root) {
+    std::vector<int32_t> level{root}, next;
+    double below[kTreeDepth + 1] = {};  // expected steps from each level to the next when either way is as likely
+    double share = 1, rest = 0;
+    for (int l = 0; !level.empty() && l < 64; ++l, share /= 2, level.swap(next)) {
+      next.clear();
+      double steps = 0;
+      for (int32_t at : level) {
+        const FlatNode& node = nodes[static_cast<size_t>(at)];
+        if (node.feature < 0) continue;
+        steps += share;
+        next.push_back(node.child[0]);
+        next.push_back(node.child[1]);
+      }
+      (l <= kTreeDepth ? below[l] : rest) += steps;
+    }
+    below[kTreeDepth] += rest;
+    int best = 0;
+    double least = std::numeric_limits<double>::infinity(), walk = 0;
+    for (int l = kTreeDepth; l >= 0; --l) {
+      walk += below[l];
+      double cost = 6 * walk + ((1 << l) - 1) / 50.0 + (walk > 0 ? 4 : 0);
+      if (cost < least) least = cost, best = l;
+    }
+    return testable(nodes[static_cast<size_t>(root)]) ? best : 0;
+  }
+};
+
+void TreeBatch::rank_features(std::span<const FlatNode> nodes, const Builder& builder) {
+  for (const auto& upper : builder.upper)
+    for (auto [at, place] : upper) {
+      const FlatNode& node = nodes[static_cast<size_t>(at)];
+      features_[builder.slot.at(node.feature)].doubles.push_back(node.threshold);
+    }
+  for (Feature& feature : features_) {
+    std::sort(feature.doubles.begin(), feature.doubles.end());
+    feature.doubles.erase(std::unique(feature.doubles.begin(), feature.doubles.end()), feature.doubles.end());
+  }
+}
+
+TreeBatch::TreeBatch(std::span<const FlatNode> nodes, std::span<const int32_t> roots, std::span<const LeafValue> leaves) {
+  Builder builder;
+  builder.nodes = nodes;
+  for (int32_t root : roots) {
+    builder.depth.push_back(Builder::best_depth(nodes, root));
+    Builder::place(nodes, root, builder.depth.back(), builder.upper.emplace_back());
+    // Too many features for a tile's ranks to be held: the tree is walked.
+    if (features_.size() + builder.upper.back().size() > kMaxFeatures) {
+      builder.upper.back().clear();
+      builder.depth.back() = 0;
+    }
+    for (auto [at, place] : builder.upper.back()) {
+      int32_t feature = nodes[static_cast<size_t>(at)].feature;
+      if (builder.slot.try_emplace(feature, static_cast<uint32_t>(features_.size())).second) features_.emplace_back().index = feature;
+    }
+  }
+  rank_features(nodes, builder);
+  // A feature with more thresholds than ranks: trees that test it above are walked instead.
+  bool again = false;
+  for (size_t t = 0; t < roots.size(); ++t) {
+    bool drop = false;
+    for (auto [at, place] : builder.upper[t]) drop |= features_[builder.slot.at(nodes[static_cast<size_t>(at)].feature)].doubles.size() > kMaxThresholds;
+    if (!drop) continue;
+    builder.upper[t].clear();
+    builder.depth[t] = 0;
+    again = true;
+  }
+  if (again) {
+    for (Feature& feature : features_) feature.doubles.clear();
+    rank_features(nodes, builder);
+  }
+
+  auto rank_of = [&](const Feature& feature, double threshold) {
+    return static_cast<size_t>(std::lower_bound(feature.doubles.begin(), feature.doubles.end(), threshold) - feature.doubles.begin());
+  };
+  std::vector<std::vector<uint8_t>> used(features_.size());  // thresholds that the group has, and how many
+  std::vector<size_t> used_count(features_.size(), 0);
+  std::vector<std::pair<uint32_t, size_t>> fresh;
+  std::vector<std::vector<size_t>> ranks(roots.size());
+
+  auto close_group = [&](uint32_t last) {
+    if (groups_.empty() || groups_.back().first == last) return;
+    Group& group = groups_.back();
+    group.last = last;
+    std::vector<std::vector<uint8_t>> bin_of(features_.size());  // rank of a threshold -> its bin in the group
+    std::vector<int32_t> column_of(features_.size() * 2, -1);
+    for (uint32_t t = group.first; t < last; ++t) {
+      TreeNode* out = nodes_.data() + trees_[t].nodes;
+      for (size_t i = 0; i < builder.upper[t].size(); ++i) {
+        auto [at, place] = builder.upper[t][i];
+        const FlatNode& node = nodes[static_cast<size_t>(at)];
+        uint32_t slot = builder.slot.at(node.feature);
+        if (bin_of[slot].empty()) {
+          bin_of[slot].resize(used[slot].size());
+          uint8_t bin = 0;
+          for (size_t k = 0; k < used[slot].size(); ++k) {
+            bin_of[slot][k] = bin;
+            bin = static_cast<uint8_t>(bin + used[slot][k]);
+          }
+        }
+        bool missing_right = !node.missing_is_true;
+        int32_t& column = column_of[slot * 2 + missing_right];
+        if (column < 0) {
+          column = static_cast<int32_t>(group.columns.size());
+          Column c;
+          c.feature = slot;
+          c.missing_right = missing_right;
+          c.plain = used_count[slot] == used[slot].size();
+          c.map = static_cast<uint32_t>(maps_.size());
+          if (!c.plain) {
+            int bin = 0;  // of rank r: how many of the group's thresholds are among the r smallest
+            maps_.push_back(-128);
+            for (uint8_t in : used[slot]) maps_.push_back(static_cast<int8_t>((bin += in) - 128));
+          }
+          group.columns.push_back(c);
+        }
+        out[i] = TreeNode(static_cast<uint32_t>(column), static_cast<uint32_t>(place), static_cast<int8_t>(bin_of[slot][ranks[t][i]] - 128));
+      }
+    }
+    for (size_t s = 0; s < used.size(); ++s) {
+      std::fill(used[s].begin(), used[s].end(), 0);
+      used_count[s] = 0;
+    }
+  };
+  for (size_t s = 0; s < features_.size(); ++s) used[s].assign(features_[s].doubles.size(), 0);
+
+  for (size_t t = 0; t < roots.size(); ++t) {
+    auto number = static_cast<uint32_t>(t);
+    for (auto [at, place] : builder.upper[t]) {
+      const FlatNode& node = nodes[static_cast<size_t>(at)];
+      ranks[t].push_back(rank_of(features_[builder.slot.at(node.feature)], node.threshold));
+    }
+    auto take = [&] {
+      fresh.clear();
+      bool fits = true;
+      for (size_t i = 0; i < builder.upper[t].size(); ++i) {
+        uint32_t slot = builder.slot.at(nodes[static_cast<size_t>(builder.upper[t][i].first)].feature);
+        if (used[slot][ranks[t][i]]) continue;
+        used[slot][ranks[t][i]] = 1;
+        fresh.emplace_back(slot, ranks[t][i]);
+        fits &= ++used_count[slot] <= kMaxBins;
+      }
+      return fits;
+    };
+    if (t == 0) groups_.emplace_back();
+    if (!take()) {
+      for (auto [slot, rank] : fresh) used[slot][rank] = 0, --used_count[slot];
+      close_group(number);
+      groups_.emplace_back().first = number;
+      take();
+    }
+    Tree tree;
+    tree.depth = builder.depth[t];
+    tree.nodes = static_cast<uint32_t>(nodes_.size());
+    tree.entries = static_cast<uint32_t>(entries_.size());
+    size_t paths = size_t{1} << tree.depth;
+    tree.count = static_cast<int>(builder.upper[t].size());
+    nodes_.resize(nodes_.size() + builder.upper[t].size());
+    entries_.resize(entries_.size() + paths);
+    int32_t* entry = entries_.data() + tree.entries;
+    for (size_t path = 0; path < paths; ++path) {
+      int32_t at = roots[t];
+      for (int l = tree.depth - 1; l >= 0 && testable(nodes[static_cast<size_t>(at)]); --l) at = nodes[static_cast<size_t>(at)].child[(path >> l) & 1 ? 0 : 1];
+      entry[path] = at;
+      tree.walk |= nodes[static_cast<size_t>(at)].feature >= 0;
+    }
+    // Tables of leaf values, one for each output; -0 changes no sum.
+    std::vector<int32_t> outputs;
+    for (size_t path = 0; path < paths && !tree.walk; ++path) {
+      const FlatNode& leaf = nodes[static_cast<size_t>(entry[path])];
+      for (int32_t i = leaf.child[0]; i < leaf.child[1]; ++i) {
+        int32_t output = leaves[static_cast<size_t>(i)].first;
+        if (std::find(outputs.begin(), outputs.end(), output) == outputs.end()) outputs.push_back(output);
+        for (int32_t k = leaf.child[0]; k < i; ++k) tree.walk |= leaves[static_cast<size_t>(k)].first == output;
+        if (outputs.size() > kMaxTables) tree.walk = true;
+        if (tree.walk) break;
+      }
+    }
+    tree.adds = static_cast<uint32_t>(adds_.size());
+    if (!tree.walk) {
+      tree.add_count = static_cast<uint32_t>(outputs.size());
+      for (int32_t output : outputs) {
+        adds_.push_back({output, static_cast<uint32_t>(tables_.size())});
+        size_t table = tables_.size();
+        tables_.resize(table + paths, -0.0);
+        for (size_t path = 0; path < paths; ++path) {
+          const FlatNode& leaf = nodes[static_cast<size_t>(entry[path])];
+          for (int32_t i = leaf.child[0]; i < leaf.child[1]; ++i)
+            if (leaves[static_cast<size_t>(i)].first == output) tables_[table + path] = leaves[static_cast<size_t>(i)].second;
+        }
+      }
+    }
+    trees_.push_back(tree);
+  }
+  close_group(static_cast<uint32_t>(roots.size()));
+
+  for (Feature& feature : features_) {
+    while ((size_t{1} << feature.steps) - 1 < feature.doubles.size()) ++feature.steps;
+    for (double t : feature.doubles) feature.floats.push_back(least_float_from(t));
+    size_t padded = (size_t{1} << feature.steps) - 1;
+    feature.doubles.resize(padded, std::numeric_limits<double>::quiet_NaN());
+    feature.floats.resize(padded, std::numeric_limits<float>::quiet_NaN());
+  }
+}
+
+template <typename T>
+void TreeBatch::add(std::span<const FlatNode> nodes, std::span<const LeafValue> leaves, const T* rows, int64_t count, int64_t stride, double* sums,
+                    Scratch& scratch) const {
+  scratch.ranks.resize(features_.size() * kTreeTile);
+  scratch.missing.resize(features_.size() * kTreeTile);
+  scratch.any_missing.assign(features_.size(), 0);
+  T column[kTreeTile] = {};
+  for (size_t f = 0; f < features_.size(); ++f) {
+    const Feature& feature = features_[f];
+    const T* from = rows + feature.index;
+    bool any = false;
+    for (int64_t r = 0; r < count; ++r) {
+      column[r] = from[r * stride];
+      any |= column[r] != column[r];
+    }
+    uint16_t* ranks = scratch.ranks.data() + f * kTreeTile;
+    if constexpr (sizeof(T) == sizeof(float)) tree_ranks(column, feature.floats.data(), feature.steps, ranks);
+    else tree_ranks(column, feature.doubles.data(), feature.steps, ranks);
+    if (!any) continue;
+    scratch.any_missing[f] = 1;
+    for (int64_t r = 0; r < kTreeTile; ++r) scratch.missing[f * kTreeTile + static_cast<size_t>(r)] = column[r] != column[r];
+  }
+  alignas(64) uint8_t path[kTreeTile];
+  for (const Group& group : groups_) {
+    scratch.bins.resize(group.columns.size() * kTreeTile + 64);
+    auto* bins = reinterpret_cast<int8_t*>((reinterpret_cast<uintptr_t>(scratch.bins.data()) + 63) / 64 * 64);
+    for (size_t c = 0; c < group.columns.size(); ++c) {
+      const Column& source = group.columns[c];
+      const uint16_t* ranks = scratch.ranks.data() + source.feature * kTreeTile;
+      int8_t* out = bins + c * kTreeTile;
+      if (source.plain) {
+        for (int64_t r = 0; r < kTreeTile; ++r) out[r] = static_cast<int8_t>(ranks[r] - 128);
+      } else {
+        for (int64_t r = 0; r < kTreeTile; ++r) out[r] = maps_[source.map + ranks[r]];
+      }
+      if (!scratch.any_missing[source.feature]) continue;
+      const uint8_t* missing = scratch.missing.data() + source.feature * kTreeTile;
+      for (int64_t r = 0; r < kTreeTile; ++r)
+        if (missing[r]) out[r] = source.missing_right ? 127 : -128;
+    }
+    for (uint32_t t = group.first; t < group.last; ++t) {
+      const Tree& tree = trees_[t];
+      tree_paths(nodes_.data() + tree.nodes, tree.count, tree.depth, bins, path);
+      for (uint32_t a = tree.adds; a < tree.adds + tree.add_count; ++a)
+        tree_add(path, tables_.data() + adds_[a].table, sums + static_cast<int64_t>(adds_[a].output) * kTreeTile);
+      if (!tree.walk) continue;
+      for (int64_t r = 0; r < count; ++r) {
+        const FlatNode* node = &nodes[static_cast<size_t>(entries_[tree.entries + path[r]])];
+        while (node->feature >= 0) node = &nodes[static_cast<size_t>(next_node(*node, rows + r * stride))];
+        for (int32_t i = node->child[0]; i < node->child[1]; ++i)
+          sums[static_cast<int64_t>(leaves[static_cast<size_t>(i)].first) * kTreeTile + r] += leaves[static_cast<size_t>(i)].second;
+      }
+    }
+  }
+}
+
+template void TreeBatch::add(std::span<const FlatNode>, std::span<const LeafValue>, const float*, int64_t, int64_t, double*, Scratch&) const;
+template void TreeBatch::add(std::span<const FlatNode>, std::span<const LeafValue>, const double*, int64_t, int64_t, double*, Scratch&) const;
+
+}  // namespace mlt

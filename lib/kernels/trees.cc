@@ -1,0 +1,57 @@
+#include "lib/kernels/trees.h"
+
+#include <algorithm>
+
+#include "lib/kernels/dispatch.h"
+#include "lib/kernels/trees_target.h"
+
+namespace mlt {
+namespace {
+
+void paths_ref(const TreeNode* nodes, int count, int depth, const int8_t* bins, uint8_t* path) noexcept {
+  const TreeNode* at_place[1 << kTreeDepth] = {};
+  for (int n = 0; n < count; ++n) at_place[nodes[n].place()] = nodes + n;
+  for (int64_t r = 0; r < kTreeTile; ++r) {
+    uint32_t at = 0;
+    for (int level = 0; level < depth; ++level) {
+      const TreeNode* node = at_place[(1u << level) - 1 + at];
+      at = 2 * at + (node != nullptr && bins[node->column() * kTreeTile + static_cast<size_t>(r)] > static_cast<int8_t>(node->threshold & 0xff));
+    }
+    path[r] = static_cast<uint8_t>(at);
+  }
+}
+
+void add_ref(const uint8_t* path, const double* values, double* sums) noexcept {
+  for (int64_t r = 0; r < kTreeTile; ++r) sums[r] += values[path[r]];
+}
+
+template <typename T>
+void ranks_ref(const T* x, const T* thresholds, int steps, uint16_t* ranks) noexcept {
+  for (int64_t r = 0; r < kTreeTile; ++r) {
+    uint32_t at = 0;
+    for (uint32_t step = (1u << steps) / 2; step > 0; step /= 2) at += thresholds[at + step - 1] <= x[r] ? step : 0;
+    ranks[r] = static_cast<uint16_t>(at);
+  }
+}
+
+template <typename T>
+void axpy_ref(const T* x, double weight, double* sums) noexcept {
+  for (int64_t r = 0; r < kTreeTile; ++r) sums[r] += weight * static_cast<double>(x[r]);
+}
+
+constexpr TreeTarget kReference{paths_ref, add_ref, ranks_ref<float>, ranks_ref<double>, axpy_ref<float>, axpy_ref<double>};
+
+const TreeTarget& target() noexcept { return use_reference() ? kReference : *tree_simd(); }
+
+}  // namespace
+
+void tree_paths(const TreeNode* nodes, int count, int depth, const int8_t* bins, uint8_t* path) noexcept {
+  target().paths(nodes, count, depth, bins, path);
+}
+void tree_add(const uint8_t* path, const double* values, double* sums) noexcept { target().add(path, values, sums); }
+void tree_ranks(const float* x, const float* thresholds, int steps, uint16_t* ranks) noexcept { target().ranks_f32(x, thresholds, steps, ranks); }
+void tree_ranks(const double* x, const double* thresholds, int steps, uint16_t* ranks) noexcept { target().ranks_f64(x, thresholds, steps, ranks); }
+void rows_add(const float* x, double weight, double* sums) noexcept { target().axpy_f32(x, weight, sums); }
+void rows_add(const double* x, double weight, double* sums) noexcept { target().axpy_f64(x, weight, sums); }
+
+}  // namespace mlt

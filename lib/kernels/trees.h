@@ -1,0 +1,44 @@
+// Decision trees over many rows at once, without a branch and without a gather per node.
+//
+// A tile is kTreeTile rows. Every feature becomes a column of 8-bit bins (the rank of the value among the thresholds
+// that the trees at hand compare the feature with, less 128), so that one vector compares 16 to 64 rows with a node.
+// All nodes of a tree's upper levels are compared, needed or not; the bits that come out are combined level by level, 256
+// rows in a vector of 64-bit words, into the path of every row. A path is the number of a leaf.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace mlt {
+
+inline constexpr int64_t kTreeTile = 256;
+inline constexpr int kTreeDepth = 8;  // most levels of a path: it is a byte
+
+// Goes to the right when bin > threshold. The place of a node is its number in the complete tree, breadth first; where a
+// tree has no node the way goes to the left.
+struct TreeNode {
+  uint32_t column_place = 0;  // its bins start at column * kTreeTile; the place is the low 8 bits
+  uint32_t threshold = 0;     // four times the same int8
+  TreeNode() = default;
+  TreeNode(uint32_t column, uint32_t place, int8_t limit)
+      : column_place(column << 8 | place), threshold(static_cast<uint8_t>(limit) * 0x01010101u) {}
+  size_t column() const { return column_place >> 8; }
+  size_t place() const { return column_place & 255; }
+};
+inline constexpr uint32_t kMaxTreeColumns = 1u << 24;
+
+// path[r]: the bits of row r's way, the root's the highest of `depth`; 1 is right. depth is 0 to kTreeDepth, count at most
+// 2^depth - 1. bins: columns of kTreeTile, 64-byte aligned.
+void tree_paths(const TreeNode* nodes, int count, int depth, const int8_t* bins, uint8_t* path) noexcept;
+// sums[r] += values[path[r]]
+void tree_add(const uint8_t* path, const double* values, double* sums) noexcept;
+
+// How many of the thresholds are <= x[r], for kTreeTile values; NaN: none. The thresholds ascend and are 2^steps - 1
+// many; NaN stands for those that are missing at the end.
+void tree_ranks(const float* x, const float* thresholds, int steps, uint16_t* ranks) noexcept;
+void tree_ranks(const double* x, const double* thresholds, int steps, uint16_t* ranks) noexcept;
+
+// sums[r] += weight * x[r] for kTreeTile rows, rounded after each step.
+void rows_add(const float* x, double weight, double* sums) noexcept;
+void rows_add(const double* x, double weight, double* sums) noexcept;
+
+}  // namespace mlt

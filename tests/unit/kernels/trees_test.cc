@@ -1,0 +1,114 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "lib/kernels/target.h"
+#include "lib/kernels/trees.h"
+
+using namespace mlt;
+
+namespace {
+
+struct Bins {
+  explicit Bins(int columns) : storage(static_cast<size_t>(columns * kTreeTile + 64)) {
+    data = storage.data() + (64 - reinterpret_cast<uintptr_t>(storage.data()) % 64) % 64;
+  }
+  std::vector<int8_t> storage;
+  int8_t* data;
+};
+
+// Every target against a walk by hand.
+template <typename F>
+void on_all_targets(const F& body) {
+  for (const std::string& name : kernel_targets()) {
+    INFO(name);
+    REQUIRE(select_kernel_target(name));
+    body();
+  }
+  select_kernel_target("");
+}
+
+}  // namespace
+
+TEST_CASE("paths of every depth, of full and of sparse trees") {
+  std::mt19937 rng(1);
+  Bins bins(5);
+  for (int i = 0; i < 5 * kTreeTile; ++i) bins.data[i] = static_cast<int8_t>(rng() % 256 - 128);
+  for (int depth = 0; depth <= kTreeDepth; ++depth)
+    for (int keep : {100, 60, 0}) {
+      std::vector<TreeNode> nodes;
+      for (uint32_t place = 0; place + 1 < (1u << depth); ++place)
+        if (static_cast<int>(rng() % 100) < keep) nodes.emplace_back(rng() % 5, place, static_cast<int8_t>(rng() % 256 - 128));
+      std::vector<uint8_t> expected(kTreeTile);
+      for (int64_t r = 0; r < kTreeTile; ++r) {
+        uint32_t at = 0;
+        for (int level = 0; level < depth; ++level) {
+          auto node = std::find_if(nodes.begin(), nodes.end(), [&](const TreeNode& n) { return n.place() == (1u << level) - 1 + at; });
+          bool right = node != nodes.end() && bins.data[static_cast<int64_t>(node->column()) * kTreeTile + r] > static_cast<int8_t>(node->threshold & 255);
+          at = 2 * at + right;
+        }
+        expected[static_cast<size_t>(r)] = static_cast<uint8_t>(at);
+      }
+      on_all_targets([&] {
+        std::vector<uint8_t> path(kTreeTile, 255);
+        tree_paths(nodes.data(), static_cast<int>(nodes.size()), depth, bins.data, path.data());
+        CHECK(path == expected);
+      });
+    }
+}
+
+TEST_CASE("ranks count the thresholds that are not above") {
+  std::mt19937 rng(2);
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  for (int given : {0, 1, 2, 3, 6, 255, 300}) {
+    int steps = 0;
+    while ((1 << steps) - 1 < given) ++steps;
+    std::vector<float> floats;
+    for (int i = 0; i < given; ++i) floats.push_back(static_cast<float>(rng() % 50));
+    std::sort(floats.begin(), floats.end());
+    floats.resize(static_cast<size_t>(1 << steps) - 1, std::numeric_limits<float>::quiet_NaN());
+    std::vector<double> doubles(floats.begin(), floats.end()), x(kTreeTile);
+    for (double& v : x) v = static_cast<double>(rng() % 60) - 5;
+    x[0] = nan, x[1] = inf, x[2] = -inf;
+    std::vector<float> xf(x.begin(), x.end());
+    std::vector<uint16_t> expected;
+    for (double v : x) expected.push_back(static_cast<uint16_t>(std::count_if(doubles.begin(), doubles.end(), [&](double t) { return t <= v; })));
+    on_all_targets([&] {
+      std::vector<uint16_t> ranks(kTreeTile);
+      tree_ranks(x.data(), doubles.data(), steps, ranks.data());
+      CHECK(ranks == expected);
+      tree_ranks(xf.data(), floats.data(), steps, ranks.data());
+      CHECK(ranks == expected);
+    });
+  }
+}
+
+TEST_CASE("sums of leaves and of weighted columns are rounded like one row's") {
+  std::mt19937 rng(3);
+  std::vector<double> values(256), start(kTreeTile), x(kTreeTile);
+  std::vector<uint8_t> path(kTreeTile);
+  auto number = [&] { return static_cast<double>(rng()) / 1e5 - 2e4; };
+  for (double& v : values) v = number();
+  for (int64_t r = 0; r < kTreeTile; ++r) start[r] = number(), x[r] = number(), path[r] = static_cast<uint8_t>(rng() % 256);
+  std::vector<float> xf(x.begin(), x.end());
+  on_all_targets([&] {
+    std::vector<double> sums = start;
+    tree_add(path.data(), values.data(), sums.data());
+    rows_add(x.data(), 1.1, sums.data());
+    rows_add(xf.data(), 0.3, sums.data());
+    int wrong = 0;
+    for (size_t r = 0; r < sums.size(); ++r) {
+      double sum = start[r] + values[path[r]];
+      volatile double first = 1.1 * x[r];
+      sum += first;
+      volatile double second = 0.3 * static_cast<double>(xf[r]);
+      sum += second;
+      wrong += sums[r] != sum;
+    }
+    CHECK(wrong == 0);
+  });
+}
