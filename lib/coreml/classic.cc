@@ -36,8 +36,9 @@ Result<std::unique_ptr<Estimator>> make_pipeline(const Model& model, const Stage
 Result<std::unique_ptr<Estimator>> make(const Model& model, const StageFactory& other_kinds, int depth) {
   ModelKind kind = model.kind();
   if (is_pipeline(kind)) return make_pipeline(model, other_kinds, depth);
-  if (is_neural_network(kind) || kind == ModelKind::kMlProgram) {
+  if (is_neural_network(kind) || kind == ModelKind::kMlProgram || kind == ModelKind::kLinkedModel) {
     if (other_kinds) return other_kinds(model);
+    if (kind == ModelKind::kLinkedModel) return missing_stage_error(model);
     return unsupported_error("a " + model.kind_name() + " is no classic model");
   }
   return classic::make_leaf(model, to_interface(model.description()));
@@ -107,15 +108,13 @@ Error missing_stage_error(const Model& model) {
   switch (model.kind()) {
     case ModelKind::kVisionFeaturePrint: what = "needs Apple's VisionFeaturePrint network, which is part of Apple's systems"; break;
     case ModelKind::kAudioFeaturePrint: what = "needs Apple's AudioFeaturePrint network, which is part of Apple's systems"; break;
-    case ModelKind::kSoundAnalysisPreprocessing: what = "needs the sound preprocessing (VGGish features) of Apple's systems"; break;
     case ModelKind::kTextClassifier: what = "holds a model of Apple's Natural Language framework (private format), which only Apple's systems run"; break;
     case ModelKind::kWordTagger: what = "holds a model of Apple's Natural Language framework (private format), which only Apple's systems run"; break;
     case ModelKind::kGazetteer: what = "holds a gazetteer of Apple's Natural Language framework (private format), which only Apple's systems run"; break;
     case ModelKind::kWordEmbedding: what = "holds a word embedding of Apple's Natural Language framework (private format), which only Apple's systems run"; break;
     case ModelKind::kCustomModel: what = "is implemented by the app that ships it" + classic::custom_class(model); break;
-    case ModelKind::kLinkedModel: what = "refers to another model file" + classic::linked_file(model) + ", and linked models are not followed"; break;
-    case ModelKind::kSerializedModel: what = "is a serialized model (private format)"; break;
-    case ModelKind::kBayesianProbitRegressor: what = "is a Bayesian probit regressor, whose link scale the format does not state"; break;
+    case ModelKind::kLinkedModel: what = "refers to another model file, which must be opened with it"; break;
+    case ModelKind::kSerializedModel: what = "is a serialized model" + classic::serialized_identifier(model) + ", whose format is private to the framework that wrote it"; break;
     default: break;
   }
   std::string hint;

@@ -9,7 +9,8 @@
 
 namespace mlt::coreml {
 
-// Makes the stages of a pipeline that are not classic models: neural networks and ML programs (the runtime does).
+// Makes the stages of a pipeline that are not classic models: neural networks, ML programs and linked models (the runtime
+// does).
 using StageFactory = std::function<Result<std::unique_ptr<Estimator>>(const Model& stage)>;
 
 // True for the kinds that make_estimator builds by itself; pipelines included (their stages may need the factory).
@@ -19,6 +20,14 @@ bool is_classic(ModelKind kind);
 // what is missing. Inside a pipeline such a stage is kept: prediction skips it when the caller supplies its outputs.
 // kInput when the model is damaged. Pipelines nest at most 16 deep.
 Result<std::unique_ptr<Estimator>> make_estimator(const Model& model, const StageFactory& other_kinds = {});
+
+// Where a linked model says its model is (source: LinkedModel.proto): a file name, and directories to look in, "." being
+// the model's own. kInput when the name leaves its directory; the directories are as the model has them.
+struct LinkedFile {
+  std::string name;
+  std::vector<std::string> directories;
+};
+Result<LinkedFile> linked_file(const Model& model);
 
 // A description as estimators read it.
 Port to_port(const FeatureDescription& feature);

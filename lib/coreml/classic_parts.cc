@@ -6,7 +6,9 @@
 #include "lib/estimators/knn.h"
 #include "lib/estimators/nms.h"
 #include "lib/estimators/preprocess.h"
+#include "lib/estimators/probit.h"
 #include "lib/estimators/recommender.h"
+#include "lib/estimators/sound.h"
 #include "lib/estimators/svm.h"
 #include "lib/estimators/tree_ensemble.h"
 
@@ -214,6 +216,26 @@ Made recommender(const spec::ItemSimilarityRecommender& r, Interface interface) 
   return make_recommender(std::move(interface), std::move(params));
 }
 
+Made probit(const spec::BayesianProbitRegressor& probit, Interface interface) {
+  // Drawn at random: the same input would not give the same answer.
+  if (!probit.sampledprobabilityoutputfeaturename().empty() && interface.output(probit.sampledprobabilityoutputfeaturename()) != nullptr)
+    return unsupported_error("Bayesian probit regressor: the output \"" + probit.sampledprobabilityoutputfeaturename() + "\" is a random sample, which is not drawn here");
+  ProbitParams params;
+  params.features = probit.numberoffeatures();
+  params.bias = {probit.bias().mean(), probit.bias().precision()};
+  for (const auto& feature : probit.features())
+    for (const auto& weight : feature.weights())
+      if (!params.weights.try_emplace({feature.featureid(), weight.featurevalue()}, ProbitParams::Gaussian{weight.featureweight().mean(), weight.featureweight().precision()}).second)
+        return input_error("Bayesian probit regressor: two weights for value " + std::to_string(weight.featurevalue()) + " of feature " + std::to_string(feature.featureid()));
+  params.input = probit.regressioninputfeaturename();
+  if (params.input.empty() && !interface.inputs.empty()) params.input = interface.inputs[0].name;
+  params.optimism_input = probit.optimisminputfeaturename();
+  params.mean_output = probit.meanoutputfeaturename();
+  params.variance_output = probit.varianceoutputfeaturename();
+  params.pessimistic_output = probit.pessimisticprobabilityoutputfeaturename();
+  return make_probit_regressor(std::move(interface), std::move(params));
+}
+
 Made feature_engineering(const Model& model, Interface interface) {
   const spec::Model& m = model.proto();
   switch (model.kind()) {
@@ -288,6 +310,10 @@ Result<std::unique_ptr<Estimator>> make_leaf(const Model& model, Interface inter
     case ModelKind::kSupportVectorClassifier: return svm_classifier(m.supportvectorclassifier(), std::move(interface));
     case ModelKind::kKNearestNeighborsClassifier: return knn(m.knearestneighborsclassifier(), std::move(interface));
     case ModelKind::kNonMaximumSuppression: return nms(m.nonmaximumsuppression(), std::move(interface));
+    case ModelKind::kBayesianProbitRegressor: return probit(m.bayesianprobitregressor(), std::move(interface));
+    case ModelKind::kSoundAnalysisPreprocessing:
+      if (!m.soundanalysispreprocessing().has_vggish()) return unsupported_error("sound preprocessing of a kind that is not known here (known: VGGish)");
+      return make_sound_preprocessing(std::move(interface));
     case ModelKind::kItemSimilarityRecommender: return recommender(m.itemsimilarityrecommender(), std::move(interface));
     case ModelKind::kNone: return input_error("the model has no type");
     default: return feature_engineering(model, std::move(interface));
@@ -299,9 +325,28 @@ std::string custom_class(const Model& model) {
   return name.empty() ? "" : " (class " + name + ")";
 }
 
-std::string linked_file(const Model& model) {
-  const std::string& name = model.proto().linkedmodel().linkedmodelfile().linkedmodelfilename().defaultvalue();
-  return name.empty() ? "" : " (" + name + ")";
+std::string serialized_identifier(const Model& model) {
+  const std::string& name = model.proto().serializedmodel().identifier();
+  return name.empty() ? "" : " (identifier " + name + ")";
 }
 
 }  // namespace mlt::coreml::classic
+
+namespace mlt::coreml {
+
+Result<LinkedFile> linked_file(const Model& model) {
+  const spec::LinkedModelFile& link = model.proto().linkedmodel().linkedmodelfile();
+  LinkedFile out;
+  out.name = link.linkedmodelfilename().defaultvalue();
+  if (!is_safe_relative_path(out.name)) return input_error("linked model: \"" + out.name + "\" is no file name");
+  std::string_view rest = link.linkedmodelsearchpath().defaultvalue();
+  for (;;) {
+    size_t colon = rest.find(':');
+    out.directories.emplace_back(rest.substr(0, colon));
+    if (out.directories.back().empty()) out.directories.back() = ".";
+    if (colon == rest.npos) return out;
+    rest.remove_prefix(colon + 1);
+  }
+}
+
+}  // namespace mlt::coreml

@@ -11,7 +11,7 @@ namespace mlt::coreml::classic {
 // Any kind but pipelines, neural networks and ML programs; kUnsupported with missing_stage_error() when it cannot run.
 Result<std::unique_ptr<Estimator>> make_leaf(const Model& model, Interface interface);
 
+std::string serialized_identifier(const Model& model);  // " (identifier foo)" or empty
 std::string custom_class(const Model& model);  // " (class Foo)" or empty
-std::string linked_file(const Model& model);
 
 }  // namespace mlt::coreml::classic
