@@ -31,6 +31,7 @@ conformance: all
 	scripts/corpus-report $(BUILD)/bin
 	scripts/conformance $(BUILD)
 	scripts/conformance-learners $(BUILD)
+	$(or $(MLT_PYTHON),python3) scripts/conformance-classic $(BUILD)/bin
 
 # coremltools' own tests, predictions served by libmltools (needs Python; CONFORMANCE_VENV names an environment to use,
 # otherwise one is made in the build directory). Hours for everything: see the script's options.
