@@ -135,7 +135,7 @@ Result<std::vector<ops::RtValue>> Executor::run(const std::vector<Tensor>& input
   for (int id : plan->output_ids) {
     const PlanValue& value = plan->values[static_cast<size_t>(id)];
     ops::RtValue result = plan->regs[static_cast<size_t>(id)];
-    if (result.tensor.valid()) result.tensor = result.tensor.clone();
+    if (result.tensor.valid()) result.tensor = plan->result_copy(results.size(), result.tensor);
     if (value.type.is_tensor() && value.type.dtype == DType::kF16 && result.tensor.valid()) round_to_half_precision(result.tensor);
     results.push_back(std::move(result));
   }

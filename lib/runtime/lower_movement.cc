@@ -18,6 +18,12 @@ bool movable(Lowering& l, int id) {
   return l.type(id).is_tensor() && l.type(id).dtype != DType::kString && l.dims(id).size() <= static_cast<size_t>(kMaxRank);
 }
 
+int64_t product(const Dims& dims, size_t begin, size_t end) {
+  int64_t n = 1;
+  for (size_t i = begin; i < end; ++i) n *= dims[i];
+  return n;
+}
+
 std::array<int64_t, kMaxRank> as_array(const Dims& dims) {
   std::array<int64_t, kMaxRank> out{};
   std::copy(dims.begin(), dims.end(), out.begin());
@@ -69,6 +75,9 @@ std::optional<Lowered> lower_concat(Lowering& l) {
     int64_t offset;
   };
   std::vector<Part> parts;
+  // Nothing but single extents before the axis: the operands lie whole behind one another, and can be made there.
+  const bool whole = product(od, 0, static_cast<size_t>(*axis)) == 1;
+  std::vector<int> inside;
   int element = element_bytes(l, out);
   int64_t at = 0;
   auto out_strides = as_array(row_major_strides(od));
@@ -81,12 +90,17 @@ std::optional<Lowered> lower_concat(Lowering& l) {
     copy.shape = as_array(d);
     copy.in_stride = as_array(row_major_strides(d));
     copy.out_stride = out_strides;
-    l.keep_constant(id);
-    parts.push_back({id, copy, at * out_strides[static_cast<size_t>(*axis)] * element});
+    const int64_t offset = at * out_strides[static_cast<size_t>(*axis)] * element;
+    if (whole && std::find(inside.begin(), inside.end(), id) == inside.end() && l.make_inside_output(id, offset)) {
+      inside.push_back(id);
+    } else {
+      l.keep_constant(id);
+      parts.push_back({id, copy, offset});
+    }
     at += d[static_cast<size_t>(*axis)];
   }
   Lowered lowered;
-  lowered.kernel = "copy";
+  lowered.kernel = parts.empty() ? "in place" : "copy";
   lowered.run = [=](RunContext& c) {
     for (const Part& part : parts) strided_copy(part.copy, c.tensor(part.id).bytes().data(), c.out(out).mutable_bytes() + part.offset, element);
     return Status();
@@ -122,6 +136,13 @@ std::optional<Lowered> lower_split(Lowering& l) {
   }
   if (at != xd[a]) return l.refuse("sizes");
   Lowered lowered;
+  if (product(xd, 0, a) == 1) {
+    lowered.kernel = "view";
+    lowered.in_place = {x};
+    lowered.is_view = true;
+    for (const Part& part : parts) lowered.offsets.push_back(part.offset);
+    return lowered;
+  }
   lowered.kernel = "copy";
   lowered.run = [=](RunContext& c) {
     for (const Part& part : parts) strided_copy(part.copy, c.tensor(x).bytes().data() + part.offset, c.out(part.id).mutable_bytes(), element);
@@ -173,6 +194,15 @@ std::optional<Lowered> lower_slice_by_index(Lowering& l) {
   copy.out_stride = as_array(row_major_strides(od));
   int element = element_bytes(l, x);
   Lowered lowered;
+  bool dense = product(od, 0, od.size()) > 0;
+  for (size_t i = 0; i < od.size(); ++i) dense = dense && (copy.shape[i] == 1 || copy.in_stride[i] == copy.out_stride[i]);
+  if (dense) {
+    lowered.kernel = "view";
+    lowered.in_place = {x};
+    lowered.is_view = true;
+    lowered.offsets = {offset * element};
+    return lowered;
+  }
   lowered.kernel = "copy";
   lowered.run = [=](RunContext& c) {
     strided_copy(copy, c.tensor(x).bytes().data() + offset * element, c.out(out).mutable_bytes(), element);
@@ -224,6 +254,18 @@ std::optional<Lowered> lower_gather(Lowering& l) {
   for (size_t i = 0; i < xd.size(); ++i) {
     if (i < static_cast<size_t>(*axis)) outer *= xd[i];
     if (i > static_cast<size_t>(*axis)) inner *= xd[i];
+  }
+  // One slice, behind nothing but single extents, is there already.
+  if (count == 1 && outer == 1 && l.is_constant(indices) && !l.is_constant(x)) {
+    const int64_t index = to_ints(l.constant(indices))[0];
+    if (index >= 0 && index < extent) {
+      Lowered view;
+      view.kernel = "view";
+      view.in_place = {x};
+      view.is_view = true;
+      view.offsets = {index * inner * element_bytes(l, x)};
+      return view;
+    }
   }
   // Tables of weights are looked up as they are stored.
   std::shared_ptr<const CompressedWeight> few_bits = *axis == 0 ? l.compressed(x) : nullptr;

@@ -87,9 +87,29 @@ void Lowering::keep_constant(int id) {
   if (is_constant(id) && !plan_.regs[static_cast<size_t>(id)].known()) plan_.regs[static_cast<size_t>(id)].tensor = constant(id);
 }
 
+bool Lowering::make_inside_output(int id, int64_t offset) {
+  const int out = node_.outs[0], part = plan_.root(id);
+  PlanValue &inner = plan_.values[static_cast<size_t>(part)], &outer = plan_.values[static_cast<size_t>(out)];
+  auto bytes = [](const PlanValue& v) { return storage_bytes(compute_dtype(v.type.dtype), *element_count(v.type.dims)); };
+  // Only what a step of this plan makes for itself, as a whole: inputs come from outside, and a part of something else
+  // lies there.
+  if (plan_.options_.keep_all || part == plan_.root(out) || inner.is_constant || inner.dynamic || outer.dynamic || !inner.type.is_static()) return false;
+  if (std::find(plan_.input_ids.begin(), plan_.input_ids.end(), part) != plan_.input_ids.end()) return false;
+  if (plan_.offset_in_root(id) != 0 || bytes(inner) != bytes(plan_.values[static_cast<size_t>(id)]) || offset % 64 != 0) return false;
+  inner.alias_of = out;
+  inner.alias_offset = offset;
+  return true;
+}
+
 int Plan::id_of(const ir::Value* value) const {
   auto it = ids_.find(value);
   return it == ids_.end() ? -1 : it->second;
+}
+
+int64_t Plan::offset_in_root(int id) const {
+  int64_t offset = 0;
+  for (; values[static_cast<size_t>(id)].alias_of >= 0; id = values[static_cast<size_t>(id)].alias_of) offset += values[static_cast<size_t>(id)].alias_offset;
+  return offset;
 }
 
 int Plan::root(int id) const {
@@ -393,12 +413,19 @@ Status Plan::lower_node(Node& node) {
       info.scratch_bytes = std::max(info.scratch_bytes, lowered->scratch);
       info.packed_bytes += lowered->packed;
       if (lowered->is_view && !options_.keep_all) {
-        values[static_cast<size_t>(node.outs[0])].alias_of = lowered->in_place[0];
+        for (size_t i = 0; i < node.outs.size(); ++i) {
+          PlanValue& view = values[static_cast<size_t>(node.outs[i])];
+          view.alias_of = lowered->in_place[0];
+          view.alias_offset = i < lowered->offsets.size() ? lowered->offsets[i] : 0;
+        }
       } else if (lowered->is_view) {
-        int from = lowered->in_place[0], to = node.outs[0];
+        int from = lowered->in_place[0];
         keep(from);
-        step.run = [from, to](RunContext& c) {
-          std::memcpy(c.out(to).mutable_bytes(), c.tensor(from).bytes().data(), c.tensor(from).bytes().size());
+        step.run = [from, outs = node.outs, offsets = lowered->offsets](RunContext& c) {
+          for (size_t i = 0; i < outs.size(); ++i) {
+            Tensor& to = c.out(outs[i]);
+            std::memcpy(to.mutable_bytes(), c.tensor(from).bytes().data() + (i < offsets.size() ? offsets[i] : 0), to.bytes().size());
+          }
           return Status();
         };
       } else {
@@ -415,6 +442,19 @@ Status Plan::lower_node(Node& node) {
   steps.push_back(std::move(step));
   in_place_.resize(steps.size());
   return {};
+}
+
+// A large result's memory is kept for the next one: new pages cost more than the copy.
+Tensor Plan::result_copy(size_t output, const Tensor& value) {
+  constexpr int64_t kLarge = 1 << 16;
+  if (value.dtype() == DType::kString || value.nbytes() < kLarge) return value.clone();
+  if (results_.size() <= output) results_.resize(output + 1);
+  Tensor& kept = results_[output];
+  // One owner is the plan, the other the blob asked.
+  if (!kept.valid() || kept.dims() != value.dims() || kept.dtype() != value.dtype() || kept.blob().owner().use_count() > 2)
+    kept = Tensor::uninitialized(value.dtype(), value.dims());
+  std::memcpy(kept.mutable_bytes(), value.bytes().data(), value.bytes().size());
+  return kept;
 }
 
 void Plan::keep(int id) {
@@ -550,7 +590,8 @@ void Plan::place() {
       if (!arena_value(static_cast<size_t>(out)) || first[static_cast<size_t>(out)] != s) continue;
       for (int candidate : in_place_[static_cast<size_t>(s)]) {
         int in = find(storage[static_cast<size_t>(candidate)]);
-        if (!arena_value(static_cast<size_t>(in)) || last[static_cast<size_t>(in)] != s || bytes_of(in) != bytes_of(out)) continue;
+        if (!arena_value(static_cast<size_t>(in)) || last[static_cast<size_t>(in)] != s || bytes_of(in) != bytes_of(out) || bytes_of(candidate) != bytes_of(out))
+          continue;
         // The same bytes may be read by another operand of this step, which is fine only when it is this operand.
         int reads = 0;
         for (int id : steps[static_cast<size_t>(s)].ins) reads += find(storage[static_cast<size_t>(id)]) == in;
@@ -613,7 +654,7 @@ void Plan::place() {
     }
     int64_t offset = offset_of[static_cast<size_t>(find(r))];
     if (offset < 0) continue;
-    regs[i].tensor = Tensor::window(dtype, v.type.dims, arena_.data<std::byte>() + offset, nullptr);
+    regs[i].tensor = Tensor::window(dtype, v.type.dims, arena_.data<std::byte>() + offset + offset_in_root(static_cast<int>(i)), nullptr);
   }
   for (int id : output_ids) keep(id);
   // A view of a value outside the arena would be stale; views are only made of arena values and constants.

@@ -30,7 +30,8 @@ struct PlanValue {
   // then not valid until Plan::materialize makes it.
   std::shared_ptr<ops::Call> deferred{};
   bool dynamic = false;              // lives outside the arena: a list, or extents known only at run time
-  int alias_of = -1;                 // a view of that value's bytes (reshape and its kin)
+  int alias_of = -1;                 // lies in that value's bytes: a view of it, or a part of a concat that is made there
+  int64_t alias_offset = 0;          // bytes from that value's
   int users = 0;                     // nodes that read it, plus one for each time it is an output
 };
 
@@ -86,7 +87,8 @@ struct Lowered {
   size_t scratch = 0;
   size_t packed = 0;            // bytes of prepared constants it owns
   std::vector<int> in_place{};  // inputs whose bytes output 0 may take over, when nobody reads them later
-  bool is_view = false;         // output 0 is input in_place[0] with other extents; run is not called
+  bool is_view = false;         // the outputs lie in input in_place[0]; run is not called
+  std::vector<int64_t> offsets{};  // of a view: where each output begins, in bytes; none: at 0
 };
 
 class Plan;
@@ -110,6 +112,8 @@ class Lowering {
   std::shared_ptr<const CompressedWeight> compressed(int id) const;
   // Makes a constant available to the kernel under its number.
   void keep_constant(int id);
+  // Has the bytes of `id` made where output 0 has them at this offset. False when they must lie elsewhere, and be copied.
+  bool make_inside_output(int id, int64_t offset);
   // Says why this kernel cannot be used, for --explain.
   std::nullopt_t refuse(std::string reason) {
     refusal = std::move(reason);
@@ -156,11 +160,14 @@ class Plan {
   std::vector<Step> steps;
   PlanInfo info;
   std::vector<PrecisionFinding> findings;  // of folded ops, in strict mode
+  Tensor result_copy(size_t output, const Tensor& value);
   std::byte* scratch() { return arena_.data<std::byte>() + info.arena_bytes; }
 
   bool arena_ok() const { return arena_ok_; }
   int id_of(const ir::Value* value) const;
   int root(int id) const;
+  // Where `id` begins in its root, in bytes.
+  int64_t offset_in_root(int id) const;
   // The value of a constant. Of a deferred one an evaluation, kept when `keep`; not valid when that fails, which the
   // plan then reports.
   Tensor materialize(int id, bool keep);
@@ -187,6 +194,7 @@ class Plan {
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::vector<int>> in_place_;  // per step
   AlignedBuffer arena_;
+  std::vector<Tensor> results_;  // handed out earlier, for the next run when nobody holds them any more; by output
   bool arena_ok_ = false;
   size_t folded_bytes_ = 0;
   std::optional<Error> failure_;  // of a deferred evaluation
