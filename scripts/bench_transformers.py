@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+"""Transformers against ONNX Runtime: as bench.py, with more inputs and outputs and with compressed weights.
+
+The networks have the shapes of ViT-B/16, BERT-base with 128 tokens, the encoder of Whisper-tiny, and GPT-2 decoding one
+token after 128, written as exporters write them: attention and GELU spelled out. Weights are pseudo-random. Compressed
+forms of GPT-2 are compared with ONNX Runtime's float32 in time, and with our own reference evaluation in their answers.
+"""
+import argparse
+import ctypes
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+from bench import MLT_F32, ROOT, Library, Options, cpu_name, measure
+
+MLT_I32 = 6
+LIMIT = {"float32": 1e-4, "float16": 2e-2}
+LOW_BIT_LIMIT = 2e-3  # against the reference evaluation, which rounds expanded weights to float16
+COMPRESSED = {"int8": ["--linear", "int8"], "int4 blocks": ["--linear", "int4", "--granularity", "block:32"], "palette 16": ["--palettize", "4"]}
+
+
+class Graph:
+    def __init__(self, name):
+        self.name, self.nodes, self.weights, self.count = name, [], [], 0
+        self.rng = np.random.default_rng(7)
+
+    def op(self, kind, inputs, outputs=1, **attributes):
+        self.count += 1
+        names = [f"v{self.count}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(kind, inputs, names, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def constant(self, array):
+        self.count += 1
+        self.weights.append(numpy_helper.from_array(np.asarray(array), f"w{self.count}"))
+        return f"w{self.count}"
+
+    def random(self, *shape, scale):
+        return self.constant(self.rng.standard_normal(shape, dtype=np.float32) * np.float32(scale))
+
+    def ints(self, *values):
+        return self.constant(np.array(values, np.int64))
+
+    def linear(self, x, inputs, outputs, bias=True):
+        y = self.op("MatMul", [x, self.random(inputs, outputs, scale=inputs ** -0.5)])
+        return self.op("Add", [self.random(outputs, scale=0.02), y]) if bias else y
+
+    def norm(self, x, width):
+        return self.op("LayerNormalization", [x, self.constant(np.ones(width, np.float32)), self.constant(np.zeros(width, np.float32))], axis=-1)
+
+    def gelu(self, x):
+        erf = self.op("Erf", [self.op("Div", [x, self.constant(np.float32(2 ** 0.5))])])
+        half = self.op("Mul", [x, self.op("Add", [erf, self.constant(np.float32(1))])])
+        return self.op("Mul", [half, self.constant(np.float32(0.5))])
+
+    def heads(self, x, tokens, heads, perm=(0, 2, 1, 3)):
+        return self.op("Transpose", [self.op("Reshape", [x, self.ints(1, tokens, heads, 64)])], perm=perm)
+
+    def attend(self, q, k, v, tokens, heads, mask=None):
+        scores = self.op("Div", [self.op("MatMul", [q, k]), self.constant(np.float32(8))])
+        if mask is not None:
+            scores = self.op("Add", [scores, mask])
+        y = self.op("MatMul", [self.op("Softmax", [scores], axis=-1), v])
+        return self.op("Reshape", [self.op("Transpose", [y], perm=(0, 2, 1, 3)), self.ints(1, tokens, heads * 64)])
+
+    def attention(self, x, tokens, heads, mask=None):
+        width = heads * 64
+        q, k, v = (self.linear(x, width, width) for _ in range(3))
+        y = self.attend(self.heads(q, tokens, heads), self.heads(k, tokens, heads, (0, 2, 3, 1)), self.heads(v, tokens, heads), tokens, heads, mask)
+        return self.linear(y, width, width)
+
+    def feed_forward(self, x, width):
+        return self.linear(self.gelu(self.linear(x, width, 4 * width)), 4 * width, width)
+
+    def block(self, x, tokens, heads, mask=None, norm_first=True):
+        width = heads * 64
+        if norm_first:
+            x = self.op("Add", [x, self.attention(self.norm(x, width), tokens, heads)])
+            return self.op("Add", [x, self.feed_forward(self.norm(x, width), width)])
+        x = self.norm(self.op("Add", [x, self.attention(x, tokens, heads, mask)]), width)
+        return self.norm(self.op("Add", [x, self.feed_forward(x, width)]), width)
+
+    def model(self, inputs, outputs):
+        info = helper.make_tensor_value_info
+        types = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProto.INT64}
+        graph = helper.make_graph(self.nodes, self.name, [info(n, types[a.dtype], a.shape) for n, a in inputs.items()],
+                                  [info(n, TensorProto.FLOAT, s) for n, s in outputs.items()], self.weights)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def vit(g):
+    feeds = {"x": g.rng.standard_normal((1, 3, 224, 224), dtype=np.float32)}
+    x = g.op("Conv", ["x", g.random(768, 3, 16, 16, scale=768 ** -0.5), g.random(768, scale=0.02)], strides=[16, 16])
+    x = g.op("Transpose", [g.op("Reshape", [x, g.ints(1, 768, 196)])], perm=(0, 2, 1))
+    x = g.op("Add", [g.op("Concat", [g.random(1, 1, 768, scale=0.02), x], axis=1), g.random(1, 197, 768, scale=0.02)])
+    for _ in range(12):
+        x = g.block(x, 197, 12)
+    x = g.op("Gather", [g.norm(x, 768), g.constant(np.int64(0))], axis=1)
+    return feeds, {g.linear(x, 768, 1000): [1, 1000]}
+
+
+def bert(g):
+    feeds = {"ids": g.rng.integers(0, 30522, (1, 128)), "mask": np.ones((1, 128), np.float32)}
+    x = g.op("Add", [g.op("Gather", [g.random(30522, 768, scale=1), "ids"], axis=0), g.random(1, 128, 768, scale=0.02)])
+    mask = g.op("Sub", [g.constant(np.float32(1)), g.op("Unsqueeze", ["mask", g.ints(1, 2)])])
+    mask, x = g.op("Mul", [mask, g.constant(np.float32(-10000))]), g.norm(x, 768)
+    for _ in range(12):
+        x = g.block(x, 128, 12, mask, norm_first=False)
+    return feeds, {x: [1, 128, 768]}
+
+
+def whisper(g):
+    feeds = {"x": g.rng.standard_normal((1, 80, 3000), dtype=np.float32)}
+    x = g.gelu(g.op("Conv", ["x", g.random(384, 80, 3, scale=240 ** -0.5), g.random(384, scale=0.02)], pads=[1, 1]))
+    x = g.gelu(g.op("Conv", [x, g.random(384, 384, 3, scale=1152 ** -0.5), g.random(384, scale=0.02)], pads=[1, 1], strides=[2]))
+    x = g.op("Add", [g.op("Transpose", [x], perm=(0, 2, 1)), g.random(1500, 384, scale=0.02)])
+    for _ in range(4):
+        x = g.block(x, 1500, 6)
+    return feeds, {g.norm(x, 384): [1, 1500, 384]}
+
+
+def gpt2(g):
+    feeds = {"ids": np.full((1, 1), 77), "position": np.full((1, 1), 128), "past": g.rng.standard_normal((24, 1, 12, 128, 64), dtype=np.float32)}
+    x = g.op("Add", [g.op("Gather", [g.random(50257, 768, scale=1), "ids"], axis=0), g.op("Gather", [g.random(1024, 768, scale=1), "position"], axis=0)])
+    caches = []
+    for layer in range(12):
+        q, k, v = g.op("Split", [g.linear(g.norm(x, 768), 768, 2304), g.ints(768, 768, 768)], 3, axis=2)
+        new = []
+        for i, part in enumerate((k, v)):
+            past = g.op("Gather", ["past", g.constant(np.int64(2 * layer + i))], axis=0)
+            new.append(g.op("Concat", [past, g.heads(part, 1, 12)], axis=2))
+            caches.append(g.op("Unsqueeze", [new[-1], g.ints(0)]))
+        y = g.attend(g.heads(q, 1, 12), g.op("Transpose", [new[0]], perm=(0, 1, 3, 2)), new[1], 1, 12)
+        x = g.op("Add", [x, g.linear(y, 768, 768)])
+        x = g.op("Add", [x, g.feed_forward(g.norm(x, 768), 768)])
+    logits = g.linear(g.norm(x, 768), 768, 50257, bias=False)
+    return feeds, {logits: [1, 1, 50257], g.op("Concat", caches, axis=0): [24, 1, 12, 129, 64]}
+
+
+NETWORKS = {"vit_b16": vit, "bert_128": bert, "whisper_enc": whisper, "gpt2_decode": gpt2}
+
+
+class Ours:
+    def __init__(self, library, path, feeds, reference=False):
+        self.library, self.lib = library, library.lib
+        self.lib.mlt_features_count.restype = ctypes.c_size_t
+        self.lib.mlt_features_count.argtypes = [ctypes.c_void_p]
+        options = Options(ctypes.sizeof(Options), None, 0, int(reference))
+        start = time.perf_counter()
+        self.model = ctypes.c_void_p()
+        library.check(self.lib.mlt_model_open(path.encode(), ctypes.byref(options), ctypes.byref(self.model)))
+        self.features, self.kept = ctypes.c_void_p(self.lib.mlt_features_new()), []
+        for name, value in feeds.items():
+            value = value.astype(np.int32) if value.dtype == np.int64 else value
+            self.kept.append(value)
+            shape = (ctypes.c_int64 * value.ndim)(*value.shape)
+            dtype = MLT_I32 if value.dtype == np.int32 else MLT_F32
+            library.check(self.lib.mlt_features_set_array(self.features, name.encode(), dtype, shape, value.ndim, value.ctypes.data))
+        self.outputs = ctypes.c_void_p()
+        self.predict()
+        self.first = time.perf_counter() - start
+
+    def predict(self):
+        self.library.check(self.lib.mlt_model_predict(self.model, self.features, None, ctypes.byref(self.outputs)))
+        self.lib.mlt_features_free(self.outputs)
+
+    def answers(self):
+        self.library.check(self.lib.mlt_model_predict(self.model, self.features, None, ctypes.byref(self.outputs)))
+        found = {}
+        for i in range(self.lib.mlt_features_count(self.outputs)):
+            name = self.lib.mlt_features_name(self.outputs, i)
+            dtype, rank, shape, data = ctypes.c_int(), ctypes.c_size_t(), ctypes.POINTER(ctypes.c_int64)(), ctypes.c_void_p()
+            self.library.check(self.lib.mlt_features_array(self.outputs, name, ctypes.byref(dtype), ctypes.byref(shape), ctypes.byref(rank),
+                                                           ctypes.byref(data)))
+            dims = tuple(shape[j] for j in range(rank.value))
+            found[name.decode()] = np.ctypeslib.as_array(ctypes.cast(data, ctypes.POINTER(ctypes.c_float)), shape=dims).copy()
+        self.lib.mlt_features_free(self.outputs)
+        return found
+
+    def close(self):
+        self.lib.mlt_features_free(self.features)
+        self.lib.mlt_model_close(self.model)
+
+
+class Theirs:
+    def __init__(self, path, feeds, threads):
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        start = time.perf_counter()
+        self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.binding = self.session.io_binding()
+        for name, value in feeds.items():
+            self.binding.bind_cpu_input(name, value)
+        for output in self.session.get_outputs():
+            self.binding.bind_output(output.name)
+        self.predict()
+        self.first = time.perf_counter() - start
+
+    def predict(self):
+        self.session.run_with_iobinding(self.binding)
+
+    def answers(self):
+        return dict(zip([o.name for o in self.session.get_outputs()], self.binding.copy_outputs_to_cpu()))
+
+
+def difference(found, expected):
+    """Greatest difference relative to the greatest answer; outputs in order where their names changed."""
+    worst = 0.0
+    for i, (name, want) in enumerate(expected.items()):
+        got = found.get(name, list(found.values())[i])
+        worst = max(worst, float(np.abs(got.reshape(want.shape) - want).max() / np.abs(want).max()))
+    return worst
+
+
+def packages(build, folder, name, onnx_path):
+    """Forms of the model by name; a form that mlquantize does not make is left out, with its reason."""
+    made = {}
+    for precision in LIMIT:
+        made[precision] = os.path.join(folder, f"{name}-{precision}.mlpackage")
+        if not os.path.exists(made[precision]):
+            subprocess.run([os.path.join(build, "bin", "mlconvert"), "-q", "--target", "iOS18", "--precision", precision, "-o", made[precision], onnx_path],
+                           check=True)
+    for form, options in COMPRESSED.items() if name.startswith("gpt2") else []:
+        path = os.path.join(folder, f"{name}-{form.replace(' ', '-')}.mlpackage")
+        if not os.path.exists(path):
+            done = subprocess.run([os.path.join(build, "bin", "mlquantize"), "-q", made["float16"], "-o", path] + options, stderr=subprocess.PIPE, text=True)
+            if done.returncode != 0:
+                print(f"bench: {name} {form}: skipped: {done.stderr.splitlines()[0] if done.stderr else done.returncode}")
+                continue
+        made[form] = path
+    return made
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="bench_transformers")
+    parser.add_argument("build", nargs="?", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--only", default="", help="networks, separated by commas: " + ", ".join(NETWORKS))
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--cpu", action="store_true", help="processor time instead of wall time: for a busy machine")
+    parser.add_argument("--keep", default="", help="folder for the models made (default: a temporary one)")
+    args = parser.parse_args()
+    ort.set_default_logger_severity(3)
+    library = Library(os.path.join(args.build, "lib", "libmltools.so"))
+    temporary = tempfile.TemporaryDirectory(prefix="mltbench")
+    folder, failed = args.keep or temporary.name, False
+    os.makedirs(folder, exist_ok=True)
+    print(f"{datetime.date.today()}: mltools {library.lib.mlt_version().decode()}, ONNX Runtime {ort.__version__}, {cpu_name()}, "
+          f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}, {'processor' if args.cpu else 'wall'} time")
+    print("| network | weights | threads | ours, ms | ONNX Runtime float32, ms | speed-up | difference | load to first answer, s: ours / theirs |\n|---|---|---|---|---|---|---|---|")
+    for name in [n for n in args.only.split(",") if n] or NETWORKS:
+        onnx_path = os.path.join(folder, name + ".onnx")
+        graph = Graph(name)
+        feeds, outputs = NETWORKS[name](graph)
+        if not os.path.exists(onnx_path):
+            onnx.save(graph.model(feeds, outputs), onnx_path)
+        del graph
+        forms = packages(args.build, folder, name, onnx_path)
+        for threads in [int(t) for t in args.threads.split(",") if int(t) <= len(os.sched_getaffinity(0))]:
+            library.lib.mlt_set_threads(threads)
+            theirs = Theirs(onnx_path, feeds, threads)
+            expected = theirs.answers()
+            ours, errors = {}, {}
+            for form, path in forms.items():
+                engine, want = Ours(library, path, feeds), expected
+                if form in COMPRESSED:
+                    reference = Ours(library, path, feeds, reference=True)
+                    want = reference.answers()
+                    reference.close()
+                ours[form], errors[form] = engine, difference(engine.answers(), want)
+                if not errors[form] <= LIMIT.get(form, LOW_BIT_LIMIT):
+                    print(f"bench: {name} {form}: WRONG ANSWER: difference {errors[form]:.2g}")
+                    failed = True
+            times = measure([theirs] + list(ours.values()), args.turns, 3, time.process_time if args.cpu else time.perf_counter)
+            for (form, engine), milliseconds in zip(ours.items(), times[1:]):
+                print(f"| {name} | {form} | {threads} | {milliseconds:.2f} | {times[0]:.2f} | {times[0] / milliseconds:.2f} | {errors[form]:.1e} | "
+                      f"{engine.first:.2f} / {theirs.first:.2f} |", flush=True)
+                engine.close()
+            del theirs
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
