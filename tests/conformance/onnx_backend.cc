@@ -1,6 +1,8 @@
 // Runs ONNX's backend tests: folders that hold model.onnx and test_data_set_N/{input,output}_K.pb.
 //
-//   onnx_backend [-v] [--float16] [--reference] DIR...     DIR is a test, or holds tests at any depth
+//   onnx_backend [-v] [--table] [--float16] [--reference] DIR...     DIR is a test, or holds tests at any depth
+//
+// --table: Markdown by operator instead (what scripts/onnx-report shows).
 //
 // Each model is converted, run by the executor (with --reference: by the op table's evaluation, op by op), and compared with the recorded outputs at the
 // tolerance of ONNX's own runner (rtol 1e-3). Prints passed, failed and unsupported, each unsupported reason once, and the
@@ -26,7 +28,33 @@ struct Outcome {
   enum { kPassed, kFailed, kUnsupported } kind = kPassed;
   std::string detail;
   double worst = 0;
+  std::string op = {};  // what the test is about
 };
+
+// The operator that a test is about: the one its name holds, or the first.
+std::string subject(const foreign::onnx::Graph& graph, const std::string& test) {
+  auto plain = [](std::string_view text) {
+    std::string out;
+    for (char c : text)
+      if (std::isalnum(static_cast<unsigned char>(c))) out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return out;
+  };
+  std::string name = plain(test), best;
+  for (const auto& node : graph.nodes) {
+    std::string op = (node.domain.empty() ? "" : node.domain + ".") + node.op_type;
+    if (name.find(plain(node.op_type)) != std::string::npos && node.op_type.size() > best.size()) best = op;
+  }
+  if (best.empty() && !graph.nodes.empty()) best = (graph.nodes[0].domain.empty() ? "" : graph.nodes[0].domain + ".") + graph.nodes[0].op_type;
+  return best.empty() ? "(none)" : best;
+}
+
+// Whether a reason is that Core ML has no such type, value or randomness, so that no conversion could be right.
+bool beyond_core_ml(const std::string& reason) {
+  for (const char* part : {"element type", "string inputs", "sequence", "optional inputs", "of rank 6", "of rank 7", "rounding to fp8", "quantization to fp8",
+                           "random results", "Dropout: training", "values beyond float32", "ImageDecoder", "ai.onnx.preview"})
+    if (reason.find(part) != std::string::npos) return true;
+  return false;
+}
 
 Outcome failed(std::string detail) { return {Outcome::kFailed, std::move(detail), 0}; }
 
@@ -49,14 +77,16 @@ Result<std::vector<ops::RtValue>> execute(const ir::Function& function, const st
 }
 
 // bind: small integer and float inputs become constants, for operators that insist (shapes, axes, trip counts).
-Outcome run_test(const fs::path& dir, bool float16, bool by_reference, bool bind) {
+Outcome run_case(const fs::path& dir, bool float16, bool by_reference, bool bind, std::string* op) {
   if (dir.filename().string().find("bernoulli") != std::string::npos) return {Outcome::kUnsupported, "random results", 0};
   auto bytes = map_file((dir / "model.onnx").string());
   if (!bytes) return failed(bytes.error().to_string());
   foreign::Request request;
   request.float16 = float16;
   auto source = foreign::onnx::read_model(*bytes, dir.string());
+  std::string about = source ? subject(source->graph, dir.filename().string()) : "(element types)";
   if (!source) return source.error().code == Code::kUnsupported ? Outcome{Outcome::kUnsupported, source.error().message, 0} : failed(source.error().to_string());
+  *op = about;
   std::vector<const foreign::onnx::ValueInfo*> inputs;
   for (const auto& info : source->graph.inputs)
     if (!source->graph.initializers.contains(info.name)) inputs.push_back(&info);
@@ -90,8 +120,8 @@ Outcome run_test(const fs::path& dir, bool float16, bool by_reference, bool bind
     }
     if (bind) {
       for (size_t i = 0; i < tensors.size(); ++i) {
-        if (tensors[i].dtype() == DType::kString || tensors[i].size() == 0 || (is_float(tensors[i].dtype()) && tensors[i].size() > 16)) continue;
-        if (tensors[i].rank() > 1 || inputs.size() == 1) continue;
+        if (tensors[i].dtype() == DType::kString || (tensors[i].size() == 0 && tensors[i].rank() != 1) || (is_float(tensors[i].dtype()) && tensors[i].size() > 16)) continue;
+        if (tensors[i].rank() > 1 || (inputs.size() == 1 && (tensors[i].rank() > 0 || is_float(tensors[i].dtype())))) continue;
         request.inputs[i].value = to_doubles(tensors[i]);
       }
     }
@@ -138,14 +168,38 @@ Outcome run_test(const fs::path& dir, bool float16, bool by_reference, bool bind
   return outcome;
 }
 
+Outcome run_test(const fs::path& dir, bool float16, bool by_reference, bool bind) {
+  std::string op = "(element types)";
+  Outcome outcome = run_case(dir, float16, by_reference, bind, &op);
+  outcome.op = op;
+  return outcome;
+}
+
+struct Line {
+  size_t counts[4] = {0, 0, 0, 0};  // passed, failed, unsupported, beyond Core ML
+  std::string reason;
+};
+void print_table(const std::map<std::string, Line>& table) {
+  Line sum;
+  fmt::print("| operator | passed | failed | unsupported | not Core ML's types | reason |\n|---|---|---|---|---|---|\n");
+  for (const auto& [op, line] : table) {
+    fmt::print("| {} | {} | {} | {} | {} | {} |\n", op, line.counts[0], line.counts[1], line.counts[2], line.counts[3], line.reason);
+    for (size_t i = 0; i < 4; ++i) sum.counts[i] += line.counts[i];
+  }
+  size_t expressible = sum.counts[0] + sum.counts[1] + sum.counts[2];
+  fmt::print("| **all** | {} | {} | {} | {} | {:.1f} % of what Core ML's types can express |\n", sum.counts[0], sum.counts[1], sum.counts[2], sum.counts[3],
+             expressible ? 100.0 * static_cast<double>(sum.counts[0]) / static_cast<double>(expressible) : 0.0);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool verbose = false, float16 = false, by_reference = false;
+  bool verbose = false, markdown = false, float16 = false, by_reference = false;
   std::vector<fs::path> tests;
   for (int i = 1; i < argc; ++i) {
     std::string arg = argv[i];
     if (arg == "-v") verbose = true;
+    else if (arg == "--table") markdown = true;
     else if (arg == "--float16") float16 = true;
     else if (arg == "--reference") by_reference = true;
     else if (fs::exists(fs::path(arg) / "model.onnx")) tests.emplace_back(arg);
@@ -160,6 +214,7 @@ int main(int argc, char** argv) {
   std::sort(tests.begin(), tests.end());
   size_t counts[3] = {0, 0, 0};
   std::map<std::string, size_t> reasons;
+  std::map<std::string, Line> table;
   double worst = 0;
   std::string worst_name;
   for (const fs::path& test : tests) {
@@ -167,6 +222,12 @@ int main(int argc, char** argv) {
     if (o.kind == Outcome::kUnsupported || o.detail.starts_with("run: ")) o = run_test(test, float16, by_reference, true);
     ++counts[o.kind];
     std::string name = test.filename().string();
+    if (markdown) {
+      Line& line = table[o.op];
+      ++line.counts[o.kind == Outcome::kUnsupported && beyond_core_ml(o.detail) ? 3 : o.kind];
+      if (o.kind != Outcome::kPassed && line.reason.find(o.detail) == std::string::npos && line.reason.size() < 200) line.reason += (line.reason.empty() ? "" : "; ") + o.detail;
+      continue;
+    }
     if (o.kind == Outcome::kFailed) fmt::print("FAILED {}: {}\n", name, o.detail);
     if (o.kind == Outcome::kUnsupported) ++reasons[o.detail];
     if (verbose && o.kind != Outcome::kFailed) fmt::print("{} {} {}\n", o.kind == Outcome::kPassed ? "passed" : "unsupported", name, o.detail);
@@ -175,6 +236,10 @@ int main(int argc, char** argv) {
       worst_name = name;
     }
     std::fflush(stdout);
+  }
+  if (markdown) {
+    print_table(table);
+    return counts[1] == 0 ? 0 : 1;
   }
   for (const auto& [reason, count] : reasons) fmt::print("unsupported {:4}  {}\n", count, reason);
   fmt::print("passed {}, failed {}, unsupported {} of {}\n", counts[0], counts[1], counts[2], tests.size());

@@ -33,7 +33,6 @@ void attention(Ctx& c) {
   bool flat = c.rank(0) == 3;
   int64_t q_heads = c.i64("q_num_heads", 0), kv_heads = c.i64("kv_num_heads", 0);
   V q = split_heads(c, c.fin(0), q_heads), k = split_heads(c, c.fin(1), kv_heads), v = split_heads(c, c.fin(2), kv_heads);
-  if (c.opt(6)) unsupported("lengths of padded keys");
   V past_key = c.opt(4) ? c.fin(4) : nullptr, past_value = c.opt(5) ? c.fin(5) : nullptr;
   int64_t past = past_key ? Lower::dims(past_key)[2] : 0;
   if (past_key) k = l.concat({past_key, k}, 2);
@@ -57,7 +56,13 @@ void attention(Ctx& c) {
     if (softcap != 0) scores = l.mul(l.unary("tanh", l.div(scores, l.f32(softcap))), softcap);
   };
   V bias = nullptr;
-  if (causal) {
+  if (causal && c.opt(6)) {  // the last query stands at the last key there is
+    if (queries < 0 || keys < 0) unsupported("a causal mask of unknown extents", "give fixed input shapes with --input NAME,shape=...");
+    V last = l.expand_dims(l.sub(c.in(6), l.i32(queries)), {1, 2});
+    V at = l.add(l.expand_dims(l.index_vector(queries), {0, 2}), last);
+    V see = l.binary("less_equal", l.expand_dims(l.index_vector(keys), {0, 1}), at);
+    bias = l.expand_dims(select_broadcast(l, see, l.f32(0), l.f32(-std::numeric_limits<double>::infinity())), {1});
+  } else if (causal) {
     if (queries < 0 || keys < 0 || past < 0) unsupported("a causal mask of unknown extents", "give fixed input shapes with --input NAME,shape=...");
     Lower::check_constant({queries, keys});
     Tensor mask = Tensor::zeros(DType::kF32, {queries, keys});
@@ -78,6 +83,12 @@ void attention(Ctx& c) {
     }
     bias = bias ? l.add(bias, mask) : mask;
   }
+  if (c.opt(6)) {  // how many keys of each batch are there
+    if (keys < 0) unsupported("lengths of padded keys of unknown number", "give fixed input shapes with --input NAME,shape=...");
+    V there = l.binary("less", l.expand_dims(l.index_vector(keys), {0}), l.expand_dims(c.in(6), {1}));
+    V mask = l.expand_dims(select_broadcast(l, there, l.f32(0), l.f32(-std::numeric_limits<double>::infinity())), {1, 2});
+    bias = bias ? l.add(bias, mask) : mask;
+  }
   bool cap_first = c.version() >= 24;
   if (cap_first) {
     cap();
@@ -92,7 +103,7 @@ void attention(Ctx& c) {
   }
   V weights = softmax(l, scores, Lower::rank(scores) - 1);
   // A query that may see nothing gets nothing.
-  if (c.opt(3) && c.version() >= 24) weights = select_broadcast(l, l.binary("equal", weights, weights), weights, l.f32(0));
+  if ((c.opt(3) || c.opt(6)) && c.version() >= 24) weights = select_broadcast(l, l.binary("equal", weights, weights), weights, l.f32(0));
   if (mode == 3) exported = weights;
   V y = l.matmul(weights, repeat_heads(c, v, heads));
   if (flat) {
@@ -140,15 +151,25 @@ void rotary_embedding(Ctx& c) {
 }
 
 void tensor_scatter(Ctx& c) {
-  if (c.str("mode", "linear") != "linear" || c.opt(2)) unsupported("write indices");
+  Lower& l = c.l;
+  std::string mode = c.str("mode", "linear");
   V cache = c.in(0), update = c.in(1);
-  int64_t axis = c.axis("axis", -2, Lower::rank(cache)), n = c.known_dims(update)[static_cast<size_t>(axis)], total = c.known_dims(cache)[static_cast<size_t>(axis)];
-  c.out(0, n == total ? update : c.l.concat({update, c.l.slice(cache, axis, n, total)}, axis), c.type(0));
+  const Dims dims = c.known_dims(update);
+  size_t axis = static_cast<size_t>(c.axis("axis", -2, Lower::rank(cache)));
+  int64_t n = dims[axis], total = c.known_dims(cache)[axis];
+  if (!c.opt(2)) return c.out(0, n == total ? update : l.concat({update, l.slice(cache, static_cast<int64_t>(axis), n, total)}, static_cast<int64_t>(axis)), c.type(0));
+  V at = l.add(l.expand_dims(c.in(2), {1}), l.expand_dims(l.index_vector(n), {0}));  // [batch, n]
+  if (mode == "circular") at = l.binary("mod", at, l.i32(total));
+  Dims shape(dims.size(), 1);
+  shape[0] = dims[0];
+  shape[axis] = n;
+  V index = l.broadcast_to(l.reshape(at, shape), dims);
+  c.out(0, l.op("scatter_along_axis", {{"data", cache}, {"indices", index}, {"updates", update}, {"axis", l.i32(static_cast<int64_t>(axis))}, {"mode", l.str("update")}}), c.type(0));
 }
 
 constexpr Row kRows[] = {
-    {"Attention", attention, "", "without sliding windows and padded key lengths"}, {"RotaryEmbedding", rotary_embedding},
-    {"TensorScatter", tensor_scatter, "", "without write indices"},
+    {"Attention", attention, "", "without sliding windows"}, {"RotaryEmbedding", rotary_embedding},
+    {"TensorScatter", tensor_scatter},
 };
 
 }  // namespace

@@ -323,7 +323,84 @@ void tree_classifier(Ctx& c) {
 }
 
 constexpr const char* kMl = "ai.onnx.ml";
+// ai.onnx.ml 5: nodes and leaves in tables of their own, roots named.
+void tree_ensemble(Ctx& c) {
+  Lower& l = c.l;
+  V x = matrix(c, 0);
+  auto features = c.ints("nodes_featureids"), yes = c.ints("nodes_truenodeids"), no = c.ints("nodes_falsenodeids"), yes_leaf = c.ints("nodes_trueleafs"),
+       no_leaf = c.ints("nodes_falseleafs"), roots = c.ints("tree_roots"), targets = c.ints("leaf_targetids");
+  auto missing = c.ints("nodes_missing_value_tracks_true").value_or(std::vector<int64_t>{});
+  const Tensor *splits = c.tensor("nodes_splits"), *modes = c.tensor("nodes_modes"), *weights = c.tensor("leaf_weights");
+  c.ignore({"nodes_hitrates"});
+  if (!features || !yes || !no || !yes_leaf || !no_leaf || !roots || !targets || !splits || !modes || !weights) bad_input("incomplete tree tables");
+  int64_t n = static_cast<int64_t>(features->size()), m = static_cast<int64_t>(targets->size()), outputs = c.i64("n_targets", 1);
+  auto long_enough = [&](size_t size) { return static_cast<int64_t>(size) == n; };
+  if (!long_enough(yes->size()) || !long_enough(no->size()) || !long_enough(yes_leaf->size()) || !long_enough(no_leaf->size()) || splits->size() != n || modes->size() != n ||
+      weights->size() != m || outputs < 1 || (!missing.empty() && !long_enough(missing.size())))
+    bad_input("tree tables differ in length");
+  constexpr const char* kModes[] = {"BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"};
+  std::vector<int64_t> mode = to_ints(*modes);
+  std::vector<float> split = to_floats(*splits), weight = to_floats(*weights);
+  Trees t;
+  auto child = [&](int64_t id, int64_t leaf) {
+    if (id < 0 || id >= (leaf ? m : n)) bad_input("a tree node's child is missing");
+    return leaf ? n + id : id;
+  };
+  for (int64_t i = 0; i < n + m; ++i) {
+    size_t at = static_cast<size_t>(i);
+    bool leaf = i >= n;
+    t.feature.push_back(leaf ? 0 : (*features)[at]);
+    t.threshold.push_back(leaf ? 0 : split[at]);
+    t.yes.push_back(leaf ? i : child((*yes)[at], (*yes_leaf)[at]));
+    t.no.push_back(leaf ? i : child((*no)[at], (*no_leaf)[at]));
+    t.missing_true.push_back(!leaf && !missing.empty() && missing[at] != 0);
+    if (leaf) continue;
+    if ((*features)[at] < 0) bad_input("a negative feature number");
+    t.any_missing = t.any_missing || t.missing_true.back();
+    if (mode[at] < 0 || mode[at] > 5) unsupported("tests of membership");
+    // A node whose children are one leaf stands for a tree of that leaf alone.
+    if (t.yes.back() == t.no.back()) continue;
+    if (t.rule.empty()) t.rule = kModes[mode[at]];
+    if (t.rule != kModes[mode[at]]) unsupported("trees that mix comparisons");
+  }
+  if (t.rule.empty()) t.rule = kModes[0];
+  for (int64_t root : *roots) {
+    if (root < 0 || root >= n) bad_input("a root is no node");
+    t.roots.push_back(root);
+  }
+  // Children come after their parents in no particular order: depth by relaxation, bounded by the number of nodes.
+  std::vector<std::pair<int64_t, int64_t>> stack;
+  for (int64_t root : t.roots) stack.emplace_back(root, 0);
+  int64_t visited = 0;
+  while (!stack.empty()) {
+    auto [node, depth] = stack.back();
+    stack.pop_back();
+    if (++visited > 4 * (n + m) + 16 || depth > n) bad_input("the tree tables hold a cycle");
+    t.depth = std::max(t.depth, depth);
+    if (node >= n) continue;
+    stack.emplace_back(t.yes[static_cast<size_t>(node)], depth + 1);
+    if (t.no[static_cast<size_t>(node)] != t.yes[static_cast<size_t>(node)]) stack.emplace_back(t.no[static_cast<size_t>(node)], depth + 1);
+  }
+  if (t.depth > 256) unsupported("trees deeper than 256");
+  c.driver().keep_float32("tree thresholds need full precision");
+  Lower::check_constant({n + m, outputs});
+  Tensor table = Tensor::zeros(DType::kF32, {n + m, outputs});
+  for (int64_t i = 0; i < m; ++i) {
+    int64_t target = (*targets)[static_cast<size_t>(i)];
+    if (target < 0 || target >= outputs) bad_input("a leaf of target " + std::to_string(target));
+    table.mutable_data<float>()[(n + i) * outputs + target] = weight[static_cast<size_t>(i)];
+  }
+  V each = l.gather(l.constant(std::move(table)), descend(c, t, x), 0);  // [B, trees, targets]
+  int64_t aggregate = c.i64("aggregate_function", 1), post = c.i64("post_transform", 0);
+  if (aggregate > 1 && outputs > 1) unsupported("extremes over several targets");
+  V y = l.reduce(aggregate == 0 ? "reduce_mean" : aggregate == 1 ? "reduce_sum" : aggregate == 2 ? "reduce_min" : "reduce_max", each, {1}, false);
+  constexpr const char* kPost[] = {"NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"};
+  if (post < 0 || post > 4) bad_input("post_transform " + std::to_string(post));
+  c.out(0, post_transform(c, y, kPost[post], false), c.type(0));
+}
+
 constexpr Row kRows[] = {
+    {"TreeEnsemble", tree_ensemble, "ai.onnx.ml", "one kind of comparison, no membership"},
     {"ArrayFeatureExtractor", array_feature_extractor, kMl}, {"Binarizer", binarizer, kMl}, {"FeatureVectorizer", feature_vectorizer, kMl},
     {"Imputer", imputer, kMl}, {"LinearClassifier", linear_classifier, kMl, "integer labels"}, {"LinearRegressor", linear_regressor, kMl},
     {"Normalizer", normalizer, kMl}, {"OneHotEncoder", one_hot_encoder, kMl, "integer categories"}, {"Scaler", scaler, kMl},

@@ -174,6 +174,8 @@ std::span<const Row> signal();
 std::span<const Row> attention();
 std::span<const Row> loss();
 std::span<const Row> classic();
+std::span<const Row> contrib();
+std::span<const Row> bits();
 }  // namespace families
 
 }  // namespace mlt::foreign::onnx

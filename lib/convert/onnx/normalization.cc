@@ -10,7 +10,22 @@ namespace {
 void same(Ctx& c, V y) { c.out(0, y, c.type(0)); }
 
 void batch_norm(Ctx& c) {
-  c.ignore({"consumed_inputs", "momentum", "is_test"});
+  c.ignore({"consumed_inputs", "is_test"});
+  float momentum = c.f32("momentum", 0.9f);
+  if (c.i64("training_mode", 0) != 0 && c.version() >= 14) {  // statistics of the batch; running ones come out
+    V x = c.fin(0);
+    int64_t rank = Lower::rank(x);
+    std::vector<int64_t> axes = {0};
+    for (int64_t i = 2; i < rank; ++i) axes.push_back(i);
+    V mean = c.l.reduce("reduce_mean", x, axes, false), centered = c.l.sub(x, along_axis(c.l, mean, 1, rank));
+    V var = c.l.reduce("reduce_mean", c.l.unary("square", centered), axes, false);
+    V inverse = c.l.div(c.fin(1), c.l.unary("sqrt", c.l.add(var, c.f32("epsilon", 1e-5f))));
+    same(c, c.l.add(c.l.mul(centered, along_axis(c.l, inverse, 1, rank)), along_axis(c.l, c.fin(2), 1, rank)));
+    auto running = [&](V old, V now) { return c.l.add(c.l.mul(old, momentum), c.l.mul(now, 1.0 - static_cast<double>(momentum))); };
+    if (c.wants(1)) c.out(1, running(c.fin(3), mean), c.type(3));
+    if (c.wants(2)) c.out(2, running(c.fin(4), var), c.type(4));
+    return;
+  }
   if (c.i64("training_mode", 0) != 0) unsupported("training mode");
   for (size_t i = 1; i < 5; ++i) c.forbid_output(i, "outputs of training mode");
   V x = c.fin(0), scale = c.fin(1), bias = c.fin(2), mean = c.fin(3), var = c.fin(4);
@@ -149,7 +164,7 @@ void lp_norm(Ctx& c) {
 }
 
 constexpr Row kRows[] = {
-    {"BatchNormalization", batch_norm, "", "inference only"}, {"GroupNormalization", group_norm}, {"InstanceNormalization", instance_norm},
+    {"BatchNormalization", batch_norm}, {"GroupNormalization", group_norm}, {"InstanceNormalization", instance_norm},
     {"LRN", lrn}, {"LayerNormalization", layer_norm}, {"LpNormalization", lp_norm}, {"MeanVarianceNormalization", mean_variance},
     {"RMSNormalization", rms_norm}, {"SimplifiedLayerNormalization", rms_norm}, {"SkipLayerNormalization", skip_layer_norm, "com.microsoft"},
 };
