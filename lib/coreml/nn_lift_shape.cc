@@ -41,6 +41,10 @@ Status Lifter::shape_layer(const Layer& l, bool& known) {
       if (has_in(1)) {
         MLT_ASSIGN(Blob given, in(1));
         MLT_ASSIGN(V reps, shape_value(given));
+        if (given.rank() == 1 && given.dims[0] > 0 && given.dims[0] < x.rank()) {  // of the last axes
+          V ones = b_.ints(Ints(static_cast<size_t>(x.rank() - given.dims[0]), 1));
+          reps = op("concat", {{"values", std::vector<V>{ones, reps}}, {"axis", b_.i32(0)}, {"interleave", b_.boolean(false)}});
+        }
         return out(op("tile", {{"x", plain(x)}, {"reps", reps}}));
       }
       MLT_ASSIGN(Dims reps, dims_of(l.tile().reps()));
@@ -85,6 +89,12 @@ Status Lifter::shape_layer(const Layer& l, bool& known) {
       MLT_TRY(need(1, 1, 1, 1));
       MLT_ASSIGN(Blob x, in());
       MLT_ASSIGN(Dims axes, dims_of(l.transpose().axes()));
+      // Axes of a picture without its batch, as coremltools' make_image_input writes them: leading extents of 1 stay.
+      if (auto missing = static_cast<size_t>(x.rank()) - axes.size(); axes.size() < static_cast<size_t>(x.rank()) &&
+          std::all_of(x.dims.begin(), x.dims.begin() + static_cast<ptrdiff_t>(missing), [](int64_t d) { return d == 1; })) {
+        for (int64_t& axis : axes) axis += axis < 0 ? 0 : static_cast<int64_t>(missing);
+        for (size_t i = missing; i-- > 0;) axes.insert(axes.begin(), static_cast<int64_t>(i));
+      }
       return out(op("transpose", {{"x", plain(x)}, {"perm", b_.ints(axes)}}));
     }
     case Layer::kReverse: {

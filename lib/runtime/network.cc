@@ -25,13 +25,13 @@ class NetworkPredictor : public Predictor {
     auto lifted = lifted_for({});
     if (lifted) return {};
     // A described extent of one step may be too short for the network's own windows: Keras models of sequences are
-    // described as [channels] and take [sequence, batch, channels]. So may the default of a flexible extent, which
+    // described as [channels] and take [sequence, batch, channels], or as [C, H, W] and take [S, B, C, H, W]. So may the default of a flexible extent, which
     // writers set to 1. They are lifted when the values come.
     if (lifted.error().code == Code::kInput)
       for (const auto& feature : description_.inputs) {
         const auto& array = feature.type.array;
         if (feature.type.kind != FeatureKind::kMultiArray || feature.type.optional) continue;
-        if (array.shape.size() == 1 || array.flexibility != coreml::Flexibility::kFixed) return {};
+        if (array.shape.size() == 1 || array.shape.size() == 3 || array.flexibility != coreml::Flexibility::kFixed) return {};
       }
     return Status(std::move(lifted).error());
   }

@@ -170,6 +170,24 @@ TEST_CASE("lift: exact shapes, broadcasting, reshapes by another blob's shape") 
   CHECK(to_floats(out["t"]) == std::vector<float>{11, 14, 22, 25, 33, 36});
 }
 
+TEST_CASE("lift: repetitions of the last axes, a picture's axes without its batch") {
+  Net n;
+  n.exact();
+  n.interface({{"x", array({2, 2})}, {"r", array({1})}}, {{"y", array({})}});
+  n.layer("tile", {"x", "r"}, {"y"})->mutable_tile();
+  auto out = run(n.model, {{"x", floats({2, 2}, {1, 2, 3, 4})}, {"r", floats({1}, {2})}});
+  CHECK(out["y"].dims() == Dims{2, 4});
+  CHECK(to_floats(out["y"]) == std::vector<float>{1, 2, 1, 2, 3, 4, 3, 4});
+
+  Net p;
+  p.exact();
+  p.interface({{"image", FeatureType::image_of(2, 1, ColorSpace::kRgb)}}, {{"y", array({1, 2, 3})}});
+  auto* transpose = p.layer("nhwc", {"image"}, {"y"})->mutable_transpose();
+  for (uint64_t axis : {1, 2, 0}) transpose->add_axes(axis);
+  out = run(p.model, {{"image", floats({1, 3, 1, 2}, {1, 2, 3, 4, 5, 6})}});
+  CHECK(to_floats(out["y"]) == std::vector<float>{1, 3, 5, 2, 4, 6});
+}
+
 TEST_CASE("lift: branches and loops write blobs again") {
   Net n;
   n.exact();
