@@ -231,6 +231,7 @@ Booster read_text(std::string_view text) {
     }
     b.trees.push_back(read_tree(s));
   }
+  if (header.count("tree_sizes") && words(header["tree_sizes"]).size() != b.trees.size()) damaged(fmt::format("{} trees instead of {}: the file ends too early", b.trees.size(), words(header["tree_sizes"]).size()));
   size_t at = text.find("pandas_categorical:");
   b.pandas_categories = at != std::string_view::npos && !text.substr(at + 19).starts_with("null") && !text.substr(at + 19).starts_with("[]");
   return b;
