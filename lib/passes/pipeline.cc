@@ -23,9 +23,11 @@ constexpr Pass kPasses[] = {
     {"fuse_matmul_weight_bias", fuse_matmul_weight_bias, "matmul with a constant matrix becomes linear"},
     {"fuse_relu6", fuse_relu6, "clip to 0 and 6 becomes relu6"},
     {"fuse_silu", fuse_silu, "x * sigmoid(x) becomes silu"},
+    {"fuse_transpose_matmul", fuse_transpose_matmul, "a transpose of the last two axes into matmul"},
     {"merge_consecutive_reshapes", merge_consecutive_reshapes, "a reshape of a reshape"},
     {"merge_consecutive_transposes", merge_consecutive_transposes, "a transpose of a transpose"},
     {"noop_elimination", noop_elimination, "remove ops whose result is their input"},
+    {"remove_redundant_ops", remove_redundant_ops, "compute equal things once"},
 };
 
 }  // namespace
@@ -47,6 +49,8 @@ std::vector<std::string> conversion_pipeline(bool float16) {
       "cast_optimization",
       "merge_consecutive_transposes",
       "merge_consecutive_reshapes",
+      // Exporters repeat shape arithmetic and casts at every use.
+      "remove_redundant_ops",
       // Composite forms before their parts are taken by others.
       "fuse_layernorm",
       "fuse_gelu_exact",
@@ -61,6 +65,7 @@ std::vector<std::string> conversion_pipeline(bool float16) {
       "fuse_conv_batchnorm",
       "fuse_conv_scale",
       "fuse_conv_bias",
+      "fuse_transpose_matmul",
   };
   if (float16) {
     // After all folding, so that weights are rounded once.
