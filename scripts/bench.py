@@ -298,7 +298,10 @@ def main():
 
 
 def write(rows, library, args):
-    with open(os.path.join(ROOT, "BENCHMARKS.md"), "w") as out:
+    path = os.path.join(ROOT, "BENCHMARKS.md")
+    with open(path) as old:
+        _, mark, rest = old.read().partition("## Transformers")  # bench_transformers.py's, pasted by hand
+    with open(path, "w") as out:
         out.write(f"""# Benchmarks
 
 `make bench` (scripts/bench.py) on {datetime.date.today()}: mltools {library.lib.mlt_version().decode()} through libmltools.so against ONNX
@@ -318,6 +321,8 @@ its greatest answer; a run with a difference beyond {LIMIT['float32']:g} (float1
 The networks are those of ONNX's light model tests with pseudo-random weights, and a perceptron of 64-128-128-10. Compare
 ratios: milliseconds change with whatever else the machine does.
 """)
+        if mark:
+            out.write("\n" + mark + rest)
     print("bench: wrote BENCHMARKS.md")
 
 
