@@ -16,6 +16,9 @@ int64_t product(const Dims& dims, size_t begin, size_t end) {
   return n;
 }
 
+// From CoreML7 on weights and bias may be of another type than x, int32 among them; the kernels read floats.
+Tensor float_constant(Lowering& l, int id) { return convert(l.constant(id), DType::kF32); }
+
 // Weights of few bits as they are stored, [n, k]; nothing when they are none, or the kernels do not take them.
 std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias, int64_t m) {
   auto stored = l.compressed(weight);
@@ -23,7 +26,7 @@ std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias,
   auto packed = PackedLowBit::pack(stored->matrix);
   if (!packed) return l.refuse(packed.error().message);
   auto shared = std::make_shared<PackedLowBit>(std::move(*packed));
-  Tensor biases = bias >= 0 ? l.constant(bias) : Tensor();
+  Tensor biases = bias >= 0 ? float_constant(l, bias) : Tensor();
   Activation act = l.node().act.value_or(Activation{});
   const int residual = l.node().residual, out = l.out();
   Lowered lowered;
@@ -50,12 +53,12 @@ std::optional<Lowered> packed_product(Lowering& l, int x, int weight, int bias, 
   // the same.
   Tensor stored = l.stored_constant(weight);
   const bool half = stored.dtype() == DType::kF16;
-  Tensor weights = half ? stored : l.constant(weight);
+  Tensor weights = half ? stored : float_constant(l, weight);
   auto packed = half ? PackedWeights::pack_half(n, k, reinterpret_cast<const uint16_t*>(stored.bytes().data()), row_stride, col_stride)
                      : PackedWeights::pack(n, k, weights.data<float>(), row_stride, col_stride);
   if (!packed) return l.refuse(packed.error().message);
   auto shared = std::make_shared<PackedWeights>(std::move(*packed));
-  Tensor biases = bias >= 0 ? l.constant(bias) : Tensor();
+  Tensor biases = bias >= 0 ? float_constant(l, bias) : Tensor();
   Activation act = l.node().act.value_or(Activation{});
   int residual = l.node().residual;
   Lowered lowered;

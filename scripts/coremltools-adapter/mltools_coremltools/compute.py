@@ -25,7 +25,11 @@ class _MLComputePlanProxy:
     """Everything runs on the CPU. Costs are not known before something has run: None, which callers must expect."""
 
     def __init__(self, model_structure=None):
-        self.model_structure = model_structure
+        self._model_structure = model_structure
+
+    @property
+    def model_structure(self):
+        return self._model_structure
 
     def get_compute_device_usage_for_mlprogram_operation(self, operation):
         from coremltools.models.compute_plan import MLComputePlanDeviceUsage
