@@ -49,7 +49,7 @@ Status rename_outputs(Converted& c, const Request& request) {
       bool taken = main.find_input(to) != nullptr;
       for (ir::Value* v : main.body->outputs) taken = taken || v->name == to;
       if (taken) return usage_error("the name \"" + to + "\" is taken by another input or output");
-      main.for_each_op([&](ir::Op& op) {
+      main.for_each_op([&, &to = to](ir::Op& op) {
         for (auto& v : op.outputs)
           if (v->name == to) v->name = fresh;
       });

@@ -27,7 +27,7 @@ struct ExecOptions {
   // Activations of a plan, and what one op makes, may not take more than this: kResource, with the op and the size.
   // 0: the memory of the machine.
   size_t max_bytes = 0;
-  int64_t max_iterations = int64_t{1} << 24;  // of one while_loop; more are taken for a loop that never ends: kResource
+  int64_t max_iterations = int64_t{1} << 20;  // of one while_loop; more are taken for a loop that never ends: kResource
 };
 
 // What a program keeps between predictions: one tensor per state, in the compute type.

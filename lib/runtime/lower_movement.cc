@@ -174,6 +174,7 @@ std::optional<Lowered> lower_slice_by_index(Lowering& l) {
   for (size_t i = 0; i < rank; ++i) {
     int64_t start = begin[i] < 0 ? begin[i] + xd[i] : begin[i];
     if (squeeze[i]) {
+      if (begin_mask[i]) start = 0;
       if (start < 0 || start >= xd[i]) return l.refuse("index out of range");
       offset += start * in_strides[i];
       continue;

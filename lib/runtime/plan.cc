@@ -264,6 +264,7 @@ Status Plan::add_node(const ir::Op& op) {
         inputs_dynamic = inputs_dynamic || values[static_cast<size_t>(id)].dynamic;
       }
 
+  if (!op.blocks.empty() && bound.def().eval != nullptr) return input_error("the op takes no blocks");
   if (!op.blocks.empty()) MLT_TRY(ops::infer(bound));  // what its blocks give must fit
   if (!op.blocks.empty() || inputs_dynamic) {
     for (const auto& output : op.outputs) types.push_back(output->type);
@@ -272,6 +273,9 @@ Status Plan::add_node(const ir::Op& op) {
     types = bound.out_types();
     if (types.size() != op.outputs.size())
       return input_error(std::to_string(op.outputs.size()) + " outputs declared, " + std::to_string(types.size()) + " expected");
+    for (size_t i = 0; i < types.size(); ++i)
+      if (!ir::compatible(op.outputs[i]->type, types[i]))
+        return input_error("output \"" + op.outputs[i]->name + "\" is declared " + op.outputs[i]->type.to_string() + " and is " + types[i].to_string());
   }
 
   // The declared element type stands (inference agrees with it in a valid program); extents are the inferred ones.
