@@ -487,6 +487,9 @@ Status eval_resample(Call& call) {
   MLT_TRY(element_count(dims));
   MLT_ASSIGN(Border border, border_from_name(lower(call.str("padding_mode"))));
   MLT_ASSIGN(Coordinates mode, coordinates_from_name(lower(call.str("coordinates_mode"))));
+  // Where pixels are areas (corners not aligned), the mirror is the edge of the image, as in PyTorch's grid_sample, which
+  // becomes this op and against which coremltools tests it.
+  if (border == Border::kReflect && !align && mode != Coordinates::kPixels) border = Border::kSymmetric;
   auto sample = lower(call.str("sampling_mode")) == "nearest" ? sample_nearest : sample_bilinear;
   Tensor points = convert(coordinates, DType::kF32);
   int64_t channels = dims[1], h = x.dims()[2], w = x.dims()[3], size = dims[2] * dims[3];
