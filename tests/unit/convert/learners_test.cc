@@ -18,7 +18,7 @@ using namespace mlt;
 namespace {
 
 using Row = std::vector<double>;
-using Rows = std::vector<Row>;
+using Table = std::vector<Row>;
 
 std::string testdata(const std::string& name) { return std::string(MLT_SOURCE_DIR) + "/testdata/learners/" + name; }
 
@@ -95,8 +95,8 @@ Row split(std::string line) {
 }
 
 // LIBSVM's sparse rows; what is absent is `absent`.
-Rows sparse_rows(const std::string& path, size_t width, size_t first, double absent) {
-  Rows rows;
+Table sparse_rows(const std::string& path, size_t width, size_t first, double absent) {
+  Table rows;
   for (const std::string& line : lines_of(path)) {
     std::istringstream in(line);
     std::string word;
@@ -111,8 +111,8 @@ Rows sparse_rows(const std::string& path, size_t width, size_t first, double abs
   return rows;
 }
 
-Rows dense_rows(const std::string& path, size_t skip) {
-  Rows rows;
+Table dense_rows(const std::string& path, size_t skip) {
+  Table rows;
   for (const std::string& line : lines_of(path)) {
     Row row = split(line);
     row.erase(row.begin(), row.begin() + static_cast<std::ptrdiff_t>(skip));
@@ -128,7 +128,7 @@ size_t width_of(const Running& r) { return static_cast<size_t>(r.description.inp
 TEST_CASE("learners: small models give what their libraries give") {
   std::ifstream in(testdata("rows.json"));
   auto expected = nlohmann::json::parse(in);
-  auto rows = expected["rows"].get<Rows>();
+  auto rows = expected["rows"].get<Table>();
   for (const auto& [name, want] : expected["models"].items()) {
     CAPTURE(name);
     Running r = load(testdata(name));
