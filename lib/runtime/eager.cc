@@ -1,5 +1,6 @@
 // Evaluation of one op with the shapes of the moment, and the interpretation of nested blocks. The plan uses it for
 // what has no shape before run time: lists, data-dependent extents, control flow. State ops live here too.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <unordered_map>
@@ -164,8 +165,18 @@ Status write_state_tensor(StateTensors* state, const std::string& name, const Ty
   if (it == state->end()) return input_error("state \"" + name + "\" is missing");
   if (it->second.dims() != value.dims() || it->second.dtype() != value.dtype())
     return input_error("state \"" + name + "\" is " + dims_text(it->second.dims()) + ", " + dims_text(value.dims()) + " written");
-  std::memcpy(it->second.mutable_bytes(), value.bytes().data(), value.bytes().size());
-  if (held.dtype == DType::kF16) round_to_half_precision(it->second);
+  // Caches are written whole and changed in a few places: what is the same was rounded when it came.
+  constexpr size_t kBlock = 4096;
+  std::byte* to = it->second.mutable_bytes();
+  const std::byte* from = value.bytes().data();
+  const bool rounds = held.dtype == DType::kF16 && value.dtype() == DType::kF32;
+  for (size_t at = 0, size = value.bytes().size(); at < size; at += kBlock) {
+    size_t n = std::min(kBlock, size - at);
+    if (std::memcmp(to + at, from + at, n) == 0) continue;
+    std::memcpy(to + at, from + at, n);
+    auto* floats = reinterpret_cast<float*>(to + at);
+    for (size_t i = 0; rounds && i < n / sizeof(float); ++i) floats[i] = round_to_half(floats[i]);
+  }
   return {};
 }
 

@@ -26,6 +26,7 @@ struct Executor::Impl {
   ExecOptions options;
   std::list<std::pair<std::vector<Dims>, std::unique_ptr<Plan>>> plans;  // most recently used first
   std::vector<PrecisionFinding> findings;
+  PreparedConstants prepared{};
 
   std::vector<const ir::Value*> data_inputs() const {
     std::vector<const ir::Value*> inputs;
@@ -49,7 +50,7 @@ struct Executor::Impl {
       if (!ir::compatible(type, ir::Type::tensor(type.dtype, dims[i])))
         return input_error("input \"" + inputs[i]->name + "\": expected " + dims_text(type.dims) + ", got " + dims_text(dims[i]));
     }
-    auto plan = Plan::build(function, opset, dims, options);
+    auto plan = Plan::build(function, opset, dims, options, &prepared);
     if (!plan) return std::move(plan).error().in_path("function " + function.name);
     plans.emplace_front(dims, std::move(*plan));
     if (plans.size() > kMaxPlans) plans.pop_back();
@@ -87,7 +88,7 @@ Result<std::unique_ptr<Executor>> Executor::create(const ir::Function& function,
   }
   if (options.max_bytes == 0) options.max_bytes = available_memory();
   if (options.max_bytes == 0) options.max_bytes = std::numeric_limits<size_t>::max();
-  auto impl = std::unique_ptr<Impl>(new Impl{function, std::move(owner), *opset, options, {}, {}});
+  auto impl = std::unique_ptr<Impl>(new Impl{function, std::move(owner), *opset, options, {}, {}, {}});
   return std::unique_ptr<Executor>(new Executor(std::move(impl)));
 }
 

@@ -79,12 +79,28 @@ Tensor Lowering::constant(int id) const {
   return stored.valid() ? to_compute(stored) : stored;
 }
 Tensor Lowering::stored_constant(int id) const { return is_constant(id) ? plan_.materialize(id, false) : Tensor(); }
+DType Lowering::stored_dtype(int id) const {
+  const PlanValue& v = plan_.values[static_cast<size_t>(id)];
+  return v.constant.valid() ? v.constant.dtype() : v.type.dtype;
+}
 std::shared_ptr<const CompressedWeight> Lowering::compressed(int id) const {
   if (!is_constant(id) || plan_.values[static_cast<size_t>(id)].deferred == nullptr) return nullptr;
   return compressed_weight(*plan_.values[static_cast<size_t>(id)].deferred);
 }
 void Lowering::keep_constant(int id) {
-  if (is_constant(id) && !plan_.regs[static_cast<size_t>(id)].known()) plan_.regs[static_cast<size_t>(id)].tensor = constant(id);
+  if (is_constant(id)) plan_.keep(id);
+}
+std::shared_ptr<void>* Lowering::prepared_place(int id, const std::string& form) { return plan_.prepared_place(id, form); }
+
+std::shared_ptr<void>* Plan::prepared_place(int id, const std::string& form) {
+  const ir::Value* value = id >= 0 ? values[static_cast<size_t>(id)].value : nullptr;
+  if (prepared_ == nullptr || value == nullptr || value->producer == nullptr) return nullptr;
+  const ir::Op& op = *value->producer;
+  if (!op.is_const() && !op.kind.starts_with("constexpr_")) return nullptr;
+  for (const ir::Arg& arg : op.args)
+    for (const ir::Operand& operand : arg.operands)
+      if (operand.constant() == nullptr) return nullptr;
+  return &(*prepared_)[{value, form}];
 }
 
 bool Lowering::make_inside_output(int id, int64_t offset) {
@@ -152,8 +168,9 @@ void Plan::set_constant(int id, Tensor tensor) {
 }
 
 Result<std::unique_ptr<Plan>> Plan::build(const ir::Function& function, ops::Opset opset, const std::vector<Dims>& input_dims,
-                                          const ExecOptions& options) {
+                                          const ExecOptions& options, PreparedConstants* prepared) {
   auto plan = std::make_unique<Plan>();
+  plan->prepared_ = prepared;
   plan->function_ = &function;
   plan->opset_ = opset;
   plan->options_ = options;
@@ -463,7 +480,19 @@ Tensor Plan::result_copy(size_t output, const Tensor& value) {
 
 void Plan::keep(int id) {
   PlanValue& v = values[static_cast<size_t>(id)];
-  if (v.is_constant && !regs[static_cast<size_t>(id)].known()) regs[static_cast<size_t>(id)].tensor = to_compute(materialize(id, false));
+  Tensor& place = regs[static_cast<size_t>(id)].tensor;
+  if (!v.is_constant || regs[static_cast<size_t>(id)].known()) return;
+  std::shared_ptr<void>* shared = prepared_place(id, "tensor");
+  if (shared == nullptr) {
+    place = to_compute(materialize(id, false));
+    return;
+  }
+  if (*shared == nullptr) {
+    Tensor made = to_compute(materialize(id, false));
+    if (failure_) return;
+    *shared = std::make_shared<Tensor>(std::move(made));
+  }
+  place = *std::static_pointer_cast<Tensor>(*shared);
 }
 
 // The op table's evaluation, on the arena's tensors. The call is bound to them at the first run: they do not move.

@@ -5,6 +5,7 @@
 // A step's kernel is a closure that reads and writes regs by number.
 #pragma once
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -93,6 +94,10 @@ struct Lowered {
 
 class Plan;
 
+// Constants as kernels want them, by value and form. They do not depend on the extents of inputs: all plans of a function
+// share them, so that a sequence that grows does not prepare the weights anew for each token.
+using PreparedConstants = std::map<std::pair<const ir::Value*, std::string>, std::shared_ptr<void>>;
+
 // Everything a lowering function may ask.
 class Lowering {
  public:
@@ -108,12 +113,24 @@ class Lowering {
   Tensor constant(int id) const;
   // The same as it is stored.
   Tensor stored_constant(int id) const;
+  DType stored_dtype(int id) const;  // its element type, without making it
   // The weights in few bits, or null: then constant() has them.
   std::shared_ptr<const CompressedWeight> compressed(int id) const;
   // Makes a constant available to the kernel under its number.
   void keep_constant(int id);
   // Has the bytes of `id` made where output 0 has them at this offset. False when they must lie elsewhere, and be copied.
   bool make_inside_output(int id, int64_t offset);
+  // A constant's prepared form, made by `make` (a Result<T>) unless another plan of the function has it. `form` names T
+  // and everything but the constant that its contents depend on.
+  template <typename T, typename Make>
+  Result<std::shared_ptr<T>> prepared(int id, const std::string& form, Make&& make) {
+    std::shared_ptr<void>* place = prepared_place(id, form);
+    if (place != nullptr && *place != nullptr) return std::static_pointer_cast<T>(*place);
+    MLT_ASSIGN(T made, make());
+    auto shared = std::make_shared<T>(std::move(made));
+    if (place != nullptr) *place = shared;
+    return shared;
+  }
   // Says why this kernel cannot be used, for --explain.
   std::nullopt_t refuse(std::string reason) {
     refusal = std::move(reason);
@@ -124,6 +141,7 @@ class Lowering {
   std::string refusal;
 
  private:
+  std::shared_ptr<void>* prepared_place(int id, const std::string& form);
   Plan& plan_;
   Node& node_;
 };
@@ -152,7 +170,7 @@ struct Step {
 class Plan {
  public:
   static Result<std::unique_ptr<Plan>> build(const ir::Function& function, ops::Opset opset, const std::vector<Dims>& input_dims,
-                                             const ExecOptions& options);
+                                             const ExecOptions& options, PreparedConstants* prepared = nullptr);
   std::vector<PlanValue> values;
   std::vector<ops::RtValue> regs;
   std::vector<int> input_ids;   // of inputs that are not states
@@ -185,9 +203,12 @@ class Plan {
   Status lower_reference(Node& node, Step& step);
   Status lower_eager(Node& node, Step& step);
   void keep(int id);  // makes a constant available in regs
+  // Where a constant's prepared form is kept for other plans; null when the constant is not the same in all of them.
+  std::shared_ptr<void>* prepared_place(int id, const std::string& form);
   void place();
 
   const ir::Function* function_ = nullptr;
+  PreparedConstants* prepared_ = nullptr;
   ops::Opset opset_{};
   ExecOptions options_;
   std::unordered_map<const ir::Value*, int> ids_;

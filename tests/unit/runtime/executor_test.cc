@@ -259,3 +259,25 @@ TEST_CASE("what does not fit into the limit is refused before it is allocated") 
     message_of(net.executor({net.b.op("exp", {{"x", x}})}, small)->initial_state());
   }
 }
+
+TEST_CASE("plans of other extents share prepared weights and answer alike") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value* x = net.input("x", {ir::kUnknown, 24});
+  ir::Value* folded = b.op("cast", {{"x", b.constant(noise({24, 16}, 5))}, {"dtype", b.string("fp16")}});
+  ir::Value* wide = b.op("cast", {{"x", folded}, {"dtype", b.string("fp32")}});
+  ir::Value* y = b.op("linear", {{"x", x}, {"weight", b.constant(noise({32, 24}, 3))}, {"bias", b.constant(noise({32}, 4))}});
+  ir::Value* z = b.op("matmul", {{"x", x}, {"y", wide}});
+  ir::Value* table = b.op("gather", {{"x", b.constant(noise({9, 4}, 6))}, {"indices", b.ints({1, 3})}, {"axis", b.i32(0)}});
+  auto fast = net.executor({y, z, table});
+  auto plain = Executor::create(*net.function, net.function, {.fuse = false, .fast_kernels = false});
+  REQUIRE(plain.ok());
+  for (int64_t rows : {1, 5, 2, 1, 7}) {
+    Tensor in = noise({rows, 24}, 9);
+    auto got = fast->run({in});
+    auto want = (*plain)->run({in});
+    REQUIRE(got.ok());
+    REQUIRE(want.ok());
+    for (size_t i = 0; i < 3; ++i) CHECK(max_difference((*got)[i].tensor, (*want)[i].tensor) < 1e-4);
+  }
+}
