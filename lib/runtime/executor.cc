@@ -107,11 +107,12 @@ Result<std::vector<ops::RtValue>> Executor::run(const std::vector<Tensor>& input
       place = inputs[i];
       continue;
     }
-    if (!place.valid()) continue;  // nothing reads this input
+    if (!place.valid() && !plan->lends(i)) continue;  // nothing reads this input
     Tensor value = inputs[i];
     // A float16 input has float16's precision whatever the caller holds it in.
     if (value.dtype() != type.dtype && !(value.dtype() == DType::kF32 && type.dtype == DType::kF32)) value = convert(value, type.dtype);
     value = to_compute(value);
+    if (plan->lend_input(i, value)) continue;
     std::memcpy(place.mutable_bytes(), value.bytes().data(), value.bytes().size());
   }
 
@@ -140,6 +141,7 @@ Result<std::vector<ops::RtValue>> Executor::run(const std::vector<Tensor>& input
     if (value.type.is_tensor() && value.type.dtype == DType::kF16 && result.tensor.valid()) round_to_half_precision(result.tensor);
     results.push_back(std::move(result));
   }
+  plan->release_inputs();
   return results;
 } catch (const std::bad_alloc&) {
   return resource_error("not enough memory").in_path("function " + impl_->function.name);

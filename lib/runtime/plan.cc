@@ -433,6 +433,7 @@ Status Plan::lower_node(Node& node) {
       step.info.kernel = lowered->kernel;
       info.scratch_bytes = std::max(info.scratch_bytes, lowered->scratch);
       info.packed_bytes += lowered->packed;
+      step.reads_anywhere = lowered->reads_anywhere || lowered->is_view;
       if (lowered->is_view && !options_.keep_all) {
         for (size_t i = 0; i < node.outs.size(); ++i) {
           PlanValue& view = values[static_cast<size_t>(node.outs[i])];
@@ -463,6 +464,46 @@ Status Plan::lower_node(Node& node) {
   steps.push_back(std::move(step));
   in_place_.resize(steps.size());
   return {};
+}
+
+// Inputs that nothing binds to a place, nor reads past.
+void Plan::find_lent(const std::vector<int>& storage) {
+  constexpr int64_t kLarge = 1 << 16;
+  if (options_.keep_all || options_.strict_fp16) return;  // those write to views
+  std::vector<bool> fixed(values.size(), false);
+  for (const Step& step : steps)
+    for (int id : step.ins)
+      if (!step.reads_anywhere) fixed[static_cast<size_t>(storage[static_cast<size_t>(id)])] = true;
+  for (size_t i = 0; i < input_ids.size(); ++i) {
+    const int id = input_ids[i];
+    const PlanValue& v = values[static_cast<size_t>(id)];
+    if (fixed[static_cast<size_t>(id)] || v.users == 0 || !v.type.is_tensor() || v.type.dtype == DType::kString) continue;
+    if (storage_bytes(compute_dtype(v.type.dtype), *element_count(v.type.dims)) < kLarge) continue;
+    Lent lent{id, {}};
+    for (size_t j = 0; j < values.size(); ++j)
+      if (storage[j] == id && static_cast<int>(j) != id) lent.views.emplace_back(static_cast<int>(j), offset_in_root(static_cast<int>(j)));
+    lent_.emplace(i, std::move(lent));
+  }
+}
+
+bool Plan::lend_input(size_t input, const Tensor& value) {
+  auto it = lent_.find(input);
+  if (it == lent_.end()) return false;
+  regs[static_cast<size_t>(it->second.id)].tensor = value;
+  // Nobody writes through these windows: lent values are no operand that a step may take over.
+  auto* bytes = const_cast<std::byte*>(value.bytes().data());
+  for (auto [id, offset] : it->second.views) {
+    const Type& type = values[static_cast<size_t>(id)].type;
+    regs[static_cast<size_t>(id)].tensor = Tensor::window(compute_dtype(type.dtype), type.dims, bytes + offset, nullptr);
+  }
+  return true;
+}
+
+void Plan::release_inputs() {
+  for (auto& [input, lent] : lent_) {
+    regs[static_cast<size_t>(lent.id)].tensor = Tensor();
+    for (auto [id, offset] : lent.views) regs[static_cast<size_t>(id)].tensor = Tensor();
+  }
 }
 
 // A large result's memory is kept for the next one: new pages cost more than the copy.
@@ -601,8 +642,12 @@ void Plan::place() {
   }
   if (options_.keep_all) std::fill(last.begin(), last.end(), end);
 
+  find_lent(storage);
+  std::vector<bool> is_lent(n, false);
+  for (const auto& [input, lent] : lent_) is_lent[static_cast<size_t>(lent.id)] = true;
   auto arena_value = [&](size_t r) {
     const PlanValue& v = values[r];
+    if (is_lent[r]) return false;
     return !v.is_constant && !v.dynamic && v.type.is_static() && v.type.dtype != DType::kString && first[r] != -2;
   };
   // In place: union of storage, walked in step order so that chains work.

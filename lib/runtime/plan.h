@@ -88,6 +88,7 @@ struct Lowered {
   size_t scratch = 0;
   size_t packed = 0;            // bytes of prepared constants it owns
   std::vector<int> in_place{};  // inputs whose bytes output 0 may take over, when nobody reads them later
+  bool reads_anywhere = false;  // see Step
   bool is_view = false;         // the outputs lie in input in_place[0]; run is not called
   std::vector<int64_t> offsets{};  // of a view: where each output begins, in bytes; none: at 0
 };
@@ -163,6 +164,7 @@ std::span<const LowerRow> recurrent_lowerings();
 
 struct Step {
   StepInfo info;
+  bool reads_anywhere = false;  // looks its inputs up at every run, reads nothing behind them, and needs no alignment
   KernelFn run;
   std::vector<int> ins, outs;
 };
@@ -179,6 +181,11 @@ class Plan {
   PlanInfo info;
   std::vector<PrecisionFinding> findings;  // of folded ops, in strict mode
   Tensor result_copy(size_t output, const Tensor& value);
+  // Large inputs that only such steps read as take any memory are read where the caller has them. Says whether this one
+  // is, and lends it to the run, until release_inputs().
+  bool lends(size_t input) const { return lent_.contains(input); }
+  bool lend_input(size_t input, const Tensor& value);
+  void release_inputs();
   std::byte* scratch() { return arena_.data<std::byte>() + info.arena_bytes; }
 
   bool arena_ok() const { return arena_ok_; }
@@ -215,6 +222,12 @@ class Plan {
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::vector<int>> in_place_;  // per step
   AlignedBuffer arena_;
+  struct Lent {
+    int id;
+    std::vector<std::pair<int, int64_t>> views;  // values that lie in it, and where
+  };
+  std::unordered_map<size_t, Lent> lent_;  // by input
+  void find_lent(const std::vector<int>& storage);
   std::vector<Tensor> results_;  // handed out earlier, for the next run when nobody holds them any more; by output
   bool arena_ok_ = false;
   size_t folded_bytes_ = 0;

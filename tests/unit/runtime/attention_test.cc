@@ -125,3 +125,52 @@ TEST_CASE("scaled_dot_product_attention with masks of both kinds") {
   ir::Value* chosen = b.op("scaled_dot_product_attention", {{"query", q}, {"key", k}, {"value", v}, {"attn_mask", flags}});
   CHECK(net.check({plain, added, chosen}) == 3);
 }
+
+TEST_CASE("caches come and go without copies, and keep their numbers") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value *past = net.input("past", {4, 1, 2, 200, 16}), *x = net.input("x", {1, 2, 1, 16});
+  std::vector<ir::Value*> next;
+  ir::Value* y = x;
+  for (int64_t layer = 0; layer < 2; ++layer) {
+    std::vector<ir::Value*> kv;
+    for (int64_t i = 0; i < 2; ++i) {
+      ir::Value* old = b.op("gather", {{"x", past}, {"indices", b.i32(2 * layer + i)}, {"axis", b.i32(0)}});
+      kv.push_back(b.op("concat", {{"values", std::vector<ir::Value*>{old, y}}, {"axis", b.i32(2)}, {"interleave", b.boolean(false)}}));
+      next.push_back(b.op("expand_dims", {{"x", kv.back()}, {"axes", b.ints({0})}}));
+    }
+    y = net.matmul(net.softmax(net.matmul(y, kv[0], true)), kv[1], false);
+  }
+  ir::Value* all = b.op("concat", {{"values", next}, {"axis", b.i32(0)}, {"interleave", b.boolean(false)}});
+  const Tensor before = net.inputs[0].clone();
+  CHECK(net.check({y, all}) == 2);
+  CHECK(same_bytes(before, net.inputs[0]));
+  // A result that somebody holds is not written again; its bytes come back as the next input.
+  auto executor = Executor::create(*net.function, net.function, {});
+  REQUIRE(executor.ok());
+  auto first = (*executor)->run(net.inputs);
+  REQUIRE(first.ok());
+  const Tensor held = (*first)[1].tensor, copy = held.clone();
+  net.inputs[1] = noise({1, 2, 1, 16}, 77);
+  auto second = (*executor)->run(net.inputs);
+  REQUIRE(second.ok());
+  CHECK(same_bytes(held, copy));
+  CHECK_FALSE(same_bytes((*second)[1].tensor, copy));
+}
+
+TEST_CASE("pieces of a value, views and concatenations in every order") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value *x = net.input("x", {6, 40}), *z = net.input("z", {2, 40});
+  auto parts = b.ops("split", {{"x", b.op("exp", {{"x", x}})}, {"num_splits", b.i32(3)}, {"axis", b.i32(0)}});
+  REQUIRE(parts.size() == 3);
+  auto join = [&](std::vector<ir::Value*> list) { return b.op("concat", {{"values", list}, {"axis", b.i32(0)}, {"interleave", b.boolean(false)}}); };
+  ir::Value* sum = b.op("add", {{"x", parts[0]}, {"y", parts[2]}});
+  ir::Value* twice = join({sum, parts[1], sum, z});
+  ir::Value* slice = b.op("slice_by_index", {{"x", twice}, {"begin", b.ints({1, 0})}, {"end", b.ints({5, 40})}});
+  ir::Value* changed = b.op("relu", {{"x", b.op("sub", {{"x", slice}, {"y", b.f32(1)}})}});
+  ir::Value* row = b.op("gather", {{"x", changed}, {"indices", b.i32(2)}, {"axis", b.i32(0)}});
+  ir::Value* nested = join({twice, changed, b.op("expand_dims", {{"x", row}, {"axes", b.ints({0})}}), sum});
+  ir::Value* wide = b.op("add", {{"x", nested}, {"y", row}});  // a row of it, broadcast
+  net.check({wide, twice, changed, row, nested, sum, parts[1]});
+}
