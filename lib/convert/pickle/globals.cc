@@ -52,6 +52,8 @@ Trust trust(std::string_view module, std::string_view name) {
   if (root == "_codecs" || root == "codecs") return name == "encode" ? Trust::kConstructor : Trust::kRefused;
   if (root == "functools") return name == "partial" ? Trust::kConstructor : Trust::kRefused;
   if (root == "collections") return class_like(name) || name == "defaultdict" || name == "deque" ? Trust::kConstructor : Trust::kName;
+  // Compiled losses of scikit-learn 1.2 to 1.6 name their module without its package.
+  if (module == "_loss") return name.starts_with("__pyx_unpickle_Cy") || class_like(name) ? Trust::kConstructor : Trust::kName;
   if (root == "array") return name == "array" || name == "_array_reconstructor" ? Trust::kConstructor : Trust::kName;
   if (root == "numpy") {
     if (module.starts_with("numpy.testing") || module.starts_with("numpy.f2py") || module.starts_with("numpy.distutils") || module.starts_with("numpy.ctypeslib")) return Trust::kRefused;

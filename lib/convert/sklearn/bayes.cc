@@ -18,7 +18,7 @@ std::vector<std::vector<double>> rows_of(const Matrix& m) {
 void counts(Context& c, const Node& e, const Data& data) {
   Vec x = c.vec(data);
   Matrix logs = matrix_of(e.need("feature_log_prob_"));
-  mlt::Labels labels = labels_of(e.need("classes_"));
+  mlt::Labels labels = labels_of(classes_of(e));
   auto prior = e.need("class_log_prior_").numbers();
   std::string cls = e.short_class();
   auto classes = static_cast<int64_t>(labels.size());
@@ -47,7 +47,7 @@ void counts(Context& c, const Node& e, const Data& data) {
 // Categories are indices: a table a feature.
 void categories(Context& c, const Node& e, const Data& data) {
   Vec x = c.vec(data);
-  mlt::Labels labels = labels_of(e.need("classes_"));
+  mlt::Labels labels = labels_of(classes_of(e));
   auto tables = e.need("feature_log_prob_").list();
   auto prior = e.need("class_log_prior_").numbers();
   if (static_cast<int64_t>(tables.size()) != x.width || prior.size() != labels.size()) e.fail("feature_log_prob_ does not fit the features");
@@ -73,7 +73,7 @@ void categories(Context& c, const Node& e, const Data& data) {
 // -1/2 sum log(2 pi v) - 1/2 sum (x - m)^2 / v + log prior
 void gaussian(Context& c, const Node& e, const Data& data) {
   Vec x = c.vec(data);
-  mlt::Labels labels = labels_of(e.need("classes_"));
+  mlt::Labels labels = labels_of(classes_of(e));
   Matrix mean = matrix_of(e.need("theta_"));
   Matrix variance = matrix_of(e.attr("var_") ? e.need("var_") : e.need("sigma_"));
   auto prior = e.need("class_prior_").numbers();
@@ -100,7 +100,7 @@ void gaussian(Context& c, const Node& e, const Data& data) {
 
 void quadratic(Context& c, const Node& e, const Data& data) {
   Vec x = c.vec(data);
-  mlt::Labels labels = labels_of(e.need("classes_"));
+  mlt::Labels labels = labels_of(classes_of(e));
   Matrix means = matrix_of(e.need("means_"));
   auto rotations = e.need("rotations_").list();
   auto scalings = e.need("scalings_").list();

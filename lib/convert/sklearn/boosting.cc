@@ -75,7 +75,7 @@ Vec gradient_boosting_regressor(Context& c, const Node& e, const Data& data) {
 void gradient_boosting_classifier(Context& c, const Node& e, const Data& data) {
   Vec x = c.vec(data);
   TreeEnsembleParams params = boosted(e, x, true);
-  mlt::Labels labels = labels_of(e.need("classes_"));
+  mlt::Labels labels = labels_of(classes_of(e));
   std::string loss = param(e, "loss", "log_loss");
   if (loss != "deviance" && loss != "log_loss" && loss != "exponential") refuse("gradient boosting with the loss " + loss);
   if (params.outputs == 1) {
@@ -193,7 +193,7 @@ void histogram_classifier(Context& c, const Node& e, const Data& data) {
   IntervalSets sets;
   TreeEnsembleParams params = histogram_trees(e, x, sets);
   params.transform = params.outputs == 1 ? Transform::kLogistic : Transform::kSoftmax;
-  mlt::Labels labels = labels_of(e.need("classes_"));
+  mlt::Labels labels = labels_of(classes_of(e));
   if (labels.size() != (params.outputs == 1 ? 2 : params.outputs)) e.fail("classes_ does not fit the trees");
   c.a.tree_classifier(sets.append(c.a, x), params, labels);
 }

@@ -54,6 +54,7 @@ class Context {
 // "1.5.1" of the file as 10501; 0 when it says nothing (before 0.18).
 int version_of(const Node& estimator);
 mlt::Labels labels_of(const Node& classes);
+Node classes_of(const Node& estimator);  // classes_, or what the property of that name reads
 bool strings(const Node& categories);  // an array of text
 std::string param(const Node& estimator, std::string_view name, std::string_view otherwise);  // text of a parameter; "None" for None
 

@@ -78,12 +78,12 @@ void scored(Context& c, const Node& e, const Data& data, Scores how, double fact
   for (auto& row : p.weights)
     for (double& w : row) w *= factor;
   for (double& b : p.offset) b *= factor;
-  linear_classifier(c, x, p.weights, p.offset, labels_of(e.need("classes_")), how);
+  linear_classifier(c, x, p.weights, p.offset, labels_of(classes_of(e)), how);
 }
 
 // Source of the rule: LogisticRegression.predict_proba.
 void logistic_regression(Context& c, const Node& e, const Data& x) {
-  size_t classes = labels_of(e.need("classes_")).size();
+  size_t classes = labels_of(classes_of(e)).size();
   std::string multi = param(e, "multi_class", "auto"), solver = param(e, "solver", "lbfgs");
   bool one_vs_rest = multi == "ovr" || multi == "warn" || ((multi == "auto" || multi == "deprecated") && (classes <= 2 || solver == "liblinear"));
   bool two_rows = !one_vs_rest && classes == 2;  // softmax of (-z, z)
@@ -125,7 +125,7 @@ void nearest_centroid(Context& c, const Node& e, const Data& data) {
     weights.push_back(std::move(row));
     offset.push_back(-square);
   }
-  linear_classifier(c, x, weights, offset, labels_of(e.need("classes_")), Scores::kLabels);
+  linear_classifier(c, x, weights, offset, labels_of(classes_of(e)), Scores::kLabels);
 }
 
 constexpr Row kRows[] = {

@@ -55,7 +55,7 @@ void classifier(Context& c, const Node& e, const Data& data) {
   Vec x = c.vec(data);
   Neighbors n = read(e, x);
   check_size(n);
-  mlt::Labels labels = labels_of(e.need("classes_"));
+  mlt::Labels labels = labels_of(classes_of(e));
   Node y = e.need("_y");
   if (y.shape().size() > 1 && y.shape()[1] != 1) refuse("a classifier with several outputs (multi-label)");
   auto codes = y.integers();

@@ -55,7 +55,7 @@ Vec regressor(Context& c, const Node& e, const Data& data) {
 void classifier(Context& c, const Node& e, const Data& data) {
   Vec x = c.vec(data);
   auto layers = layers_of(e, x);
-  mlt::Labels labels = labels_of(e.need("classes_"));
+  mlt::Labels labels = labels_of(classes_of(e));
   std::string hidden = param(e, "activation", "relu"), last = param(e, "out_activation_", "softmax");
   Layer& end = layers.back();
   bool binary = labels.size() == 2 && end.outputs == 1;

@@ -275,6 +275,13 @@ bool strings(const Node& list) {
   return false;
 }
 
+Node classes_of(const Node& e) {
+  if (Node own = e.attr("classes_"); own) return own;
+  for (std::string_view name : {"_label_binarizer", "label_binarizer_", "_le"})
+    if (Node inner = e.attr(name); inner && inner.attr("classes_")) return inner.attr("classes_");
+  return e.need("classes_");
+}
+
 mlt::Labels labels_of(const Node& classes) {
   mlt::Labels labels;
   if (classes.kind() == pickle::Kind::kList || (classes.kind() == pickle::Kind::kArray && classes.shape().size() > 1)) {

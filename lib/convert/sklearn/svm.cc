@@ -45,7 +45,7 @@ Vec svr(Context& c, const Node& e, const Data& data) {
 void svc(Context& c, const Node& e, const Data& data) {
   Vec x = c.vec(data);
   SvmParams p = params_of(e, x);
-  mlt::Labels labels = labels_of(e.need("classes_"));
+  mlt::Labels labels = labels_of(classes_of(e));
   Node counts = e.attr("_n_support");
   p.vectors_per_class = (counts ? counts : e.need("n_support_")).integers();
   size_t n = labels.size(), pairs = n * (n - 1) / 2;

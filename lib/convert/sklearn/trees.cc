@@ -138,7 +138,7 @@ Tree member_tree(const Node& e, const Member& m, const Vec& x) {
 
 void tree_classifier(Context& c, const Node& e, const Data& data) {
   Vec x = c.vec(data);
-  mlt::Labels labels = labels_of(e.need("classes_"));
+  mlt::Labels labels = labels_of(classes_of(e));
   TreeEnsembleParams params;
   params.outputs = labels.size();
   auto list = members(e, x);
@@ -190,7 +190,7 @@ Vec tree_regressor(Context& c, const Node& e, const Data& data) {
 // Votes of trees (source: sklearn/ensemble/_weight_boosting.py, decision_function and predict_proba).
 void ada_boost(Context& c, const Node& e, const Data& data) {
   Vec x = c.vec(data);
-  mlt::Labels labels = labels_of(e.need("classes_"));
+  mlt::Labels labels = labels_of(classes_of(e));
   size_t k = labels.size();
   if (k < 2) refuse("a classifier of one class");
   bool real = param(e, "algorithm", "SAMME") == "SAMME.R";
