@@ -14,7 +14,7 @@ namespace {
 
 struct Options {
   std::string model, output;
-  bool archive = false, encrypt = false;
+  bool archive = false, encrypt = false, keep_source = false;
   cli::SealOptions to;
   std::optional<std::string> depfile;
   cli::KeyOptions keys;
@@ -56,7 +56,9 @@ Status compile(Options o) {
   MLT_ASSIGN(OpenedModel model, cli::read_model(o.model, o.keys));
   if (cli::is_standard(o.model)) model.name = cli::is_standard(o.output) ? "model" : model_base_name(o.output);
   std::string signature = "mltools " + cli::version();
-  MLT_ASSIGN(CompiledFiles files, compile_model(model, {.component_version = signature, .compiler_version = signature}));
+  MLT_ASSIGN(CompiledFiles files, compile_model(model, {.component_version = signature, .compiler_version = signature, .keep_source = o.keep_source}));
+  for (const std::string& reason : files.kept_sources)
+    cli::print_warning(cli::printable(model.origin) + ": stored as its source, which Core ML cannot open: " + cli::printable(reason));
   for (const std::string& name : files.missing_weights)
     cli::print_warning(cli::printable(model.origin) + ": weight file " + cli::printable(name) + " is missing; the compiled model lacks it too");
 
@@ -81,6 +83,7 @@ int main(int argc, char** argv) {
   app.positional(o.model, "MODEL", "model to compile; '-' is stdin").file();
   app.option("-o,--output", o.output, "OUT", ".mlmodelc directory, .mlarchive file, or '-' for an archive on stdout").file().required();
   app.flag("--archive", o.archive, "write one uncompressed archive, whatever its name");
+  app.flag("--keep-source", o.keep_source, "store networks that cannot be compiled as they are");
   app.option("--depfile", o.depfile, "F", "write the files that were read to F, as a Makefile rule").file();
   app.flag("--encrypt", o.encrypt, "seal the archive for the recipients of -r and -R (they alone suffice)");
   cli::add_seal_options(app, o.to);

@@ -7,10 +7,13 @@
 #include <map>
 
 #include "lib/container/crc32.h"
+#include "lib/container/espresso.h"
 #include "lib/container/metadata_json.h"
 #include "lib/container/mlmodelc.h"
 #include "lib/container/program.h"
+#include "lib/coreml/espresso.h"
 #include "lib/coreml/mil_read.h"
+#include "lib/coreml/nn_layers.h"
 #include "lib/ir/text.h"
 
 namespace mlt {
@@ -146,6 +149,21 @@ std::array<uint32_t, 3> program_format(int spec_version) {
   return {spec_version <= 7 ? 5u : static_cast<uint32_t>(spec_version), 0, 0};
 }
 
+// The first triples seen are those of 1, 2 and 4; the others are a guess.
+void set_network_format(int spec_version, CoremlData* data) {
+  switch (spec_version) {
+    case 1:
+      data->format_version = {1, 0, 2};
+      data->second_version = {0, 1, 0};
+      return;
+    case 2: data->format_version = {1, 0, 3}; return;
+    case 3: data->format_version = {2, 0, 0}; return;
+    case 4: data->format_version = {3, 0, 0}; return;
+    case 5: data->format_version = {4, 0, 0}; return;
+    default: data->format_version = {5, 0, 0};
+  }
+}
+
 class Compiler {
  public:
   Compiler(const OpenedModel& source, const CompileOptions& options) : source_(source), options_(options) {}
@@ -169,9 +187,9 @@ class Compiler {
  private:
   Result<CompiledFiles> finish(const coreml::Model& model, ByteSpan source_bytes) {
     std::string refused;
-    refuse(model, "", refused);
+    refuse(model, "", "", refused);
     if (!refused.empty())
-      return unsupported_error("cannot be compiled: " + refused, "the source itself can be run with mlpredict").in_path(source_.origin);
+      return unsupported_error("cannot be compiled: " + refused, "--keep-source stores such networks as they are, for these tools alone").in_path(source_.origin);
     MLT_TRY(one(model, "", source_bytes));
 
     // Only the model as a whole has metadata and analytics, its stages have none.
@@ -181,6 +199,12 @@ class Compiler {
     std::vector<AnalyticsSection> analytics;
     if (model.kind() == ModelKind::kMlProgram)
       analytics.push_back({"NeuralNetworkModelDetails", {{"containsCustomLayer", "0"}, {"modelDimension", "0"}}});
+    if (coreml::is_neural_network(model.kind()) && files_.contains("model.espresso.net")) {
+      auto hash = [&](const char* name) { return sha256_base64(files_[name].bytes()); };
+      analytics.push_back({"NeuralNetworkModelDetails",
+                           {{"modelDimension", std::to_string(coreml::nn_layers(model).size())}, {"nnModelNetHash", hash("model.espresso.net")},
+                            {"nnModelShapeHash", hash("model.espresso.shape")}, {"nnModelWeightsHash", hash("model.espresso.weights")}}});
+    }
     if (coreml::is_pipeline(model.kind()))
       analytics.push_back({"PipelineModelDetails", {{"modelDimension", std::to_string(model.child_count())}}});
     // Apple's hash of a package is not the model file's; its recipe is not known.
@@ -192,17 +216,26 @@ class Compiler {
     add_source_files();
     out.inputs = std::move(inputs_);
     out.missing_weights = std::move(missing_);
+    out.kept_sources = std::move(kept_);
     out.tree = FileTree::from_blobs(std::move(files_), source_.name + ".mlmodelc");
     return out;
   }
 
-  // Every reason, not the first.
-  static void refuse(const coreml::Model& model, const std::string& place, std::string& refused) {
+  // Every reason, not the first. Networks are written here, to find theirs. `prefix`: of the model's files.
+  void refuse(const coreml::Model& model, const std::string& place, const std::string& prefix, std::string& refused) {
     auto add = [&](const std::string& reason) { refused += (refused.empty() ? "" : "; ") + place + reason; };
-    if (coreml::is_neural_network(model.kind())) add(model.kind_name() + " (its compiled form is made by Apple's graph optimizer)");
-    else if (model.kind() == ModelKind::kNone) add("a model without a type");
-    else if (coreml::model_kind_name(model.kind()).empty()) add(model.kind_name() + " (unknown)");
-    for (size_t i = 0; i < model.child_count(); ++i) refuse(model.child(i), fmt::format("{}stage {}: ", place, i), refused);
+    if (coreml::is_neural_network(model.kind())) {
+      auto written = coreml::write_espresso(model);
+      if (written.ok()) networks_.emplace(prefix, std::move(*written));
+      else if (!options_.keep_source) add(written.error().to_string());
+      else kept_.push_back(place + written.error().to_string());
+    } else if (model.kind() == ModelKind::kNone) {
+      add("a model without a type");
+    } else if (coreml::model_kind_name(model.kind()).empty()) {
+      add(model.kind_name() + " (unknown)");
+    }
+    for (size_t i = 0; i < model.child_count(); ++i)
+      refuse(model.child(i), fmt::format("{}stage {}: ", place, i), fmt::format("{}model{}/", prefix, i), refused);
   }
 
   void put(const std::string& name, Blob content) { files_.emplace(name, std::move(content)); }
@@ -227,6 +260,9 @@ class Compiler {
       MLT_TRY(weights(*program, prefix));
       put(prefix + "model.mil", blob_of(program_text(model, *program, options_)));
       programs_.push_back(std::move(program));
+    } else if (coreml::is_neural_network(model.kind())) {
+      network(model, prefix, bytes, &data);
+      if (!prefix.empty()) programs_.emplace_back();
     } else {
       data.format_version = {1, 0, 0};
       data.backend = "spec";
@@ -236,6 +272,29 @@ class Compiler {
     put(prefix + "coremldata.bin", Blob(write_coremldata(data)));
     backends_[prefix] = fmt::format("v{}.{}.{}{}", data.format_version[0], data.format_version[1], data.format_version[2], data.backend);
     return {};
+  }
+
+  void network(const coreml::Model& model, const std::string& prefix, ByteSpan bytes, CoremlData* data) {
+    set_network_format(model.spec_version(), data);
+    data->backend = "generic";
+    data->description = Blob(model.serialize_description(false));
+    auto labels = model.class_labels();
+    data->has_labels = model.kind() == ModelKind::kNeuralNetworkClassifier;
+    data->integer_labels = labels.integers;
+    data->labels = labels.strings;
+    data->int_labels = labels.ints;
+    data->probabilities_name = coreml::label_probability_layer(model);
+    auto written = networks_.find(prefix);
+    if (written == networks_.end()) {
+      put(prefix + kKeptSource, Blob(Bytes(bytes.begin(), bytes.end())));
+    } else {
+      for (auto& [name, content] : espresso_files(written->second, model)) put(prefix + name, content);
+      // In reverse, as in all files with several; of classifiers without the label.
+      const auto& outputs = model.description().outputs;
+      for (auto output = outputs.rbegin(); output != outputs.rend(); ++output)
+        if (written->second.network.shapes.contains(output->name)) data->outputs.push_back(output->name);
+      networks_.erase(written);
+    }
   }
 
   Status pipeline(const coreml::Model& model, const std::string& prefix) {
@@ -298,7 +357,8 @@ class Compiler {
   std::map<std::string, Blob> files_;
   std::map<std::string, std::string> backends_;  // by prefix: what a pipeline says of its stage
   std::vector<std::unique_ptr<ir::Program>> programs_;
-  std::vector<std::string> inputs_, missing_;
+  std::map<std::string, coreml::WrittenEspresso> networks_;  // by prefix
+  std::vector<std::string> inputs_, missing_, kept_;
 };
 
 }  // namespace

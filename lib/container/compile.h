@@ -1,7 +1,7 @@
 // The compiler: a model becomes the files of an .mlmodelc directory, as Apple's compiler writes them (reference
 // mlmodelc.md). ML programs are printed as they are, without any optimization; classic models are a header and their
-// message; pipelines are directories of their stages. Neural networks are refused (kUnsupported, every stage listed):
-// their compiled form is the output of Apple's graph optimizer.
+// message; pipelines are directories of their stages. Neural networks are written in the part of their compiled form that
+// is known (lib/coreml/espresso.h); what lies beyond is refused (kUnsupported, every layer of every stage listed).
 #pragma once
 #include <string>
 #include <vector>
@@ -17,11 +17,14 @@ struct CompileOptions {
   // Values of buildInfo's "coremlc-component-MIL" and "coremlc-version": whose work the text is. The one line of
   // model.mil that differs from what Apple's compiler writes.
   std::string component_version = "mltools", compiler_version = "mltools";
+  // Networks with layers whose compiled form is not known are stored as they are (kKeptSource), for our own reader alone.
+  bool keep_source = false;
 };
 
 struct CompiledFiles {
   FileTree tree;                             // weights are the source's own bytes
   std::vector<std::string> inputs;           // files on disk that were read
+  std::vector<std::string> kept_sources;     // why each network was stored as it is, with its stage
   std::vector<std::string> missing_weights;  // named by the program, but not there: the result lacks them too
 };
 Result<CompiledFiles> compile_model(const OpenedModel& source, const CompileOptions& options);

@@ -142,6 +142,15 @@ Status load_espresso(const FileTree& tree, coreml::Model& model) {
       network.images[input] = {of(said.channel_scale, 1), of(said.red_bias, 0), of(said.green_bias, 0), of(said.blue_bias, 0), of(said.gray_bias, 0)};
     }
   }
+  constexpr const char* kUpdate = "updateParameters/NetworkUpdateParameters/coremldata.bin";
+  if (tree.has(kUpdate)) {
+    MLT_ASSIGN(Blob parameters, tree.open(kUpdate));
+    network.update_parameters.emplace(parameters.bytes().begin(), parameters.bytes().end());
+    if (tree.has("updateParameters/coremldata.bin")) {
+      MLT_ASSIGN(Blob layers, tree.open("updateParameters/coremldata.bin"));
+      MLT_ASSIGN(network.updatable_layers, parse_updatable_layers(layers).in("updateParameters/coremldata.bin"));
+    }
+  }
   EspressoWeights weights;
   bool missing = !tree.has("model.espresso.weights");
   if (!missing) {

@@ -17,7 +17,7 @@ Result<coreml::EspressoNetwork> parse_espresso(ByteSpan net, ByteSpan shape);
 // for damaged or missing files.
 Status load_espresso(const FileTree& tree, coreml::Model& model);
 
-// The files that make a network of the given written form, by name. `inputs`: names of the image inputs.
+// The files of a network in its written form, by name. `model`: its description.
 std::map<std::string, Blob> espresso_files(const coreml::WrittenEspresso& written, const coreml::Model& model);
 
 }  // namespace mlt

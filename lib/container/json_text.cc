@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <cmath>
+
 namespace mlt {
 namespace {
 
@@ -83,6 +85,17 @@ JsonText JsonText::string(std::string text) {
 JsonText JsonText::number(long long value) {
   JsonText out(Kind::kNumber);
   out.text_ = std::to_string(value);
+  return out;
+}
+JsonText JsonText::real(double value) {
+  JsonText out(Kind::kNumber);
+  if (!std::isfinite(value)) value = 0;
+  out.text_ = value == std::floor(value) && std::fabs(value) < 1e15 ? fmt::format("{}", static_cast<long long>(value)) : fmt::format("{:.17g}", value);
+  return out;
+}
+JsonText JsonText::boolean(bool value) {
+  JsonText out(Kind::kNumber);
+  out.text_ = value ? "true" : "false";
   return out;
 }
 JsonText JsonText::array() { return JsonText(Kind::kArray); }

@@ -12,6 +12,8 @@ class JsonText {
  public:
   static JsonText string(std::string text);
   static JsonText number(long long value);
+  static JsonText real(double value);  // whole numbers without a point, others with up to 17 digits; 0 when not finite
+  static JsonText boolean(bool value);
   static JsonText array();
   static JsonText object();
 

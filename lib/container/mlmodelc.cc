@@ -214,6 +214,42 @@ Result<CompiledPreprocessing> parse_compiled_preprocessing(const Blob& bytes) {
   return out;
 }
 
+Bytes write_compiled_preprocessing(const CompiledPreprocessing& maps) {
+  ByteWriter out;
+  for (const auto* map : {&maps.is_image, &maps.is_bgr, &maps.is_grayscale, &maps.blue_bias, &maps.green_bias, &maps.red_bias,
+                          &maps.gray_bias, &maps.channel_scale}) {
+    out.write<uint64_t>(map->size());
+    for (const auto& [name, value] : *map) {
+      out.write_string64(name);
+      out.write(value);
+    }
+  }
+  return out.release();
+}
+
+Result<std::vector<std::pair<std::string, std::string>>> parse_updatable_layers(const Blob& bytes) {
+  ByteReader in(bytes.bytes());
+  std::vector<std::pair<std::string, std::string>> layers;
+  MLT_ASSIGN(uint64_t count, in.read<uint64_t>());
+  if (count > in.remaining() / 16) return input_error(fmt::format("{} layers do not fit the file", count));
+  for (uint64_t i = 0; i < count; i++) {
+    MLT_ASSIGN(std::string layer, in.read_string64());
+    MLT_ASSIGN(std::string output, in.read_string64());
+    layers.emplace_back(std::move(layer), std::move(output));
+  }
+  return layers;
+}
+
+Bytes write_updatable_layers(const std::vector<std::pair<std::string, std::string>>& layers) {
+  ByteWriter out;
+  out.write<uint64_t>(layers.size());
+  for (const auto& [layer, output] : layers) {
+    out.write_string64(layer);
+    out.write_string64(output);
+  }
+  return out.release();
+}
+
 Result<std::vector<std::string>> parse_model_names(const Blob& bytes) {
   ByteReader in(bytes.bytes());
   return read_strings(in);

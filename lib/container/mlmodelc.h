@@ -50,6 +50,11 @@ struct CompiledPreprocessing {
   std::map<std::string, float> is_image, is_bgr, is_grayscale, blue_bias, green_bias, red_bias, gray_bias, channel_scale;
 };
 Result<CompiledPreprocessing> parse_compiled_preprocessing(const Blob& bytes);
+Bytes write_compiled_preprocessing(const CompiledPreprocessing& maps);
+
+// updatable networks: updateParameters/coremldata.bin, the layers that are trained with their outputs.
+Result<std::vector<std::pair<std::string, std::string>>> parse_updatable_layers(const Blob& bytes);
+Bytes write_updatable_layers(const std::vector<std::pair<std::string, std::string>>& layers);
 
 // modelNames/coremldata.bin of pipelines.
 Result<std::vector<std::string>> parse_model_names(const Blob& bytes);

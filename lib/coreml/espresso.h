@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -44,6 +45,9 @@ struct EspressoNetwork {
   std::map<std::string, EspressoShape> shapes;  // by blob
   std::map<std::string, EspressoImage> images;  // by input
   bool exact_arrays = false;                    // array shapes are mapped exactly, not to rank 5
+  // Updatable networks: the layers that are trained, with their outputs, and the NetworkUpdateParameters message.
+  std::vector<std::pair<std::string, std::string>> updatable_layers;
+  std::optional<Bytes> update_parameters;
 };
 
 using EspressoBlobs = std::function<Result<Blob>(uint64_t id)>;

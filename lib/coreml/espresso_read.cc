@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <climits>
 #include <cmath>
 #include <cstring>
 #include <set>
@@ -635,6 +636,24 @@ Status read_espresso(const EspressoNetwork& network, const EspressoBlobs& blobs,
     body->set_imageinputshapemapping(network.exact_arrays ? spec::RANK4_IMAGE_MAPPING : spec::RANK5_IMAGE_MAPPING);
     Status status = Reader(network, blobs, body->mutable_layers()).run();
     if (!status.ok()) body->clear_layers();
+    if (status.ok() && network.update_parameters) {
+      const Bytes& bytes = *network.update_parameters;
+      if (bytes.size() > INT_MAX || !body->mutable_updateparams()->ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
+        return input_error("the update parameters are damaged");
+      for (const auto& [name, output] : network.updatable_layers)
+        for (Layer& layer : *body->mutable_layers()) {
+          if (layer.name() != name) continue;
+          layer.set_isupdatable(true);
+          if (layer.has_innerproduct()) {
+            layer.mutable_innerproduct()->mutable_weights()->set_isupdatable(true);
+            if (layer.innerproduct().hasbias()) layer.mutable_innerproduct()->mutable_bias()->set_isupdatable(true);
+          } else if (layer.has_convolution()) {
+            layer.mutable_convolution()->mutable_weights()->set_isupdatable(true);
+            if (layer.convolution().hasbias()) layer.mutable_convolution()->mutable_bias()->set_isupdatable(true);
+          }
+        }
+      proto.set_isupdatable(true);
+    }
     return status;
   };
   switch (model.kind()) {

@@ -394,6 +394,8 @@ std::vector<NnLayer> nn_layers(const Model& model) {
   return out;
 }
 
+std::string label_probability_layer(const Model& model) { return model.proto().neuralnetworkclassifier().labelprobabilitylayername(); }
+
 std::vector<NnWeight> nn_weights(const Model& model) {
   std::vector<NnWeight> out;
   each_weight(model, [&](NnWeight info, const spec::WeightParams&) { out.push_back(std::move(info)); });

@@ -27,6 +27,9 @@ struct NnLayer {
 // Execution order, depth first.
 std::vector<NnLayer> nn_layers(const Model& model);
 
+// The blob behind a neural network classifier's probabilities, as its message names it; empty: not named.
+std::string label_probability_layer(const Model& model);
+
 struct NnWeight {
   std::string name;   // "conv1.weights", "lstm.weightParams.inputGateWeightMatrix": unique when layer names are
   std::string layer;  // "conv1"

@@ -68,6 +68,7 @@ Result<LiftedNetwork> Lifter::run() {
   MLT_TRY(outputs(net));
   MLT_TRY(b_.status());
   function_->erase_dead_ops();
+  for (const auto& [name, blob] : blobs_) net.blobs.emplace(name, blob.dims);
   net.program = program_;
   return net;
 }

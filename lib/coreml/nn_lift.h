@@ -36,6 +36,8 @@ struct LiftedNetwork {
   // label and the dictionary of probabilities.
   Model::ClassLabels labels;
   std::string probabilities;
+  // Extents of every blob as the layers see them: [sequence, batch, channel, height, width] in the legacy mapping.
+  std::map<std::string, Dims> blobs;
 };
 
 struct LiftOptions {
