@@ -120,6 +120,7 @@ Report describe(const coreml::Model& model, const ir::Program* program, const Co
   report.spec_version = model.spec_version();
   report.available = availability(model.spec_version());
   report.updatable = model.updatable();
+  report.training = coreml::training_of(model);
   report.description = model.description();
   report.labels = model.class_labels().as_text();
   if (compiled != nullptr && compiled->data && compiled->data->has_labels) {

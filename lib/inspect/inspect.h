@@ -10,6 +10,7 @@
 #include "lib/base/result.h"
 #include "lib/container/open.h"
 #include "lib/coreml/model.h"
+#include "lib/coreml/training.h"
 #include "lib/coreml/validate.h"
 #include "lib/ir/graph.h"
 #include "lib/tensor/tensor.h"
@@ -70,6 +71,7 @@ struct Report {
   int kind_number = 0;
   int spec_version = 0;
   bool updatable = false;
+  std::optional<coreml::Training> training;  // of updatable models; of pipelines in their stages
   std::string available;  // "iOS 17.0, macOS 14.0"; empty when the version is not known
   coreml::Description description;
   std::vector<FunctionInfo> functions;  // of ML programs

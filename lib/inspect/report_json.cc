@@ -85,12 +85,31 @@ ordered_json counts(const Counts& list) {
   return out;
 }
 
+ordered_json training(const coreml::Training& t) {
+  using Kind = coreml::TrainingParameter::Kind;
+  ordered_json losses = ordered_json::array(), parameters = ordered_json::array();
+  for (const auto& loss : t.losses) losses.push_back({{"name", loss.name}, {"kind", loss.kind}, {"input", loss.input}, {"target", loss.target}});
+  for (const auto& p : t.parameters) {
+    auto value = [&](double v) { return p.kind == Kind::kBool ? ordered_json(v != 0) : p.kind == Kind::kInt64 && std::fabs(v) < 9e18 ? ordered_json(static_cast<int64_t>(v)) : ordered_json(v); };
+    ordered_json one = {{"name", p.name}, {"default", value(p.preset)}};
+    if (p.range) one["range"] = {value(p.range->first), value(p.range->second)};
+    if (!p.allowed.empty()) {
+      one["values"] = ordered_json::array();
+      for (double v : p.allowed) one["values"].push_back(value(v));
+    }
+    parameters.push_back(std::move(one));
+  }
+  return {{"layers", t.layers}, {"losses", std::move(losses)}, {"optimizer", t.optimizer.empty() ? ordered_json(nullptr) : ordered_json(t.optimizer)},
+          {"parameters", std::move(parameters)}, {"samples", t.samples}, {"dimensions", t.dimensions}};
+}
+
 void body(const Report& r, ordered_json& out) {
   out["kind"] = r.kind;
   out["kind_number"] = r.kind_number;
   out["specification_version"] = r.spec_version;
   out["available"] = r.available.empty() ? ordered_json(nullptr) : ordered_json(r.available);
   out["updatable"] = r.updatable;
+  out["training"] = r.training ? training(*r.training) : ordered_json(nullptr);
   const coreml::Metadata& m = r.description.metadata;
   ordered_json user = ordered_json::object();
   for (const auto& [key, value] : m.user_defined) user[key] = value;
@@ -100,6 +119,7 @@ void body(const Report& r, ordered_json& out) {
   out["inputs"] = features(interface->inputs);
   out["outputs"] = features(interface->outputs);
   out["states"] = features(interface->states);
+  out["training_inputs"] = features(r.description.training_inputs);
   out["predicted_feature"] = interface->predicted_feature_name;
   out["predicted_probabilities"] = interface->predicted_probabilities_name;
   ordered_json functions = ordered_json::array();

@@ -45,6 +45,7 @@ class Text {
     if (indent.empty()) row("container", r.container + (r.sealed ? ", sealed" : ""));
     if (!r.available.empty()) row("runs on", r.available + " and later");
     if (r.updatable) row("updatable", "yes");
+    if (r.training) training(*r.training);
     const coreml::Metadata& metadata = r.description.metadata;
     optional("about", metadata.short_description);
     optional("author", metadata.author);
@@ -56,6 +57,7 @@ class Text {
       features("outputs", interface->outputs);
       features("states", interface->states);
     }
+    features("training", r.description.training_inputs);
     functions(r);
     counts("operations", r.operations);
     counts("layers", r.layers);
@@ -103,6 +105,29 @@ class Text {
       lines.push_back(std::move(text));
     }
     list(label, lines);
+  }
+
+  // 0.001 in 0...1; 16 of 16, 32
+  static std::string parameter(const coreml::TrainingParameter& p) {
+    using Kind = coreml::TrainingParameter::Kind;
+    auto value = [&](double v) { return p.kind == Kind::kBool ? std::string(v != 0 ? "true" : "false") : p.kind == Kind::kInt64 ? fmt::format("{:.0f}", v) : fmt::format("{:.6g}", v); };
+    std::string text = fmt::format("{} {}", p.name, value(p.preset));
+    if (p.range) text += fmt::format(" in {}...{}", value(p.range->first), value(p.range->second));
+    for (size_t i = 0; i < p.allowed.size() && i < 8; ++i) text += (i == 0 ? " of " : ", ") + value(p.allowed[i]);
+    return text + (p.allowed.size() > 8 ? ", ..." : "");
+  }
+  void training(const coreml::Training& t) {
+    std::vector<std::string> lines;
+    if (!t.layers.empty()) {
+      std::string text = plural(static_cast<int64_t>(t.layers.size()), "layer") + ": ";
+      for (size_t i = 0; i < t.layers.size() && i < 6; ++i) text += (i ? ", " : "") + clean(t.layers[i], 60);
+      lines.push_back(text + (t.layers.size() > 6 ? ", ..." : ""));
+    }
+    if (t.dimensions > 0) lines.push_back(fmt::format("{} of {} numbers", plural(t.samples, "sample"), t.dimensions));
+    for (const auto& loss : t.losses) lines.push_back(fmt::format("loss {}: {} of {} against {}", clean(loss.name, 60), loss.kind, clean(loss.input, 60), clean(loss.target, 60)));
+    if (!t.optimizer.empty()) lines.push_back("optimizer " + t.optimizer);
+    for (const auto& p : t.parameters) lines.push_back(parameter(p));
+    list("trains", lines);
   }
 
   void functions(const Report& r) {
