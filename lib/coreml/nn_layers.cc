@@ -4,50 +4,11 @@
 #include <cstring>
 
 #include "lib/coreml/model_proto.h"
+#include "lib/coreml/validate/nn_rules.h"
 
 namespace mlt::coreml {
 namespace {
 
-struct Row {
-  int number;
-  const char* name;
-};
-// The members of NeuralNetworkLayer.layer, by field number.
-constexpr Row kRows[] = {
-    {100, "convolution"}, {120, "pooling"}, {130, "activation"}, {140, "innerProduct"}, {150, "embedding"},
-    {160, "batchnorm"}, {165, "mvn"}, {170, "l2normalize"}, {175, "softmax"}, {180, "lrn"}, {190, "crop"},
-    {200, "padding"}, {210, "upsample"}, {211, "resizeBilinear"}, {212, "cropResize"}, {220, "unary"}, {230, "add"},
-    {231, "multiply"}, {240, "average"}, {245, "scale"}, {250, "bias"}, {260, "max"}, {261, "min"}, {270, "dot"},
-    {280, "reduce"}, {290, "loadConstant"}, {300, "reshape"}, {301, "flatten"}, {310, "permute"}, {320, "concat"},
-    {330, "split"}, {340, "sequenceRepeat"}, {345, "reorganizeData"}, {350, "slice"}, {400, "simpleRecurrent"},
-    {410, "gru"}, {420, "uniDirectionalLSTM"}, {430, "biDirectionalLSTM"}, {500, "custom"}, {600, "copy"},
-    {605, "branch"}, {615, "loop"}, {620, "loopBreak"}, {625, "loopContinue"}, {635, "rangeStatic"},
-    {640, "rangeDynamic"}, {660, "clip"}, {665, "ceil"}, {670, "floor"}, {680, "sign"}, {685, "round"}, {700, "exp2"},
-    {710, "sin"}, {715, "cos"}, {720, "tan"}, {730, "asin"}, {735, "acos"}, {740, "atan"}, {750, "sinh"},
-    {755, "cosh"}, {760, "tanh"}, {770, "asinh"}, {775, "acosh"}, {780, "atanh"}, {790, "erf"}, {795, "gelu"},
-    {815, "equal"}, {820, "notEqual"}, {825, "lessThan"}, {827, "lessEqual"}, {830, "greaterThan"},
-    {832, "greaterEqual"}, {840, "logicalOr"}, {845, "logicalXor"}, {850, "logicalNot"}, {855, "logicalAnd"},
-    {865, "modBroadcastable"}, {870, "minBroadcastable"}, {875, "maxBroadcastable"}, {880, "addBroadcastable"},
-    {885, "powBroadcastable"}, {890, "divideBroadcastable"}, {895, "floorDivBroadcastable"},
-    {900, "multiplyBroadcastable"}, {905, "subtractBroadcastable"}, {920, "tile"}, {925, "stack"}, {930, "gather"},
-    {935, "scatter"}, {940, "gatherND"}, {945, "scatterND"}, {950, "softmaxND"}, {952, "gatherAlongAxis"},
-    {954, "scatterAlongAxis"}, {960, "reverse"}, {965, "reverseSeq"}, {975, "splitND"}, {980, "concatND"},
-    {985, "transpose"}, {995, "sliceStatic"}, {1000, "sliceDynamic"}, {1005, "slidingWindows"}, {1015, "topK"},
-    {1020, "argMin"}, {1025, "argMax"}, {1040, "embeddingND"}, {1045, "batchedMatmul"}, {1065, "getShape"},
-    {1070, "loadConstantND"}, {1080, "fillLike"}, {1085, "fillStatic"}, {1090, "fillDynamic"},
-    {1100, "broadcastToLike"}, {1105, "broadcastToStatic"}, {1110, "broadcastToDynamic"}, {1120, "squeeze"},
-    {1125, "expandDims"}, {1130, "flattenTo2D"}, {1135, "reshapeLike"}, {1140, "reshapeStatic"},
-    {1145, "reshapeDynamic"}, {1150, "rankPreservingReshape"}, {1155, "constantPad"}, {1170, "randomNormalLike"},
-    {1175, "randomNormalStatic"}, {1180, "randomNormalDynamic"}, {1190, "randomUniformLike"},
-    {1195, "randomUniformStatic"}, {1200, "randomUniformDynamic"}, {1210, "randomBernoulliLike"},
-    {1215, "randomBernoulliStatic"}, {1220, "randomBernoulliDynamic"}, {1230, "categoricalDistribution"},
-    {1250, "reduceL1"}, {1255, "reduceL2"}, {1260, "reduceMax"}, {1265, "reduceMin"}, {1270, "reduceSum"},
-    {1275, "reduceProd"}, {1280, "reduceMean"}, {1285, "reduceLogSum"}, {1290, "reduceSumSquare"},
-    {1295, "reduceLogSumExp"}, {1313, "whereNonZero"}, {1315, "matrixBandPart"}, {1320, "lowerTriangular"},
-    {1325, "upperTriangular"}, {1330, "whereBroadcastable"}, {1350, "layerNormalization"},
-    {1400, "NonMaximumSuppression"}, {1450, "oneHot"}, {1455, "cumSum"}, {1460, "clampedReLU"}, {1461, "argSort"},
-    {1465, "pooling3d"}, {1466, "globalPooling3d"}, {1470, "sliceBySize"}, {1471, "convolution3d"},
-};
 using Layer = spec::NeuralNetworkLayer;
 
 const google::protobuf::RepeatedPtrField<Layer>* layers_of(const spec::Model& model) {
@@ -117,149 +78,21 @@ std::string histogram_name(const Layer& layer, std::string_view kind) {
   return name;
 }
 
-Dims dims_of(std::initializer_list<uint64_t> extents) {
-  Dims dims;
-  for (uint64_t e : extents) dims.push_back(e > (uint64_t{1} << 40) ? -1 : static_cast<int64_t>(e));
-  return dims;
-}
-template <typename Shape>
-Dims dims_from(const Shape& shape) {
-  Dims dims;
-  for (auto e : shape) dims.push_back(static_cast<uint64_t>(e) > (uint64_t{1} << 40) ? -1 : static_cast<int64_t>(e));
-  return dims;
-}
-
-// Calls visit(field, weights, dims) for each weight of one layer; empty dims: not known.
+// Calls visit(field, weights, dims) for each weight of one layer (the table of them: weight_slots); empty dims: not known.
 template <typename Visit>
 void layer_weights(const Layer& layer, const Visit& visit) {
-  auto lstm = [&](const std::string& prefix, const spec::LSTMWeightParams& w, uint64_t in, uint64_t out) {
-    visit(prefix + "inputGateWeightMatrix", w.inputgateweightmatrix(), dims_of({out, in}));
-    visit(prefix + "forgetGateWeightMatrix", w.forgetgateweightmatrix(), dims_of({out, in}));
-    visit(prefix + "blockInputWeightMatrix", w.blockinputweightmatrix(), dims_of({out, in}));
-    visit(prefix + "outputGateWeightMatrix", w.outputgateweightmatrix(), dims_of({out, in}));
-    visit(prefix + "inputGateRecursionMatrix", w.inputgaterecursionmatrix(), dims_of({out, out}));
-    visit(prefix + "forgetGateRecursionMatrix", w.forgetgaterecursionmatrix(), dims_of({out, out}));
-    visit(prefix + "blockInputRecursionMatrix", w.blockinputrecursionmatrix(), dims_of({out, out}));
-    visit(prefix + "outputGateRecursionMatrix", w.outputgaterecursionmatrix(), dims_of({out, out}));
-    visit(prefix + "inputGateBiasVector", w.inputgatebiasvector(), Dims{});
-    visit(prefix + "forgetGateBiasVector", w.forgetgatebiasvector(), Dims{});
-    visit(prefix + "blockInputBiasVector", w.blockinputbiasvector(), Dims{});
-    visit(prefix + "outputGateBiasVector", w.outputgatebiasvector(), Dims{});
-    visit(prefix + "inputGatePeepholeVector", w.inputgatepeepholevector(), Dims{});
-    visit(prefix + "forgetGatePeepholeVector", w.forgetgatepeepholevector(), Dims{});
-    visit(prefix + "outputGatePeepholeVector", w.outputgatepeepholevector(), Dims{});
-  };
-  switch (layer.layer_case()) {
-    case Layer::kConvolution: {
-      const auto& p = layer.convolution();
-      uint64_t kh = p.kernelsize_size() > 0 ? p.kernelsize(0) : 3, kw = p.kernelsize_size() > 1 ? p.kernelsize(1) : 3;
-      uint64_t groups = p.ngroups() == 0 ? 1 : p.ngroups();
-      visit("weights", p.weights(),
-            p.isdeconvolution() ? dims_of({p.kernelchannels(), p.outputchannels() / groups, kh, kw})
-                                : dims_of({p.outputchannels(), p.kernelchannels(), kh, kw}));
-      visit("bias", p.bias(), Dims{});
-      return;
-    }
-    case Layer::kConvolution3D: {
-      const auto& p = layer.convolution3d();
-      uint64_t groups = p.ngroups() <= 0 ? 1 : static_cast<uint64_t>(p.ngroups());
-      auto u = [](auto value) { return static_cast<uint64_t>(value); };
-      visit("weights", p.weights(),
-            p.isdeconvolution() ? Dims{} : dims_of({u(p.outputchannels()), u(p.inputchannels()) / groups, u(p.kerneldepth()), u(p.kernelheight()), u(p.kernelwidth())}));
-      visit("bias", p.bias(), Dims{});
-      return;
-    }
-    case Layer::kInnerProduct: {
-      const auto& p = layer.innerproduct();
-      visit("weights", p.weights(), dims_of({p.outputchannels(), p.inputchannels()}));
-      visit("bias", p.bias(), Dims{});
-      return;
-    }
-    case Layer::kEmbedding: {
-      const auto& p = layer.embedding();
-      visit("weights", p.weights(), dims_of({p.outputchannels(), p.inputdim()}));
-      visit("bias", p.bias(), Dims{});
-      return;
-    }
-    case Layer::kEmbeddingND: {
-      const auto& p = layer.embeddingnd();
-      visit("weights", p.weights(), dims_of({p.embeddingsize(), p.vocabsize()}));
-      visit("bias", p.bias(), Dims{});
-      return;
-    }
-    case Layer::kBatchedMatmul: {
-      const auto& p = layer.batchedmatmul();
-      visit("weights", p.weights(), dims_of({p.weightmatrixfirstdimension(), p.weightmatrixseconddimension()}));
-      visit("bias", p.bias(), Dims{});
-      return;
-    }
-    case Layer::kBatchnorm: {
-      const auto& p = layer.batchnorm();
-      visit("gamma", p.gamma(), Dims{});
-      visit("beta", p.beta(), Dims{});
-      visit("mean", p.mean(), Dims{});
-      visit("variance", p.variance(), Dims{});
-      return;
-    }
-    case Layer::kLayerNormalization: {
-      const auto& p = layer.layernormalization();
-      visit("gamma", p.gamma(), dims_from(p.normalizedshape()));
-      visit("beta", p.beta(), dims_from(p.normalizedshape()));
-      return;
-    }
-    case Layer::kScale: {
-      const auto& p = layer.scale();
-      visit("scale", p.scale(), dims_from(p.shapescale()));
-      visit("bias", p.bias(), dims_from(p.shapebias()));
-      return;
-    }
-    case Layer::kBias: return visit("bias", layer.bias().bias(), dims_from(layer.bias().shape()));
-    case Layer::kLoadConstant: return visit("data", layer.loadconstant().data(), dims_from(layer.loadconstant().shape()));
-    case Layer::kLoadConstantND: return visit("data", layer.loadconstantnd().data(), dims_from(layer.loadconstantnd().shape()));
-    case Layer::kActivation: {
-      const auto& p = layer.activation();
-      if (p.has_prelu()) visit("alpha", p.prelu().alpha(), Dims{});
-      if (p.has_parametricsoftplus()) {
-        visit("alpha", p.parametricsoftplus().alpha(), Dims{});
-        visit("beta", p.parametricsoftplus().beta(), Dims{});
-      }
-      return;
-    }
-    case Layer::kSimpleRecurrent: {
-      const auto& p = layer.simplerecurrent();
-      visit("weightMatrix", p.weightmatrix(), dims_of({p.outputvectorsize(), p.inputvectorsize()}));
-      visit("recursionMatrix", p.recursionmatrix(), dims_of({p.outputvectorsize(), p.outputvectorsize()}));
-      visit("biasVector", p.biasvector(), Dims{});
-      return;
-    }
-    case Layer::kGru: {
-      const auto& p = layer.gru();
-      Dims in = dims_of({p.outputvectorsize(), p.inputvectorsize()}), own = dims_of({p.outputvectorsize(), p.outputvectorsize()});
-      visit("updateGateWeightMatrix", p.updategateweightmatrix(), in);
-      visit("resetGateWeightMatrix", p.resetgateweightmatrix(), in);
-      visit("outputGateWeightMatrix", p.outputgateweightmatrix(), in);
-      visit("updateGateRecursionMatrix", p.updategaterecursionmatrix(), own);
-      visit("resetGateRecursionMatrix", p.resetgaterecursionmatrix(), own);
-      visit("outputGateRecursionMatrix", p.outputgaterecursionmatrix(), own);
-      visit("updateGateBiasVector", p.updategatebiasvector(), Dims{});
-      visit("resetGateBiasVector", p.resetgatebiasvector(), Dims{});
-      visit("outputGateBiasVector", p.outputgatebiasvector(), Dims{});
-      return;
-    }
-    case Layer::kUniDirectionalLSTM: {
-      const auto& p = layer.unidirectionallstm();
-      return lstm("weightParams.", p.weightparams(), p.inputvectorsize(), p.outputvectorsize());
-    }
-    case Layer::kBiDirectionalLSTM: {
-      const auto& p = layer.bidirectionallstm();
-      for (int i = 0; i < p.weightparams_size(); ++i)
-        lstm("weightParams" + std::to_string(i) + ".", p.weightparams(i), p.inputvectorsize(), p.outputvectorsize());
-      return;
-    }
-    case Layer::kCustom:
-      for (int i = 0; i < layer.custom().weights_size(); ++i) visit("weights" + std::to_string(i), layer.custom().weights(i), Dims{});
-      return;
-    default: return;
+  std::vector<WeightSlot> slots = weight_slots(layer);
+  // Layers with several messages of weights name them: "weightParams1." is the backward half of a bidirectional LSTM.
+  size_t sets = layer.has_bidirectionallstm() ? static_cast<size_t>(layer.bidirectionallstm().weightparams_size()) : 1;
+  size_t per_set = sets == 0 ? 1 : std::max<size_t>(slots.size() / sets, 1);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    std::string name = slots[i].name;
+    if (layer.has_unidirectionallstm()) name = "weightParams." + name;
+    if (layer.has_bidirectionallstm()) name = "weightParams" + std::to_string(i / per_set) + "." + name;
+    if (layer.has_custom()) name += std::to_string(i);
+    Dims dims;
+    for (uint64_t extent : slots[i].shape) dims.push_back(extent > (uint64_t{1} << 40) ? -1 : static_cast<int64_t>(extent));
+    visit(name, *slots[i].params, std::move(dims));
   }
 }
 
@@ -308,9 +141,10 @@ void each_weight(const Model& model, const Visit& visit) {
                                             : static_cast<uint64_t>(count) == s.elements);
       if (!fits) dims = {static_cast<int64_t>(s.elements)};
       NnWeight info{layer.name() + "." + field, layer.name(), s.storage, s.dtype, std::move(dims), s.bytes};
-      bool deconvolution = layer.has_convolution() && layer.convolution().isdeconvolution();
+      bool deconvolution = layer.convolution().isdeconvolution() || layer.convolution3d().isdeconvolution();
       if (fits && field == "weights" && (deconvolution || layer.has_batchedmatmul())) info.channel_axis = 1;
-      if (fits && field == "weights" && deconvolution && layer.convolution().ngroups() > 1) info.groups = static_cast<int64_t>(layer.convolution().ngroups());
+      if (fits && field == "weights" && deconvolution)
+        info.groups = std::max<int64_t>(layer.has_convolution() ? static_cast<int64_t>(layer.convolution().ngroups()) : layer.convolution3d().ngroups(), 1);
       visit(std::move(info), w);
     });
   });
@@ -370,9 +204,8 @@ Result<Tensor> values(const spec::WeightParams& w, const NnWeight& info) {
 }  // namespace
 
 std::string_view nn_layer_kind_name(int number) {
-  for (const Row& row : kRows)
-    if (row.number == number) return row.name;
-  return {};
+  const NnRule* rule = find_nn_rule(number);
+  return rule != nullptr ? rule->name : std::string_view();
 }
 
 std::vector<NnLayer> nn_layers(const Model& model) {

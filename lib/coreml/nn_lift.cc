@@ -35,9 +35,6 @@ void collect_unsupported(const google::protobuf::RepeatedPtrField<Layer>& layers
       case Layer::kLoopBreak: case Layer::kLoopContinue:
         if (!in_loop) reasons.push_back(place + std::string(kind_of(layer)) + " outside of a loop's body");
         break;
-      case Layer::kConvolution3D:
-        if (layer.convolution3d().isdeconvolution()) reasons.push_back(place + "convolution3d with isDeconvolution is not supported");
-        break;
       default: break;
     }
   }

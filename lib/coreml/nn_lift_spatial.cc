@@ -199,14 +199,37 @@ Status Lifter::convolution3d(const spec::Convolution3DLayerParams& p) {
   if (x.rank() != 5) return bad("needs an input of rank 5, got " + dims_text(x.dims));
   int64_t groups = p.ngroups() == 0 ? 1 : p.ngroups();
   if (groups < 1 || p.inputchannels() % groups != 0) return bad("nGroups does not divide inputChannels");
-  MLT_ASSIGN(V w, weight(p.weights(), {p.outputchannels(), p.inputchannels() / groups, p.kerneldepth(), p.kernelheight(), p.kernelwidth()}, "weight"));
+  if (p.isdeconvolution() && p.outputchannels() % groups != 0) return bad("nGroups does not divide outputChannels");
+  Dims kernel = p.isdeconvolution() ? Dims{p.inputchannels(), p.outputchannels() / groups} : Dims{p.outputchannels(), p.inputchannels() / groups};
+  kernel.insert(kernel.end(), {p.kerneldepth(), p.kernelheight(), p.kernelwidth()});
+  MLT_ASSIGN(V w, weight(p.weights(), kernel, "weight", p.isdeconvolution() ? 1 : 0));
   V bias = nullptr;
   if (p.hasbias()) {
     MLT_ASSIGN(bias, weight(p.bias(), {p.outputchannels()}, "bias"));
   }
   auto or_one = [](int32_t v) { return v == 0 ? int64_t{1} : int64_t{v}; };
   Ints pad{p.custompaddingfront(), p.custompaddingback(), p.custompaddingtop(), p.custompaddingbottom(), p.custompaddingleft(), p.custompaddingright()};
-  std::string type = p.paddingtype() == spec::Convolution3DLayerParams::SAME ? "same" : p.paddingtype() == spec::Convolution3DLayerParams::CUSTOM && any(pad) ? "custom" : "valid";
+  bool same = p.paddingtype() == spec::Convolution3DLayerParams::SAME;
+  if (p.isdeconvolution()) {
+    // The full transposed convolution, less what padding and the wanted extents take away, as in two dimensions.
+    if (!p.outputshape().empty() && p.outputshape_size() != 3) return bad("outputShape needs 3 values");
+    if (p.paddingtype() == spec::Convolution3DLayerParams::VALID) pad.assign(6, 0);
+    Ints strides{or_one(p.stridedepth()), or_one(p.strideheight()), or_one(p.stridewidth())};
+    Ints dilations{or_one(p.dilationdepth()), or_one(p.dilationheight()), or_one(p.dilationwidth())};
+    for (size_t d = 0; d < 3; ++d) {
+      if (strides[d] < 1 || dilations[d] < 1 || kernel[2 + d] < 1 || x.dims[2 + d] < 1 || x.dims[2 + d] > kLimit) return bad("bad extents of kernel, stride or input");
+      int64_t full = (x.dims[2 + d] - 1) * strides[d] + (kernel[2 + d] - 1) * dilations[d] + 1;
+      if (!same && p.outputshape().empty()) continue;
+      uint64_t wanted = p.outputshape().empty() ? static_cast<uint64_t>(x.dims[2 + d] * strides[d]) : p.outputshape(static_cast<int>(d));
+      if (wanted < 1 || wanted > static_cast<uint64_t>(full)) return unsupported_error("an output larger than its kernels reach");
+      int64_t total = full - static_cast<int64_t>(wanted);
+      pad[2 * d] = total / 2;
+      pad[2 * d + 1] = total - total / 2;
+    }
+    return out(op("conv_transpose", {{"x", plain(x)}, {"weight", w}, {"bias", bias}, {"strides", b_.ints(strides)}, {"dilations", b_.ints(dilations)}, {"groups", b_.i32(groups)},
+                                     {"pad_type", b_.string(any(pad) ? "custom" : "valid")}, {"pad", any(pad) ? b_.ints(pad) : nullptr}}));
+  }
+  std::string type = same ? "same" : p.paddingtype() == spec::Convolution3DLayerParams::CUSTOM && any(pad) ? "custom" : "valid";
   return out(op("conv", {{"x", plain(x)}, {"weight", w}, {"bias", bias}, {"pad_type", b_.string(type)}, {"pad", type == "custom" ? b_.ints(pad) : nullptr},
                          {"strides", b_.ints({or_one(p.stridedepth()), or_one(p.strideheight()), or_one(p.stridewidth())})},
                          {"dilations", b_.ints({or_one(p.dilationdepth()), or_one(p.dilationheight()), or_one(p.dilationwidth())})}, {"groups", b_.i32(groups)}}));

@@ -342,3 +342,27 @@ TEST_CASE("corpus: classic models are made, or say what is missing") {
     CHECK(missing >= 4);
   }
 }
+
+TEST_CASE("lift: convolutions and deconvolutions of three dimensions") {
+  Net n;
+  n.interface({{"x", array({1, 1, 1, 1, 2})}}, {{"y", array({})}});
+  n.exact();
+  auto* p = n.layer("l", {"x"}, {"y"})->mutable_convolution3d();
+  p->set_inputchannels(1), p->set_outputchannels(1), p->set_ngroups(1), p->set_isdeconvolution(true);
+  p->set_kerneldepth(1), p->set_kernelheight(1), p->set_kernelwidth(3);
+  p->set_paddingtype(spec::Convolution3DLayerParams::VALID);
+  fill(p->mutable_weights(), {1, 2, 3});
+  CHECK(to_floats(run(n.model, {{"x", floats({1, 1, 1, 1, 2}, {1, 10})}})["y"]) == std::vector<float>{1, 12, 23, 30});
+  p->set_paddingtype(spec::Convolution3DLayerParams::CUSTOM);
+  p->set_custompaddingleft(1);
+  CHECK(to_floats(run(n.model, {{"x", floats({1, 1, 1, 1, 2}, {1, 10})}})["y"]) == std::vector<float>{12, 23, 30});
+  p->set_paddingtype(spec::Convolution3DLayerParams::SAME);
+  CHECK(to_floats(run(n.model, {{"x", floats({1, 1, 1, 1, 2}, {1, 10})}})["y"]) == std::vector<float>{12, 23});
+  for (int d : {1, 1, 3}) p->add_outputshape(static_cast<uint64_t>(d));
+  CHECK(to_floats(run(n.model, {{"x", floats({1, 1, 1, 1, 2}, {1, 10})}})["y"]) == std::vector<float>{1, 12, 23});
+  p->set_outputshape(2, 9);
+  CHECK(refusal(n.model, Code::kUnsupported).find("larger than its kernels reach") != std::string::npos);
+  p->clear_outputshape();
+  p->set_isdeconvolution(false);
+  CHECK(to_floats(run(n.model, {{"x", floats({1, 1, 1, 1, 2}, {1, 10})}})["y"]) == std::vector<float>{32, 21});
+}
