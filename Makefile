@@ -42,6 +42,7 @@ conformance-coremltools: all
 # Ours against ONNX Runtime in one interleaved run (needs Python with onnxruntime and onnx; see BENCHMARKS.md).
 bench: all
 	scripts/bench $(BUILD)
+	$(or $(MLT_PYTHON),python3) scripts/bench-classic $(BUILD)
 
 # libFuzzer, one target per reader, FUZZ_SECONDS each.
 FUZZ_SECONDS ?= 60

@@ -237,6 +237,31 @@ mlt_status mlt_model_predict(mlt_model* model, const mlt_features* inputs, mlt_s
   });
 }
 
+mlt_status mlt_model_predict_rows(mlt_model* model, const float* rows, size_t count, size_t width, size_t stride, mlt_features** outputs) {
+  return guard([&] {
+    if (model == nullptr || rows == nullptr || outputs == nullptr) return fail(MLT_USAGE, "model, rows and outputs must not be null");
+    const RowPlan* plan = model->predictor->row_plan();
+    if (plan == nullptr) return fail(MLT_UNSUPPORTED, "this model predicts record by record");
+    if (static_cast<int64_t>(width) != plan->width)
+      return fail(MLT_USAGE, "a row of this model has " + std::to_string(plan->width) + " numbers, not " + std::to_string(width));
+    if (stride < width) return fail(MLT_USAGE, "rows overlap: the stride is less than the width");
+    if (count > (size_t{1} << 32)) return fail(MLT_USAGE, "too many rows");
+    Rows all;
+    all.f32 = rows;
+    all.count = static_cast<int64_t>(count);
+    all.stride = static_cast<int64_t>(stride);
+    auto batch = model->predictor->predict_rows(all);
+    if (!batch) return fail(batch.error());
+    auto out = std::make_unique<mlt_features>();
+    for (auto& [name, tensor] : batch->arrays(true)) {
+      if (tensor.dtype() == DType::kString) out->map[name] = StringList(tensor.strings());
+      else out->map[name] = std::move(tensor);
+    }
+    *outputs = out.release();
+    return MLT_OK;
+  });
+}
+
 mlt_status mlt_compile(const char* path, const char* directory) {
   return guard([&] {
     if (path == nullptr || directory == nullptr) return fail(MLT_USAGE, "path and directory must not be null");

@@ -104,6 +104,13 @@ MLT_API const char *mlt_model_structure(mlt_model *model);
 /* inputs by name, missing optional ones left out. state: NULL for models without. *outputs is the caller's. */
 MLT_API mlt_status mlt_model_predict(mlt_model *model, const mlt_features *inputs, mlt_state *state, mlt_features **outputs);
 
+/* Many records at once, for models whose inputs are numbers or float arrays of one shape (tree ensembles, linear models;
+ * MLT_UNSUPPORTED for others). A row is the inputs in the order of their description, one after the other, NaN where a
+ * value is missing: `width` floats, rows `stride` floats apart. The answers are those of mlt_model_predict, stacked:
+ * an array [count, ...] or, for text labels, a list; class probabilities as an array [count, classes] and the list
+ * "NAME.keys". */
+MLT_API mlt_status mlt_model_predict_rows(mlt_model *model, const float *rows, size_t count, size_t width, size_t stride, mlt_features **outputs);
+
 /* Compiles a model to a directory, whose name must end in .mlmodelc and not be taken. */
 MLT_API mlt_status mlt_compile(const char *path, const char *directory);
 /* The newest specification version that is known, and the least one that the features of a model (the bytes of an

@@ -31,7 +31,7 @@ FeatureMap FeatureBatch::record(int64_t i) const {
   return out;
 }
 
-std::vector<std::pair<std::string, Tensor>> FeatureBatch::arrays() const {
+std::vector<std::pair<std::string, Tensor>> FeatureBatch::arrays(bool keys_once) const {
   std::vector<std::pair<std::string, Tensor>> out;
   for (const Column& column : columns) {
     switch (column.kind) {
@@ -56,16 +56,18 @@ std::vector<std::pair<std::string, Tensor>> FeatureBatch::arrays() const {
         break;
       case Kind::kDict: {
         out.emplace_back(column.name, Tensor::from<double>({count, column.width}, column.values));
+        int64_t times = keys_once ? 1 : count;
+        Dims dims = keys_once ? Dims{column.width} : Dims{count, column.width};
         if (column.labels->integers) {
-          Tensor keys = Tensor::uninitialized(DType::kI64, {count, column.width});
-          for (int64_t i = 0; i < count * column.width; ++i)
+          Tensor keys = Tensor::uninitialized(DType::kI64, dims);
+          for (int64_t i = 0; i < times * column.width; ++i)
             keys.mutable_data<int64_t>()[i] = column.labels->ints[column.order[static_cast<size_t>(i % column.width)]];
           out.emplace_back(column.name + ".keys", std::move(keys));
         } else {
           std::vector<std::string> keys;
-          keys.reserve(column.values.size());
-          for (int64_t i = 0; i < count * column.width; ++i) keys.push_back(column.labels->strings[column.order[static_cast<size_t>(i % column.width)]]);
-          out.emplace_back(column.name + ".keys", Tensor::of_strings({count, column.width}, std::move(keys)));
+          keys.reserve(static_cast<size_t>(times * column.width));
+          for (int64_t i = 0; i < times * column.width; ++i) keys.push_back(column.labels->strings[column.order[static_cast<size_t>(i % column.width)]]);
+          out.emplace_back(column.name + ".keys", Tensor::of_strings(dims, std::move(keys)));
         }
         break;
       }

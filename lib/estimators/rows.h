@@ -42,8 +42,9 @@ struct FeatureBatch {
   std::vector<Column> columns;
 
   FeatureMap record(int64_t i) const;
-  // All records stacked along a new first axis; a dictionary becomes "name" and "name.keys", both [count, width].
-  std::vector<std::pair<std::string, Tensor>> arrays() const;
+  // All records stacked along a new first axis; a dictionary becomes "name" and "name.keys", both [count, width], or with
+  // keys_once the keys [width].
+  std::vector<std::pair<std::string, Tensor>> arrays(bool keys_once = false) const;
 };
 
 }  // namespace mlt

@@ -45,6 +45,35 @@ static const char kList[] =
     "        } -> (y);\n"
     "}";
 
+/* A linear regressor, y = 2 x + 1, as an .mlmodel. */
+static const unsigned char kLine[] = {0x08, 0x01, 0x12, 0x15, 0x0a, 0x07, 0x0a, 0x01, 'x',  0x1a, 0x02, 0x12, 0x00, 0x52, 0x07, 0x0a, 0x01,
+                                      'y',  0x1a, 0x02, 0x12, 0x00, 0x5a, 0x01, 'y',  0xe2, 0x12, 0x16, 0x0a, 0x0a, 0x0a, 0x08, 0x00, 0x00,
+                                      0x00, 0x00, 0x00, 0x00, 0x00, 0x40, 0x12, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xf0, 0x3f};
+
+static void test_rows(void) {
+  mlt_model *model = NULL;
+  mlt_features *out = NULL;
+  const float rows[] = {1, -1, 2.5f, -1, NAN, -1};
+  CHECK(mlt_model_open_memory(kLine, sizeof(kLine), "line", NULL, &model) == MLT_OK);
+  if (model == NULL) return;
+  CHECK(mlt_model_predict_rows(model, rows, 3, 2, 2, &out) == MLT_USAGE);
+  CHECK(mlt_model_predict_rows(model, rows, 3, 1, 0, &out) == MLT_USAGE);
+  CHECK(mlt_model_predict_rows(model, NULL, 3, 1, 2, &out) == MLT_USAGE);
+  CHECK(mlt_model_predict_rows(model, rows, 3, 1, 2, &out) == MLT_OK);
+  mlt_dtype dtype;
+  const int64_t *shape;
+  size_t rank;
+  const void *data;
+  CHECK(mlt_features_array(out, "y", &dtype, &shape, &rank, &data) == MLT_OK);
+  CHECK(dtype == MLT_F64 && rank == 1 && shape[0] == 3);
+  CHECK(((const double *)data)[0] == 3 && ((const double *)data)[1] == 6 && isnan(((const double *)data)[2]));
+  mlt_features_free(out);
+  mlt_model_close(model);
+  CHECK(mlt_model_open_memory(kProgram, strlen(kProgram), "program", NULL, &model) == MLT_OK);
+  CHECK(mlt_model_predict_rows(model, rows, 1, 1, 1, &out) == MLT_UNSUPPORTED);
+  mlt_model_close(model);
+}
+
 static void test_list(void) {
   mlt_model *model = NULL;
   const char *names[] = {"model.mlmodelc/model.mil", "model.mlmodelc/other"};
@@ -95,6 +124,7 @@ static void test_values(void) {
 
 int main(void) {
   test_list();
+  test_rows();
   test_values();
   mlt_model *model = NULL;
   CHECK(mlt_model_open("/nonexistent.mlmodel", NULL, &model) == MLT_INPUT);
