@@ -25,13 +25,8 @@ std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias,
   if (stored == nullptr) return std::nullopt;
   auto packed = l.prepared<PackedLowBit>(weight, "low bit", [&] { return PackedLowBit::pack(stored->matrix); });
   if (!packed) return l.refuse(packed.error().message);
-<<<<<<< HEAD
-  auto shared = std::make_shared<PackedLowBit>(std::move(*packed));
-  Tensor biases = bias >= 0 ? float_constant(l, bias) : Tensor();
-=======
   auto shared = *packed;
-  Tensor biases = bias >= 0 ? l.constant(bias) : Tensor();
->>>>>>> c168ed0 (Plans of one function share prepared weights; states are written where they changed; interfaces checked on models of coremltools)
+  Tensor biases = bias >= 0 ? float_constant(l, bias) : Tensor();
   Activation act = l.node().act.value_or(Activation{});
   const int residual = l.node().residual, out = l.out();
   Lowered lowered;
@@ -56,26 +51,15 @@ std::optional<Lowered> packed_product(Lowering& l, int x, int weight, int bias, 
     if (auto lowered = low_bit_product(l, x, weight, bias, m)) return lowered;
   // Float16 weights stay so: few rows wait for memory, and for many the expansion is a small part. The arithmetic is
   // the same.
-<<<<<<< HEAD
-  Tensor stored = l.stored_constant(weight);
-  const bool half = stored.dtype() == DType::kF16;
-  Tensor weights = half ? stored : float_constant(l, weight);
-  auto packed = half ? PackedWeights::pack_half(n, k, reinterpret_cast<const uint16_t*>(stored.bytes().data()), row_stride, col_stride)
-                     : PackedWeights::pack(n, k, weights.data<float>(), row_stride, col_stride);
-  if (!packed) return l.refuse(packed.error().message);
-  auto shared = std::make_shared<PackedWeights>(std::move(*packed));
-  Tensor biases = bias >= 0 ? float_constant(l, bias) : Tensor();
-=======
   const bool half = l.stored_dtype(weight) == DType::kF16;
   auto packed = l.prepared<PackedWeights>(weight, "matrix " + std::to_string(n) + " " + std::to_string(k) + " " + std::to_string(row_stride), [&] {
-    Tensor stored = half ? l.stored_constant(weight) : l.constant(weight);
+    Tensor stored = half ? l.stored_constant(weight) : float_constant(l, weight);
     return half ? PackedWeights::pack_half(n, k, reinterpret_cast<const uint16_t*>(stored.bytes().data()), row_stride, col_stride)
                 : PackedWeights::pack(n, k, stored.data<float>(), row_stride, col_stride);
   });
   if (!packed) return l.refuse(packed.error().message);
   auto shared = *packed;
-  Tensor biases = bias >= 0 ? l.constant(bias) : Tensor();
->>>>>>> c168ed0 (Plans of one function share prepared weights; states are written where they changed; interfaces checked on models of coremltools)
+  Tensor biases = bias >= 0 ? float_constant(l, bias) : Tensor();
   Activation act = l.node().act.value_or(Activation{});
   int residual = l.node().residual;
   Lowered lowered;
