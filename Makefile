@@ -38,6 +38,7 @@ conformance: all
 CONFORMANCE_FLAGS ?=
 conformance-coremltools: all
 	scripts/conformance-coremltools --build $(BUILD) $(CONFORMANCE_FLAGS)
+	$(or $(MLT_PYTHON),python3) scripts/conformance-pytorch --library $(BUILD)/lib/libmltools.so
 
 # Ours against ONNX Runtime in one interleaved run (needs Python with onnxruntime and onnx; see BENCHMARKS.md).
 bench: all

@@ -100,7 +100,8 @@ Result<EspressoNetwork> parse_espresso(ByteSpan net, ByteSpan shape) {
     MLT_ASSIGN(json shapes, parsed(shape, "model.espresso.shape"));
     auto all = shapes.find("layer_shapes");
     if (all != shapes.end() && all->is_object())
-      for (const auto& [blob, s] : all->items()) {
+      for (const auto& [blob, entry] : all->items()) {
+        const nlohmann::json& s = entry;  // clang 14 captures no structured bindings
         if (!s.is_object()) continue;
         auto part = [&](const char* key, int64_t preset) { return s.contains(key) ? whole(s[key], preset) : preset; };
         EspressoShape extents{part("n", 1), part("k", 1), part("h", 1), part("w", 1), part("seq", 1), 0};
