@@ -131,9 +131,19 @@ Result<MatmulShape> matmul_shape(Call& call, const Dims& x, const Dims& y) {
   return s;
 }
 
+// Whether a program writes the operand as a constant; one whose value is known for another reason does not count.
+bool written_constant(const Call& call, std::string_view param) {
+  if (call.op() == nullptr) return call.known(param);
+  const ir::Arg* arg = call.op()->find(param);
+  return arg != nullptr && !arg->operands.empty() && arg->operands[0].constant() != nullptr;
+}
+
+// Of operands of two types, one of them constant, the other's type is that of the product (coremltools, iOS17 matmul).
 Result<std::vector<ir::Type>> infer_matmul(Call& call) {
   MLT_ASSIGN(MatmulShape shape, matmul_shape(call, call.type("x").dims, call.type("y").dims));
-  return std::vector<ir::Type>{ir::Type::tensor(call.type("x").dtype, shape.out)};
+  const DType x = call.type("x").dtype, y = call.type("y").dtype;
+  const bool as_y = x != y && written_constant(call, "x") && !written_constant(call, "y");
+  return std::vector<ir::Type>{ir::Type::tensor(as_y ? y : x, shape.out)};
 }
 
 // Where each batch entry's matrix starts in an operand.

@@ -114,7 +114,12 @@ class _MLModelProxy:
         if state is not None and not self.description["states"]:
             raise MltoolsError("the model has no states", USAGE)
         outputs = ctypes.c_void_p()
-        check(library().mlt_model_predict(self._handle, inputs, state.handle if state is not None else None, ctypes.byref(outputs)))
+        status = library().mlt_model_predict(self._handle, inputs, state.handle if state is not None else None, ctypes.byref(outputs))
+        try:
+            check(status)
+        except MltoolsError as error:  # Core ML's words, which scripts look for, before the reason
+            kind = "ML Program" if self.description["kind"] == "mlProgram" else f"a {self.description['kind']} model"
+            raise MltoolsError(f"Unable to compute the prediction using {kind}: {error}", error.status) from None
         return Features(outputs.value).to_dict()
 
     def newState(self):
