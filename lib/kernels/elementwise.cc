@@ -201,8 +201,9 @@ float binary_reference(Binary op, float x, float y) noexcept {
     case Binary::kDiv: return x / y;
     case Binary::kFloorDiv: return std::floor(x / y);
     case Binary::kMod: {
-      if (std::isinf(y) && std::isfinite(x)) return (x < 0) != (y < 0) && x != 0 ? y : x;
+      if (std::isinf(y) && std::isfinite(x) && x != 0) return (x < 0) != (y < 0) ? y : x;
       float r = std::fmod(x, y);
+      if (r == 0) return std::copysign(0.0f, y);
       return r != 0 && (r < 0) != (y < 0) ? r + y : r;
     }
     case Binary::kPow: return std::pow(x, y);

@@ -204,7 +204,8 @@ void compare_simd(Compare op, const float* a, int64_t as, const float* b, int64_
   if (count <= 0) return;
   switch (op) {
     case Compare::kEqual: return compare_with(a, as, b, bs, out, count, [](V x, V y) { return hn::Eq(x, y); });
-    case Compare::kNotEqual: return compare_with(a, as, b, bs, out, count, [](V x, V y) { return hn::Ne(x, y); });
+    // Highway 1.0 compares ordered: Ne would be false for a NaN.
+    case Compare::kNotEqual: return compare_with(a, as, b, bs, out, count, [](V x, V y) { return hn::Not(hn::Eq(x, y)); });
     case Compare::kLess: return compare_with(a, as, b, bs, out, count, [](V x, V y) { return hn::Lt(x, y); });
     case Compare::kLessEqual: return compare_with(a, as, b, bs, out, count, [](V x, V y) { return hn::Le(x, y); });
     case Compare::kGreater: return compare_with(a, as, b, bs, out, count, [](V x, V y) { return hn::Gt(x, y); });

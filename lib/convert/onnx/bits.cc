@@ -1,5 +1,5 @@
 // Operators that Core ML has no word for and a few tensor operations spell: bits of integers, determinants, patches to
-// images and regions of images to grids.
+// images, n-grams.
 #include <algorithm>
 #include <cmath>
 
@@ -107,46 +107,6 @@ void col2im(Ctx& c) {
   c.out(0, y, c.type(0));
 }
 
-// Averages of samples_per_bin^2 bilinear samples in each bin of a region.
-void roi_align(Ctx& c) {
-  Lower& l = c.l;
-  V x = c.fin(0), rois = c.fin(1), batch = c.in(2);
-  int64_t oh = c.i64("output_height", 1), ow = c.i64("output_width", 1), s = c.i64("sampling_ratio", 0);
-  double scale = c.f32("spatial_scale", 1);
-  bool half = c.str("coordinate_transformation_mode", c.version() >= 16 ? "half_pixel" : "output_half_pixel") == "half_pixel";
-  if (c.str("mode", "avg") != "avg") unsupported("mode max");
-  if (s <= 0) unsupported("a number of samples that depends on the region (sampling_ratio 0)");
-  const Dims image = c.known_dims(x);
-  int64_t regions = Lower::dims(rois)[0];
-  if (image.size() != 4 || regions < 0) unsupported("an unknown number of regions", "give fixed input shapes with --input NAME,shape=...");
-  Lower::check_constant({oh * s, ow * s});
-  V scaled = l.mul(rois, scale);
-  if (half) scaled = l.add(scaled, -0.5);
-  auto side = [&](int64_t i) { return l.slice(scaled, 1, i, i + 1); };  // [R, 1]
-  // Positions [R, n] of samples along one axis.
-  auto line = [&](int64_t low, int64_t high, int64_t bins) {
-    V start = side(low), length = l.sub(side(high), start);
-    if (!half) length = l.binary("maximum", length, l.f32(1));
-    std::vector<float> at;
-    for (int64_t i = 0; i < bins * s; ++i) at.push_back((static_cast<float>(i) + 0.5f) / static_cast<float>(bins * s));
-    return l.add(start, l.mul(length, l.constant(Tensor::from<float>({1, bins * s}, at))));
-  };
-  V px = line(0, 2, ow), py = line(1, 3, oh);
-  auto inside = [&](V p, int64_t extent) {
-    V ok = l.op("logical_and", {{"x", l.binary("greater_equal", p, l.f32(-1))}, {"y", l.binary("less_equal", p, l.f32(static_cast<double>(extent)))}});
-    return l.cast(ok, DType::kF32);
-  };
-  V weight = l.mul(l.expand_dims(inside(py, image[2]), {2}), l.expand_dims(inside(px, image[3]), {1}));  // [R, H, W]
-  Dims grid = {regions, oh * s, ow * s, 1};
-  V points = l.concat({l.broadcast_to(l.expand_dims(px, {1, 3}), grid), l.broadcast_to(l.expand_dims(py, {2, 3}), grid)}, 3);
-  V y = l.op("resample", {{"x", l.gather(x, batch, 0)}, {"coordinates", points}, {"sampling_mode", l.str("bilinear")}, {"padding_mode", l.str("border")},
-                          {"padding_value", l.f32(0)}, {"coordinates_mode", l.str("unnormalized")}, {"align_corners", l.boolean(true)}});
-  y = l.mul(y, l.expand_dims(weight, {1}));
-  if (s > 1)
-    y = l.op("avg_pool", {{"x", y}, {"kernel_sizes", l.ints({s, s})}, {"strides", l.ints({s, s})}, {"pad_type", l.str("valid")}});
-  c.out(0, y, c.type(0));
-}
-
 // Rows compared pair by pair: a row is kept when no equal one comes before it.
 void unique(Ctx& c) {
   Lower& l = c.l;
@@ -189,9 +149,87 @@ void unique(Ctx& c) {
   if (c.wants(3)) c.out(3, l.gather(l.reduce("reduce_sum", equal, {1}, false), places, 0), DType::kI64);
 }
 
+// Values of 8 and 16 bits stay in int32, so that their other reading is known; a float's bits or an unsigned 32-bit number
+// is nothing that Core ML can hold.
+void bit_cast(Ctx& c) {
+  DType from = c.type(0), to = dtype_from_onnx(c.i64("to", 0)).value_or(DType::kString);
+  auto narrow_int = [](DType t) { return t == DType::kI8 || t == DType::kU8 || t == DType::kI16 || t == DType::kU16; };
+  if (from == to) return c.out(0, c.l.unary("identity", c.in(0)), to);
+  if (from == DType::kBool && to == DType::kU8) return c.out(0, c.l.cast(c.in(0), DType::kI32), to);
+  if (!narrow_int(from) || !narrow_int(to)) unsupported("the bits of " + std::string(dtype_name(from)) + " as " + std::string(dtype_name(to)));
+  c.out(0, wrap_to(c, c.in(0), to), to);
+}
+
+// Counts of n-grams, elements of one n-gram lying skip + 1 apart.
+void tf_idf(Ctx& c) {
+  Lower& l = c.l;
+  if (c.has_attr("pool_strings") && !c.has_attr("pool_int64s")) unsupported("n-grams of strings");
+  int64_t shortest = c.i64("min_gram_length", 0), longest = c.i64("max_gram_length", 0), skips = c.i64("max_skip_count", 0);
+  std::string mode = c.str("mode", "TF");
+  auto counts = c.ints("ngram_counts"), indexes = c.ints("ngram_indexes"), pool = c.ints("pool_int64s");
+  auto weights = c.floats("weights");
+  if (!counts || !indexes || !pool || shortest < 1 || longest < shortest || skips < 0) bad_input("incomplete n-gram tables");
+  V x = c.in(0);
+  bool flat = Lower::rank(x) == 1;
+  if (flat) x = l.expand_dims(x, {0});
+  const Dims dims = c.known_dims(x);
+  if (dims.size() != 2) bad_input("the input must be a vector or a matrix");
+  int64_t outputs = 0;
+  for (int64_t i : *indexes) {
+    if (i < 0 || i > (1 << 24)) bad_input("ngram_indexes out of range");
+    outputs = std::max(outputs, i + 1);
+  }
+  if (weights && static_cast<int64_t>(weights->size()) != outputs) bad_input("weights do not fit ngram_indexes");
+  std::vector<V> parts;
+  std::vector<int64_t> targets;
+  size_t id = 0;
+  for (size_t level = 0; level < counts->size(); ++level) {
+    int64_t size = static_cast<int64_t>(level) + 1, begin = (*counts)[level], end = level + 1 < counts->size() ? (*counts)[level + 1] : static_cast<int64_t>(pool->size());
+    if (begin < 0 || end < begin || end > static_cast<int64_t>(pool->size()) || (end - begin) % size) bad_input("ngram_counts do not fit the pool");
+    int64_t grams = (end - begin) / size;
+    if (id + static_cast<size_t>(grams) > indexes->size()) bad_input("ngram_indexes do not fit the pool");
+    if (grams > 0 && size >= shortest && size <= longest) {
+      V sum = nullptr;
+      for (int64_t step = 1; step <= (size == 1 ? 1 : skips + 1); ++step) {
+        int64_t windows = dims[1] - (size - 1) * step;
+        if (windows <= 0) break;
+        Lower::check_constant({dims[0], windows, grams});
+        V all = nullptr;
+        for (int64_t k = 0; k < size; ++k) {
+          std::vector<int64_t> member;
+          for (int64_t g = 0; g < grams; ++g) member.push_back((*pool)[static_cast<size_t>(begin + g * size + k)]);
+          V equal = l.binary("equal", l.expand_dims(l.slice(x, 1, k * step, k * step + windows), {2}), l.ints(member));
+          all = all ? l.op("logical_and", {{"x", all}, {"y", equal}}) : equal;
+        }
+        V found = l.reduce("reduce_sum", l.cast(all, DType::kF32), {1}, false);
+        sum = sum ? l.add(sum, found) : found;
+      }
+      if (sum) {
+        parts.push_back(sum);
+        for (int64_t g = 0; g < grams; ++g) targets.push_back((*indexes)[id + static_cast<size_t>(g)]);
+      }
+    }
+    id += static_cast<size_t>(grams);
+  }
+  V y;
+  if (parts.empty()) {
+    y = l.zeros({dims[0], outputs}, DType::kF32);
+  } else {
+    Lower::check_constant({static_cast<int64_t>(targets.size()), outputs});
+    Tensor place = Tensor::zeros(DType::kF32, {static_cast<int64_t>(targets.size()), outputs});
+    for (size_t g = 0; g < targets.size(); ++g) place.mutable_data<float>()[static_cast<int64_t>(g) * outputs + targets[g]] = 1;
+    y = l.matmul(parts.size() == 1 ? parts[0] : l.concat(parts, 1), l.constant(std::move(place)));
+  }
+  if (mode == "IDF") y = l.clip(y, 0, 1);
+  else if (mode != "TF" && mode != "TFIDF") bad_input("unknown mode \"" + mode + "\"");
+  if (mode != "TF" && weights) y = l.mul(y, l.floats(*weights));
+  c.out(0, flat ? l.squeeze(y, {0}) : y, DType::kF32);
+}
+
 constexpr Row kRows[] = {
+    {"BitCast", bit_cast, "", "integers of 8 and 16 bits"}, {"TfIdfVectorizer", tf_idf, "", "n-grams of integers"},
     {"BitwiseAnd", bit_and}, {"BitwiseOr", bit_or}, {"BitwiseXor", bit_xor}, {"Col2Im", col2im}, {"Det", det, "", "up to 5 x 5"},
-    {"Unique", unique, "", "of known extents"}, {"RoiAlign", roi_align, "", "averages with a fixed number of samples"},
+    {"Unique", unique, "", "of known extents"},
 };
 
 }  // namespace

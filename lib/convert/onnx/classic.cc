@@ -152,9 +152,15 @@ struct Trees {
   std::vector<int64_t> roots;
   std::vector<int> leaf_rank;  // unused for inner nodes
   int64_t depth = 0;
-  std::string rule;  // the one comparison used
+  std::string rule;           // the one comparison used, or "mixed"
+  std::vector<int64_t> code;  // when mixed: of each node's comparison
   bool any_missing = false;
 };
+
+// Bits of a comparison: true when less (1), equal (2), greater (4), unordered (8).
+int64_t rule_code(const std::string& rule) {
+  return rule == "BRANCH_LEQ" ? 3 : rule == "BRANCH_LT" ? 1 : rule == "BRANCH_GTE" ? 6 : rule == "BRANCH_GT" ? 4 : rule == "BRANCH_EQ" ? 2 : rule == "BRANCH_NEQ" ? 13 : 0;
+}
 
 Trees read_trees(Ctx& c) {
   Trees t;
@@ -185,12 +191,15 @@ Trees read_trees(Ctx& c) {
     t.no.push_back(leaf ? static_cast<int64_t>(i) : find((*no)[i]));
     bool track = !missing.empty() && missing[i] != 0;
     t.missing_true.push_back(track);
+    int64_t code = 0;
     if (!leaf) {
       if ((*features)[i] < 0) bad_input("a negative feature number");
       t.any_missing = t.any_missing || track;
       if (t.rule.empty()) t.rule = (*modes)[i];
-      if (t.rule != (*modes)[i]) unsupported("trees that mix comparisons");
+      if (t.rule != (*modes)[i]) t.rule = "mixed";
+      code = rule_code((*modes)[i]);
     }
+    t.code.push_back(code);
   }
   // Depths from the roots; a cycle never reaches a fixed point within n steps.
   std::vector<std::pair<int64_t, int64_t>> stack;
@@ -229,7 +238,8 @@ V descend(Ctx& c, const Trees& t, V x) {
   for (int64_t b = 0; b < batch; ++b) start.insert(start.end(), t.roots.begin(), t.roots.end());
   V node = l.constant(Tensor::ints(start).reshaped({batch, static_cast<int64_t>(t.roots.size())}));
   V features = table(t.feature), yes = table(t.yes), no = table(t.no), thresholds = l.floats(t.threshold);
-  std::string op = t.rule == "BRANCH_LEQ" ? "less_equal" : t.rule == "BRANCH_LT" ? "less" : t.rule == "BRANCH_GTE" ? "greater_equal" : t.rule == "BRANCH_GT" ? "greater" : t.rule == "BRANCH_EQ" ? "equal" : t.rule == "BRANCH_NEQ" ? "not_equal" : "";
+  V codes = t.rule == "mixed" ? table(t.code) : nullptr;
+  std::string op = codes ? "less" : t.rule == "BRANCH_LEQ" ? "less_equal" : t.rule == "BRANCH_LT" ? "less" : t.rule == "BRANCH_GTE" ? "greater_equal" : t.rule == "BRANCH_GT" ? "greater" : t.rule == "BRANCH_EQ" ? "equal" : t.rule == "BRANCH_NEQ" ? "not_equal" : "";
   if (t.depth > 0 && op.empty()) unsupported("tree comparison " + t.rule);
   V missing_to = nullptr;
   if (t.any_missing) {
@@ -239,7 +249,16 @@ V descend(Ctx& c, const Trees& t, V x) {
   for (int64_t step = 0; step < t.depth; ++step) {
     V f = l.gather(features, node, 0);
     V value = l.op("gather_along_axis", {{"x", x}, {"indices", f}, {"axis", l.i32(1)}});
-    V go = l.binary(op, value, l.gather(thresholds, node, 0));
+    V threshold = l.gather(thresholds, node, 0), go = nullptr;
+    if (codes) {  // bits: goes on when less, when equal, when greater, when there is no order
+      V code = l.gather(codes, node, 0);
+      V rank = l.add(l.add(l.cast(l.binary("less", value, threshold), DType::kI32), l.mul(l.cast(l.binary("equal", value, threshold), DType::kI32), 2)),
+                     l.mul(l.cast(l.binary("greater", value, threshold), DType::kI32), 4));
+      rank = l.add(rank, l.mul(l.cast(l.binary("equal", rank, l.i32(0)), DType::kI32), 8));
+      go = l.binary("equal", l.binary("mod", l.binary("floor_div", code, rank), l.i32(2)), l.i32(1));
+    } else {
+      go = l.binary(op, value, threshold);
+    }
     if (missing_to) {
       V lost = l.op("logical_and", {{"x", l.binary("not_equal", value, value)}, {"y", l.cast(l.gather(missing_to, node, 0), DType::kBool)}});
       go = l.op("logical_or", {{"x", go}, {"y", lost}});
@@ -354,15 +373,48 @@ void tree_ensemble(Ctx& c) {
     t.yes.push_back(leaf ? i : child((*yes)[at], (*yes_leaf)[at]));
     t.no.push_back(leaf ? i : child((*no)[at], (*no_leaf)[at]));
     t.missing_true.push_back(!leaf && !missing.empty() && missing[at] != 0);
+    t.code.push_back(0);
     if (leaf) continue;
     if ((*features)[at] < 0) bad_input("a negative feature number");
     t.any_missing = t.any_missing || t.missing_true.back();
-    if (mode[at] < 0 || mode[at] > 5) unsupported("tests of membership");
+    if (mode[at] < 0 || mode[at] > 6) bad_input("an unknown comparison");
     // A node whose children are one leaf stands for a tree of that leaf alone.
-    if (t.yes.back() == t.no.back()) continue;
-    if (t.rule.empty()) t.rule = kModes[mode[at]];
-    if (t.rule != kModes[mode[at]]) unsupported("trees that mix comparisons");
+    if (t.yes.back() == t.no.back()) {
+      t.code[at] = 3;
+      continue;
+    }
+    std::string rule = kModes[mode[at] == 6 ? 4 : mode[at]];
+    t.code[at] = rule_code(rule);
+    if (t.rule.empty()) t.rule = rule;
+    if (t.rule != rule) t.rule = "mixed";
   }
+  // Membership is a chain of equalities: the first stays in place, the others are appended.
+  std::vector<float> members;
+  if (const Tensor* all = c.tensor("membership_values")) members = to_floats(*all);
+  size_t next = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    size_t at = static_cast<size_t>(i);
+    if (mode[at] != 6) continue;
+    size_t end = next;
+    while (end < members.size() && !std::isnan(members[end])) ++end;
+    if (end == next) bad_input("a test of membership without members");
+    if (static_cast<int64_t>(t.feature.size()) + static_cast<int64_t>(end - next) > (1 << 24)) unsupported("too many members");
+    size_t node = at;
+    for (size_t k = next; k < end; ++k) {
+      t.threshold[node] = members[k];
+      if (k + 1 == end) break;
+      t.feature.push_back(t.feature[at]);
+      t.threshold.push_back(0);
+      t.yes.push_back(t.yes[at]);
+      t.no.push_back(t.no[node]);
+      t.missing_true.push_back(t.missing_true[at]);
+      t.code.push_back(2);
+      t.no[node] = static_cast<int64_t>(t.feature.size()) - 1;
+      node = t.feature.size() - 1;
+    }
+    next = end + 1;
+  }
+  int64_t total = static_cast<int64_t>(t.feature.size());
   if (t.rule.empty()) t.rule = kModes[0];
   for (int64_t root : *roots) {
     if (root < 0 || root >= n) bad_input("a root is no node");
@@ -375,16 +427,16 @@ void tree_ensemble(Ctx& c) {
   while (!stack.empty()) {
     auto [node, depth] = stack.back();
     stack.pop_back();
-    if (++visited > 4 * (n + m) + 16 || depth > n) bad_input("the tree tables hold a cycle");
+    if (++visited > 4 * total + 16 || depth > total) bad_input("the tree tables hold a cycle");
     t.depth = std::max(t.depth, depth);
-    if (node >= n) continue;
+    if (node >= n && node < n + m) continue;
     stack.emplace_back(t.yes[static_cast<size_t>(node)], depth + 1);
     if (t.no[static_cast<size_t>(node)] != t.yes[static_cast<size_t>(node)]) stack.emplace_back(t.no[static_cast<size_t>(node)], depth + 1);
   }
   if (t.depth > 256) unsupported("trees deeper than 256");
   c.driver().keep_float32("tree thresholds need full precision");
-  Lower::check_constant({n + m, outputs});
-  Tensor table = Tensor::zeros(DType::kF32, {n + m, outputs});
+  Lower::check_constant({total, outputs});
+  Tensor table = Tensor::zeros(DType::kF32, {total, outputs});
   for (int64_t i = 0; i < m; ++i) {
     int64_t target = (*targets)[static_cast<size_t>(i)];
     if (target < 0 || target >= outputs) bad_input("a leaf of target " + std::to_string(target));
@@ -400,7 +452,7 @@ void tree_ensemble(Ctx& c) {
 }
 
 constexpr Row kRows[] = {
-    {"TreeEnsemble", tree_ensemble, "ai.onnx.ml", "one kind of comparison, no membership"},
+    {"TreeEnsemble", tree_ensemble, "ai.onnx.ml"},
     {"ArrayFeatureExtractor", array_feature_extractor, kMl}, {"Binarizer", binarizer, kMl}, {"FeatureVectorizer", feature_vectorizer, kMl},
     {"Imputer", imputer, kMl}, {"LinearClassifier", linear_classifier, kMl, "integer labels"}, {"LinearRegressor", linear_regressor, kMl},
     {"Normalizer", normalizer, kMl}, {"OneHotEncoder", one_hot_encoder, kMl, "integer categories"}, {"Scaler", scaler, kMl},

@@ -177,7 +177,7 @@ std::vector<V> window_views(Ctx& c, V x, const Spatial& s, const PoolPads& p, do
   c.known_dims(x, "dilated pooling");
   int64_t count = 1;
   for (int64_t k : s.kernel) count *= k;
-  if (count > 343) unsupported("dilated pooling with more than 343 elements in a window");
+  if (count > 343) unsupported("dilated pooling with more than 343 elements in a window (indices of maxima likewise)");
   std::vector<int64_t> amounts = {0, 0, 0, 0};
   amounts.insert(amounts.end(), p.pads.begin(), p.pads.end());
   x = c.l.op("pad", {{"x", x}, {"pad", c.l.ints(amounts)}, {"mode", c.l.str("constant")}, {"constant_val", c.l.f32(fill)}});
@@ -199,19 +199,82 @@ std::vector<V> window_views(Ctx& c, V x, const Spatial& s, const PoolPads& p, do
   return views;
 }
 
+// A dilated pool, axis after axis: `op` of a window is `op` along one axis of what it is along the others.
+V dilated_pool(Ctx& c, V x, const Spatial& s, const PoolPads& p, double fill, std::string_view op) {
+  size_t n = s.kernel.size();
+  for (size_t d = 0; d < n; ++d) {
+    Spatial one{std::vector<int64_t>(n, 1), std::vector<int64_t>(n, 1), std::vector<int64_t>(n, 1), std::vector<int64_t>(2 * n, 0)};
+    PoolPads pads = p;
+    pads.pads.assign(2 * n, 0);
+    one.kernel[d] = s.kernel[d], one.strides[d] = s.strides[d], one.dilations[d] = s.dilations[d];
+    pads.pads[2 * d] = p.pads[2 * d], pads.pads[2 * d + 1] = p.pads[2 * d + 1];
+    auto views = window_views(c, x, one, pads, fill);
+    x = views[0];
+    for (size_t i = 1; i < views.size(); ++i) x = c.l.binary(op, x, views[i]);
+  }
+  return x;
+}
+
+// Where the maxima lie in the flattened input: each element of the window in turn is compared with the largest so far.
+V max_indices(Ctx& c, V x, const Spatial& s, const PoolPads& p, bool columns_first) {
+  Lower& l = c.l;
+  size_t n = s.kernel.size();
+  const Dims dims = c.known_dims(x, "the indices of the maxima");
+  auto views = window_views(c, x, s, p, -std::numeric_limits<float>::infinity());
+  Dims out(Lower::dims(views[0]).begin() + 2, Lower::dims(views[0]).end()), shape(n + 2, 1), strides(n);
+  for (size_t d = 0; d < n; ++d) shape[d + 2] = out[d];
+  int64_t plane = 1;
+  for (size_t k = 0; k < n; ++k) {
+    size_t d = columns_first ? k : n - 1 - k;
+    strides[d] = plane;
+    plane *= dims[d + 2];
+  }
+  Lower::check_constant(dims);
+  V best = nullptr, index = nullptr;
+  std::vector<int64_t> at(n, 0);
+  for (V view : views) {
+    std::vector<int64_t> places;
+    std::vector<int64_t> o(n, 0);
+    for (int64_t i = 0; i < product(out, 0, n); ++i) {
+      int64_t place = 0;
+      for (size_t d = 0; d < n; ++d) place += (o[d] * s.strides[d] - p.pads[2 * d] + at[d] * s.dilations[d]) * strides[d];
+      places.push_back(place);
+      for (size_t d = n; d-- > 0;) {
+        if (++o[d] < out[d]) break;
+        o[d] = 0;
+      }
+    }
+    V here = l.constant(Tensor::ints(places).reshaped(shape));
+    if (best == nullptr) {
+      best = view;
+      index = l.broadcast_to(here, Lower::dims(view));
+    } else {
+      index = select_broadcast(l, l.binary("greater", view, best), here, index);
+      best = l.binary("maximum", best, view);
+    }
+    for (size_t d = n; d-- > 0;) {
+      if (++at[d] < s.kernel[d]) break;
+      at[d] = 0;
+    }
+  }
+  std::vector<int64_t> planes;
+  for (int64_t i = 0; i < dims[0] * dims[1]; ++i) planes.push_back(i * plane);
+  Dims each(n + 2, 1);
+  each[0] = dims[0], each[1] = dims[1];
+  return l.add(index, l.constant(Tensor::ints(planes).reshaped(each)));
+}
+
 void max_pool(Ctx& c) {
-  c.ignore({"storage_order"});
+  bool columns_first = c.i64("storage_order", 0) != 0;
   V x = c.in(0);
   bool ints = Lower::dtype(x) == DType::kI32;
   if (ints) x = c.l.cast(x, DType::kF32);
   Spatial s = spatial_attributes(c, x, pool_kernel(c));
   PoolPads p = pool_pads(c, x, s);
-  c.forbid_output(1, "the indices of the maxima");
+  if (c.wants(1)) c.out(1, max_indices(c, x, s, p, columns_first), DType::kI64);
   V y;
   if (dilated(s)) {
-    auto views = window_views(c, x, s, p, -std::numeric_limits<float>::infinity());
-    y = views[0];
-    for (size_t i = 1; i < views.size(); ++i) y = c.l.binary("maximum", y, views[i]);
+    y = dilated_pool(c, x, s, p, -std::numeric_limits<float>::infinity(), "maximum");
   } else {
     y = pool_op(c, "max_pool", x, s, p);
   }
@@ -226,10 +289,7 @@ void average_pool(Ctx& c) {
   bool extra = std::any_of(p.extra.begin(), p.extra.end(), [](int64_t e) { return e > 0; });
   if (dilated(s)) {
     auto sum = [&](V v, const Spatial& spatial, const PoolPads& pads) {
-      auto views = window_views(c, v, spatial, pads, 0);
-      V y = views[0];
-      for (size_t i = 1; i < views.size(); ++i) y = c.l.add(y, views[i]);
-      return y;
+      return dilated_pool(c, v, spatial, pads, 0, "add");
     };
     Dims ones_dims = c.known_dims(x, "dilated pooling");
     PoolPads inner = p;
@@ -265,9 +325,7 @@ void lp_pool(Ctx& c) {
   V raised = power == 1 ? c.l.unary("abs", x) : power == 2 ? c.l.unary("square", x) : c.l.binary("pow", c.l.unary("abs", x), c.l.f32(power));
   V sum;
   if (dilated(s)) {
-    auto views = window_views(c, raised, s, p, 0);
-    sum = views[0];
-    for (size_t i = 1; i < views.size(); ++i) sum = c.l.add(sum, views[i]);
+    sum = dilated_pool(c, raised, s, p, 0, "add");
   } else {
     double count = 1;
     for (int64_t k : s.kernel) count *= static_cast<double>(k);
@@ -335,7 +393,7 @@ void causal_conv_with_state(Ctx& c) {
   same(c, y);
   if (c.wants(1)) {
     int64_t length = Lower::dims(full)[2];
-    if (length < 0 || k == 1) unsupported("a state of unknown extent");
+    if (length < 0 || k == 1) unsupported(k == 1 ? "a state without elements" : "a state of unknown extent");
     c.out(1, c.l.slice(full, 2, length - (k - 1), length), c.type(0));
   }
 }
@@ -344,7 +402,7 @@ constexpr Row kRows[] = {
     {"AveragePool", average_pool}, {"CausalConvWithState", causal_conv_with_state}, {"Conv", conv}, {"ConvInteger", conv_integer},
     {"ConvTranspose", conv_transpose, "", "weights constant below iOS17"}, {"GlobalAveragePool", global_average},
     {"GlobalLpPool", global_lp}, {"GlobalMaxPool", global_max}, {"LpPool", lp_pool},
-    {"MaxPool", max_pool, "", "without the indices output"}, {"MaxUnpool", max_unpool}, {"QLinearConv", qlinear_conv},
+    {"MaxPool", max_pool}, {"MaxUnpool", max_unpool}, {"QLinearConv", qlinear_conv},
 };
 
 }  // namespace

@@ -218,13 +218,20 @@ void cast_like(Ctx& c) {
   c.out(0, cast_to(c, c.in(0), c.type(0), c.type(1)), c.type(1));
 }
 
+// A power of two by multiplying or dividing; a shift by the width or more, or by less than nothing, leaves zeros or signs.
 void bit_shift(Ctx& c) {
+  Lower& l = c.l;
   std::string direction = c.str("direction", "");
-  if (!unsigned_type(c.type(0))) unsupported("shifts of signed integers");
-  V power = c.l.binary("pow", c.l.i32(2), c.in(1));
-  if (direction == "LEFT") return same(c, wrap_to(c, c.l.mul(c.in(0), power), c.type(0)));
-  if (direction != "RIGHT") bad_input("direction must be LEFT or RIGHT");
-  same(c, c.l.binary("floor_div", c.in(0), power));
+  if (direction != "LEFT" && direction != "RIGHT") bad_input("direction must be LEFT or RIGHT");
+  V x = c.in(0), n = c.in(1);
+  DType t = c.type(0);
+  int64_t width = t == DType::kI8 || t == DType::kU8 ? 8 : t == DType::kI16 || t == DType::kU16 ? 16 : 32;
+  int64_t most = direction == "LEFT" || unsigned_type(t) ? 31 : 30;
+  V power = l.binary("pow", l.i32(2), l.binary("maximum", l.i32(0), l.binary("minimum", n, l.i32(most))));
+  V far = l.op("logical_or", {{"x", l.binary("less", n, l.i32(0))}, {"y", l.binary("greater", n, l.i32(std::min(most, width - 1)))}});
+  if (direction == "LEFT") return same(c, select_broadcast(l, far, l.i32(0), wrap_to(c, l.mul(x, power), t)));
+  V rest = l.mul(l.cast(l.binary("less", x, l.i32(0)), DType::kI32), -1);
+  same(c, select_broadcast(l, far, rest, l.binary("floor_div", x, power)));
 }
 
 void bitwise_not(Ctx& c) {
@@ -238,7 +245,7 @@ void bitwise_not(Ctx& c) {
 constexpr Row kRows[] = {
     {"Abs", any_unary<"abs">}, {"Acos", float_unary<"acos">}, {"Acosh", acosh_op}, {"Add", arithmetic<"add">},
     {"And", logical<"logical_and">}, {"Asin", float_unary<"asin">}, {"Asinh", asinh_op}, {"Atan", float_unary<"atan">},
-    {"Atanh", float_unary<"atanh">}, {"BitShift", bit_shift, "", "unsigned types only"}, {"BitwiseNot", bitwise_not},
+    {"Atanh", float_unary<"atanh">}, {"BitShift", bit_shift}, {"BitwiseNot", bitwise_not},
     {"Cast", cast_op, "", "not to strings, complex or 4-bit floats"}, {"CastLike", cast_like}, {"Ceil", float_unary<"ceil">},
     {"Clip", clip}, {"Cos", float_unary<"cos">}, {"Cosh", float_unary<"cosh">}, {"Div", div_op},
     {"Equal", comparison<"equal">, "", "not strings"}, {"Erf", float_unary<"erf">}, {"Exp", float_unary<"exp">},

@@ -29,8 +29,8 @@ double coordinate(const ResizeSpec& s, const AxisPlan& p, int64_t i) {
   double x = static_cast<double>(i), in = static_cast<double>(p.in), out = static_cast<double>(p.out);
   if (s.coordinates == "half_pixel") return (x + 0.5) / p.scale - 0.5;
   if (s.coordinates == "pytorch_half_pixel") return p.out > 1 ? (x + 0.5) / p.scale - 0.5 : 0;
-  // By the integer extents, as PyTorch and ONNX Runtime do; ONNX's own reference takes the extent before rounding down.
-  if (s.coordinates == "align_corners") return p.out > 1 ? x * (in - 1) / (out - 1) : 0;
+  // By the extent before it is rounded down, as ONNX's reference does (ONNX Runtime takes the rounded one).
+  if (s.coordinates == "align_corners") return p.out > 1 ? x * (in - 1) / (p.scale * in - 1) : 0;
   if (s.coordinates == "asymmetric") return x / p.scale;
   if (s.coordinates == "tf_half_pixel_for_nn") return (x + 0.5) / p.scale;
   if (s.coordinates == "half_pixel_symmetric") {
@@ -136,7 +136,7 @@ V native(Ctx& c, V x, const ResizeSpec& s, const std::vector<AxisPlan>& plans) {
   if (s.coordinates == "align_corners" && !single) sampling = "STRICT_ALIGN_CORNERS";
   else if (s.coordinates == "half_pixel" || (s.coordinates == "pytorch_half_pixel" && !single)) sampling = "UNALIGN_CORNERS";
   else if (s.coordinates == "asymmetric" && !single) sampling = "DEFAULT";
-  if (sampling.empty() || (s.coordinates != "align_corners" && (!exact(h) || !exact(w)))) return nullptr;
+  if (sampling.empty() || !exact(h) || !exact(w)) return nullptr;
   return l.op("resize_bilinear", {{"x", x}, {"target_size_height", l.i32(h.out)}, {"target_size_width", l.i32(w.out)}, {"sampling_mode", l.str(sampling)}});
 }
 
@@ -295,23 +295,18 @@ void depth_to_space(Ctx& c) {
 
 void space_to_depth(Ctx& c) {
   V x = c.in(0);
-  if (c.str("mode", "DCR") != "DCR") unsupported("mode CRD");
+  std::string mode = c.str("mode", "DCR");
+  int64_t block = c.i64("blocksize", 0), channels = Lower::rank(x) == 4 ? Lower::dims(x)[1] : 0;
   if (Lower::rank(x) != 4) unsupported("rank " + std::to_string(Lower::rank(x)));
-  V y = c.l.op("space_to_depth", {{"x", c.l.cast(x, DType::kF32)}, {"block_size", c.l.i32(c.i64("blocksize", 0))}});
+  V y = c.l.op("space_to_depth", {{"x", c.l.cast(x, DType::kF32)}, {"block_size", c.l.i32(block)}});
+  if (mode == "CRD") {  // channels first, then rows and columns of the block
+    if (channels < 0) unsupported("an unknown number of channels");
+    std::vector<int64_t> order;
+    Lower::check_constant({channels, block, block});
+    for (int64_t k = 0; k < channels * block * block; ++k) order.push_back(k % (block * block) * channels + k / (block * block));
+    y = c.l.gather(y, c.l.ints(order), 1);
+  }
   same(c, c.l.cast(y, Lower::dtype(x)));
-}
-
-void grid_sample(Ctx& c) {
-  V x = c.fin(0), grid = c.fin(1);
-  std::string mode = c.str("mode", "linear"), padding = c.str("padding_mode", "zeros");
-  bool align = c.i64("align_corners", 0) != 0;
-  if (Lower::rank(x) != 4) unsupported("volumes");
-  if (mode == "bilinear") mode = "linear";
-  if (mode != "linear" && mode != "nearest") unsupported("mode \"" + mode + "\"");
-  std::string pad = padding == "zeros" ? "constant" : padding == "border" ? "border" : align ? "reflection" : "symmetric";
-  V y = c.l.op("resample", {{"x", x}, {"coordinates", grid}, {"sampling_mode", c.l.str(mode == "linear" ? "bilinear" : "nearest")}, {"padding_mode", c.l.str(pad)},
-                            {"padding_value", c.l.f32(0)}, {"coordinates_mode", c.l.str("normalized_minus_one_to_one")}, {"align_corners", c.l.boolean(align)}});
-  same(c, y);
 }
 
 void affine_grid(Ctx& c) {
@@ -374,7 +369,7 @@ void scaled_tanh(Ctx& c) { same(c, c.l.mul(c.l.unary("tanh", c.l.mul(c.fin(0), c
 
 constexpr Row kRows[] = {
     {"Affine", affine}, {"AffineGrid", affine_grid}, {"Crop", crop}, {"DepthToSpace", depth_to_space},
-    {"GridSample", grid_sample, "", "images, not cubic"}, {"ImageScaler", image_scaler}, {"Resize", resize},
+    {"ImageScaler", image_scaler}, {"Resize", resize},
     {"ScaledTanh", scaled_tanh}, {"SpaceToDepth", space_to_depth}, {"Upsample", upsample},
 };
 

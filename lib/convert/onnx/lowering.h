@@ -169,6 +169,7 @@ std::span<const Row> reduction();
 std::span<const Row> recurrent();
 std::span<const Row> quantization();
 std::span<const Row> image();
+std::span<const Row> sampling();
 std::span<const Row> control();
 std::span<const Row> signal();
 std::span<const Row> attention();

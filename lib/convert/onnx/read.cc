@@ -110,8 +110,8 @@ Result<Tensor> Reader::tensor(onnx_wire::TensorProto& proto) {
       for (int i = 0; i < proto.int32_data_size(); ++i) tensor.mutable_data<uint8_t>()[i] = proto.int32_data(i) != 0;
       return tensor;
     }
-    case DType::kI4: case DType::kU4: {  // int32_data holds two elements in each value's low byte
-      MLT_TRY((proto.int32_data_size() == static_cast<int64_t>(need) ? Status() : Status(input_error("int4 tensor of wrong length"))));
+    case DType::kI4: case DType::kU4: case DType::kU2: {  // int32_data holds several elements in each value's low byte
+      MLT_TRY((proto.int32_data_size() == static_cast<int64_t>(need) ? Status() : Status(input_error("packed tensor of wrong length"))));
       Bytes packed(need);
       for (size_t i = 0; i < need; ++i) packed[i] = static_cast<std::byte>(proto.int32_data(static_cast<int>(i)));
       return Tensor::from_blob(*dtype, dims, Blob(std::move(packed)));

@@ -59,6 +59,7 @@ constexpr double kInf = std::numeric_limits<float>::infinity();
 void reduce(Ctx& c, std::string_view op, double nothing, bool axes_since_13 = false, bool float_only = false) {
   Reduction r = read(c, axes_since_13);
   if (Lower::dtype(r.x) == DType::kI32 && std::abs(nothing) == kInf) nothing = nothing > 0 ? INT32_MAX : INT32_MIN;
+  if (Lower::dtype(r.x) == DType::kBool) nothing = nothing > 0 ? 1 : 0;
   if (over_nothing(c, r, nothing)) return;
   bool flag = Lower::dtype(r.x) == DType::kBool, ints = Lower::dtype(r.x) == DType::kI32;
   V x = flag ? c.l.cast(r.x, DType::kI32) : float_only && ints ? c.l.cast(r.x, DType::kF32) : r.x;

@@ -49,7 +49,7 @@ void dft(Ctx& c) {
   int64_t axis = c.version() >= 20 ? (c.opt(2) ? number(c, 2, "axis") : -2) : c.i64("axis", 1);
   axis = Lower::axis_of(axis, rank);
   if (axis == rank - 1) bad_input("the axis of the complex parts cannot be transformed");
-  int64_t have = Lower::dims(x)[static_cast<size_t>(axis)], n = c.opt(1) ? number(c, 1, "dft_length") : have;
+  int64_t have = Lower::dims(x)[static_cast<size_t>(axis)], n = c.opt(1) ? number(c, 1, "dft_length") : inverse && onesided ? 2 * (have - 1) : have;
   if (have < 0 || n <= 0 || n > kMaxTransform) unsupported("a transform of " + (have < 0 ? std::string("unknown length") : std::to_string(n) + " elements"));
   int64_t parts = Lower::dims(x)[static_cast<size_t>(rank - 1)];
   V re = l.squeeze(l.slice(x, rank - 1, 0, 1), {rank - 1}), im = parts == 2 ? l.squeeze(l.slice(x, rank - 1, 1, 2), {rank - 1}) : nullptr;

@@ -12,7 +12,7 @@ constexpr std::span<const Row> (*kFamilies[])() = {
     families::conv,        families::normalization, families::linear,    families::reduction,
     families::recurrent,   families::quantization,  families::image,     families::control,
     families::signal,      families::attention,     families::loss,      families::classic,
-    families::contrib,     families::bits,
+    families::contrib,     families::bits,  families::sampling,
 };
 
 }  // namespace

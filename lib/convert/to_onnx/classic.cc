@@ -1,4 +1,4 @@
-// Trees, linear models, support vector machines, feature engineering. Every value is [N, n], N records.
+// Trees, linear models, support vector machines, nearest neighbours, feature engineering. Every value is [N, n], N records.
 //
 // Trees are emitted as sums (TreeEnsembleRegressor); what turns sums into probabilities and labels is spelled in standard
 // operators, whose meaning does not depend on the runtime. Core ML compares doubles, ONNX floats: thresholds are rounded
@@ -313,6 +313,55 @@ void svm_classifier(Emit& g, const coreml::Model& model, Features& features) {
   classifier_outputs(g, model.description(), labels, p, p, features);
 }
 
+// --- nearest neighbours, in double as well ---
+
+void nearest_neighbours(Emit& g, const coreml::Model& model, Features& features) {
+  const auto& p = model.proto().knearestneighborsclassifier();
+  const auto& index = p.nearestneighborsindex();
+  coreml::Model::ClassLabels own = model.class_labels(), classes;
+  int64_t count = index.floatsamples_size(), width = index.numberofdimensions();
+  if (count == 0) unsupported("a classifier without samples");
+  if (width < 1 || static_cast<int64_t>(own.size()) != count) bad_input("samples and labels do not fit");
+  std::vector<double> samples;
+  for (const auto& sample : index.floatsamples()) {
+    if (sample.vector_size() != width) bad_input("a sample has " + std::to_string(sample.vector_size()) + " values instead of " + std::to_string(width));
+    samples.insert(samples.end(), sample.vector().begin(), sample.vector().end());
+  }
+  // Distinct labels, ascending: of equal votes the first wins.
+  std::vector<size_t> order(own.size()), class_of(own.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  auto less = [&](size_t a, size_t b) { return own.integers ? own.ints[a] < own.ints[b] : own.strings[a] < own.strings[b]; };
+  std::stable_sort(order.begin(), order.end(), less);
+  classes.present = true;
+  classes.integers = own.integers;
+  for (size_t i = 0; i < order.size(); ++i) {
+    if (i == 0 || less(order[i - 1], order[i])) {
+      if (own.integers) classes.ints.push_back(own.ints[order[i]]);
+      else classes.strings.push_back(own.strings[order[i]]);
+    }
+    class_of[order[i]] = classes.size() - 1;
+  }
+  int64_t outputs = static_cast<int64_t>(classes.size()), k = p.has_numberofneighbors() ? p.numberofneighbors().defaultvalue() : 1;
+  if (k < 1) bad_input("the number of neighbours must be positive");
+  std::vector<double> votes(static_cast<size_t>(count * outputs), 0.0);
+  for (size_t i = 0; i < class_of.size(); ++i) votes[i * static_cast<size_t>(outputs) + class_of[i]] = 1;
+  S x = g.unsqueeze(g.cast(row_of(g, model, features), DType::kF64), {1});
+  S apart = g.node("Sub", {x, doubles(g, samples, {1, count, width})});
+  S distance = g.reduce("ReduceSum", g.node("Mul", {apart, apart}), {2}, false);
+  std::vector<S> nearest = g.nodes("TopK", {distance, g.ints({std::min(k, count)})}, 2, {{"axis", 1}, {"largest", 0}, {"sorted", 1}});
+  S each = g.node("Gather", {doubles(g, votes, {count, outputs}), nearest[1]}, {{"axis", 0}}), sum;  // [N, k, classes]
+  if (p.WeightingScheme_case() == spec::KNearestNeighborsClassifier::kInverseDistanceWeighting) {
+    // Only those at no distance count, when there are any.
+    S zero = doubles(g, {0}, {}), hit = g.cast(g.node("Equal", {nearest[0], zero}), DType::kF64), any = g.reduce("ReduceMax", hit, {1}, true);
+    S weight = g.node("Where", {g.node("Greater", {any, zero}), hit, g.node("Reciprocal", {g.node("Sqrt", {nearest[0]})})});
+    sum = g.squeeze(g.node("MatMul", {g.unsqueeze(weight, {1}), each}), {1});
+  } else {
+    sum = g.reduce("ReduceSum", each, {1}, false);
+  }
+  S probability = g.cast(g.node("Div", {sum, g.reduce("ReduceSum", sum, {1}, true)}), DType::kF32);
+  classifier_outputs(g, model.description(), classes, sum, probability, features);
+}
+
 // --- feature engineering ---
 
 const coreml::FeatureDescription& only_input(const coreml::Model& model) {
@@ -369,8 +418,21 @@ void one_hot(Emit& g, const coreml::Model& model, Features& features) {
   const auto& p = model.proto().onehotencoder();
   const auto& f = only_input(model);
   const FeatureValue& v = find(features, f.name);
-  if (p.handleunknown() == spec::OneHotEncoder::ErrorOnUnknown) unsupported("an error for unknown categories: ONNX encodes them as zeros");
+  bool strict = p.handleunknown() == spec::OneHotEncoder::ErrorOnUnknown;
   S x = v.rank == 2 ? v.name : g.reshape(v.name, {-1, 1});
+  if (strict) {  // only the operator of ai.onnx.ml fails when it does not know a category
+    std::vector<Attr> attributes = {{"zeros", 0}};
+    if (p.CategoryType_case() == spec::OneHotEncoder::kStringCategories) {
+      if (v.dtype != DType::kString) bad_input("categories are strings, feature \"" + f.name + "\" is not");
+      attributes.emplace_back("cats_strings", std::vector<std::string>(p.stringcategories().vector().begin(), p.stringcategories().vector().end()));
+    } else {
+      if (v.dtype == DType::kString) bad_input("categories are integers, feature \"" + f.name + "\" is not");
+      attributes.emplace_back("cats_int64s", std::vector<int64_t>(p.int64categories().vector().begin(), p.int64categories().vector().end()));
+      if (v.dtype != DType::kI64) x = g.cast(x, DType::kI64);
+    }
+    features[only_output(model).name] = {g.squeeze(g.ml("OneHotEncoder", {x}, attributes), {1}), DType::kF32, 2};
+    return;
+  }
   S y;
   if (p.CategoryType_case() == spec::OneHotEncoder::kStringCategories) {
     if (v.dtype != DType::kString) bad_input("categories are strings, feature \"" + f.name + "\" is not");
@@ -444,6 +506,7 @@ Fn find(ModelKind kind) {
     case ModelKind::kGlmClassifier: return glm_classifier;
     case ModelKind::kSupportVectorRegressor: return svm_regressor;
     case ModelKind::kSupportVectorClassifier: return svm_classifier;
+    case ModelKind::kKNearestNeighborsClassifier: return nearest_neighbours;
     case ModelKind::kFeatureVectorizer: return feature_vectorizer;
     case ModelKind::kScaler: return scaler;
     case ModelKind::kNormalizer: return normalizer;
