@@ -1,7 +1,7 @@
 """A pytest plugin that serves coremltools' own tests with libmltools and records what became of each.
 
 One line of JSON per test is appended to the file in MLT_CONFORMANCE_OUT: {"id", "outcome", "predictions", "seconds",
-"cause", "detail"}. A line {"start": id} precedes it, so that whoever started this process knows which test ended it.
+"loads", "cause", "detail"}. A line {"start": id} precedes it, so that whoever started this process knows which test ended it.
 Tests that have a line already are left out.
 
 Outcomes: passed, failed, unsupported (the library refused with status 4), skipped.
@@ -51,7 +51,7 @@ import coremltools.test.utils
 coremltools.test.utils.load_boston = _houses
 
 _out = open(os.environ["MLT_CONFORMANCE_OUT"], "a+")
-_counts = {"predictions": 0, "refused_loads": 0}
+_counts = {"predictions": 0, "loads": 0, "refused_loads": 0}
 
 
 def _write(record):
@@ -71,6 +71,7 @@ def _counting_init(init):
     def wrapper(self, *arguments, **named):
         try:
             init(self, *arguments, **named)
+            _counts["loads"] += 1
         except MltoolsError:
             _counts["refused_loads"] += 1
             raise
@@ -138,12 +139,13 @@ def pytest_runtest_setup(item):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
     _write({"start": item.nodeid})
-    _counts.update(predictions=0, refused_loads=0)
+    _counts.update(predictions=0, loads=0, refused_loads=0)
     item.mlt = {"id": item.nodeid, "outcome": "passed", "start": time.monotonic()}
     yield
     record = item.mlt
     record["seconds"] = round(time.monotonic() - record.pop("start"), 2)
     record["predictions"] = _counts["predictions"]
+    record["loads"] = _counts["loads"]
     if _counts["refused_loads"]:
         record["refused_loads"] = _counts["refused_loads"]
     _write(record)

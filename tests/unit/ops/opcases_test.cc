@@ -92,6 +92,7 @@ TEST_CASE("every version of every op has a case that succeeds and one that fails
     CHECK_MESSAGE(succeeds.contains(&info), row, " has no case with values in tests/ops");
     CHECK_MESSAGE(fails.contains(&info), row, " has no case that expects an error in tests/ops");
   }
+  MESSAGE(versions, " versions of ops: ", cases.size(), " cases, each version with one that succeeds and one that fails");
   // The reference list has 227 versions; const and its symbolic twin are the IR's own, write_state and coreml_update_state are added.
   CHECK(versions == 227);
 }
