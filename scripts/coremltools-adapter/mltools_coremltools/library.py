@@ -1,7 +1,7 @@
 """libmltools.so through ctypes: where it is, what its functions take, and errors as exceptions.
 
-The library is the file named by MLTOOLS_LIBRARY; else build/lib of the source tree that this file is in; else one in
-the lib directory of the Python environment or of /usr/local; else what the system's loader finds.
+The library is the file named by MLTOOLS_LIBRARY; else the one beside this file (pip put it there), in build/lib of the
+source tree that this file is in; else one in the lib directory of the Python environment or of /usr/local; else what the system's loader finds.
 """
 import ctypes
 import ctypes.util
@@ -88,7 +88,7 @@ def _candidates():
         yield named  # and no other: a wrong name is an error, not another library
         return
     here = os.path.dirname(os.path.abspath(__file__))
-    for folder in (os.path.join(here, "..", "..", "..", "build", "lib"), os.path.join(sys.prefix, "lib"), "/usr/local/lib"):
+    for folder in (here, os.path.join(here, "..", "..", "..", "build", "lib"), os.path.join(sys.prefix, "lib"), "/usr/local/lib"):
         path = os.path.normpath(os.path.join(folder, "libmltools.so"))
         if os.path.exists(path):
             yield path
