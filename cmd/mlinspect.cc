@@ -5,6 +5,7 @@
 #include "lib/cli/io.h"
 #include "lib/cli/model_input.h"
 #include "lib/container/compile.h"
+#include "lib/inspect/diff.h"
 #include "lib/inspect/inspect.h"
 #include "lib/tensor/npy.h"
 
@@ -14,8 +15,8 @@ namespace {
 
 struct Options {
   std::string model;
-  bool metadata = false, mil = false, ops = false, weights = false, validate = false, json = false;
-  std::optional<std::string> weight, output;
+  bool metadata = false, mil = false, ops = false, weights = false, validate = false, textconv = false, json = false;
+  std::optional<std::string> weight, diff, output;
   cli::KeyOptions keys;
 };
 
@@ -34,10 +35,10 @@ inspect::Counts all_counts(const inspect::Report& report) {
 }
 
 Status check_usage(const Options& o) {
-  int views = o.metadata + o.mil + o.ops + o.weights + o.validate + o.weight.has_value();
-  if (views > 1) return usage_error("give one of --metadata, --mil, --ops, --weights, --weight and --validate");
-  if (o.json && (o.metadata || o.mil || o.weight))
-    return usage_error("--json goes with the summary, --ops, --weights and --validate", o.metadata ? "--metadata is JSON already" : "");
+  int views = o.metadata + o.mil + o.ops + o.weights + o.validate + o.textconv + o.weight.has_value() + o.diff.has_value();
+  if (views > 1) return usage_error("give one of --metadata, --mil, --ops, --weights, --weight, --validate, --diff and --textconv");
+  if (o.json && (o.metadata || o.mil || o.weight || o.textconv))
+    return usage_error("--json goes with the summary, --ops, --weights, --validate and --diff", o.metadata ? "--metadata is JSON already" : "");
   if (o.weight && !o.output) return usage_error("--weight needs -o", "-o FILE.npy, or -o - for stdout");
   return {};
 }
@@ -45,7 +46,12 @@ Status check_usage(const Options& o) {
 Result<int> inspect_model(const Options& o) {
   MLT_TRY(check_usage(o));
   auto content = o.weight ? cli::Content::kBinary : cli::Content::kText;
-  MLT_ASSIGN(cli::Output out, cli::Output::plan(o.output, content, {o.model}));
+  MLT_ASSIGN(cli::Output out, cli::Output::plan(o.output, content, o.diff ? std::vector<std::string>{o.model, *o.diff} : std::vector<std::string>{o.model}));
+  std::optional<inspect::Subject> before;
+  if (o.diff) {
+    MLT_ASSIGN(OpenedModel first, cli::read_model(*o.diff, o.keys));
+    MLT_ASSIGN(before.emplace(), inspect::prepare(std::move(first)));
+  }
   MLT_ASSIGN(OpenedModel opened, cli::read_model(o.model, o.keys));
   auto finish = [&](std::string_view text) -> Status {
     MLT_TRY(out.write(text));
@@ -61,6 +67,12 @@ Result<int> inspect_model(const Options& o) {
     MLT_ASSIGN(Tensor values, inspect::weight_values(subject, *o.weight));
     MLT_ASSIGN(Bytes npy, write_npy(values));
     MLT_TRY(finish(as_text(npy)));
+  } else if (before) {
+    MLT_ASSIGN(inspect::Comparison comparison, inspect::compare(*before, subject));
+    MLT_TRY(finish(o.json ? inspect::comparison_json(comparison) : inspect::comparison_text(comparison)));
+    return comparison.same() ? 0 : exit_status(Code::kNegative);
+  } else if (o.textconv) {
+    MLT_TRY(finish(inspect::lines_text(subject)));
   } else if (o.mil) {
     MLT_ASSIGN(std::string text, inspect::mil_text(subject));
     MLT_TRY(finish(text));
@@ -85,7 +97,7 @@ Result<int> inspect_model(const Options& o) {
 int main(int argc, char** argv) {
   cli::App app("mlinspect", "say what a Core ML model is, without running it");
   Options o;
-  app.usage("[--json] [--ops|--weights|--validate] [-o OUT] MODEL\n--metadata|--mil [-o OUT] MODEL\n--weight NAME -o OUT.npy MODEL");
+  app.usage("[--json] [--ops|--weights|--validate] [-o OUT] MODEL\n--metadata|--mil [-o OUT] MODEL\n--weight NAME -o OUT.npy MODEL\n--diff BEFORE [--json] AFTER");
   app.positional(o.model, "MODEL", "model to look at; '-' is stdin").file();
   app.flag("--ops", o.ops, "count operations or layers by kind");
   app.flag("--weights", o.weights, "list the stored tensors, with the range of their values");
@@ -93,13 +105,16 @@ int main(int argc, char** argv) {
   app.flag("--mil", o.mil, "print the ML program as MIL text");
   app.flag("--metadata", o.metadata, "print the metadata.json of the compiled model");
   app.flag("--validate", o.validate, "check it against the format's rules; exit 1 on errors");
+  app.option("--diff", o.diff, "BEFORE", "what differs between model BEFORE and MODEL; exit 1 when something does").file();
+  app.flag("--textconv", o.textconv, "the model in lines, for git diff");
   app.option("-o,--output", o.output, "OUT", "write to OUT instead of stdout; '-' is stdout").file();
   cli::add_key_options(app, o.keys);
   app.json_flag();
   for (const char* option : {"--lint", "--passes"}) app.not_yet(option, false);
-  for (const char* option : {"--diff", "--graph", "--html"}) app.not_yet(option, true);
+  for (const char* option : {"--graph", "--html"}) app.not_yet(option, true);
   app.examples(
       "mlinspect MobileNet.mlpackage\n"
+      "mlinspect --diff old.mlpackage new.mlpackage\n"
       "mlinspect --weights --json m.mlmodel | jq '.weights[].bytes'\n"
       "mlconvert m.onnx -o - | mlinspect --mil -");
   return app.run(argc, argv, [&]() -> Result<int> {

@@ -1,17 +1,11 @@
-// What an op costs in principle: floating-point operations and bytes moved, from its kind and shapes alone.
+// Cost of executed steps.
 #pragma once
-#include <cstdint>
-
+#include "lib/ops/cost.h"
 #include "lib/runtime/executor.h"
 
 namespace mlt {
 
-struct Cost {
-  double flops = 0;  // a multiply-add counts as two
-  double bytes = 0;  // inputs and outputs once each, in the declared element types
-};
-
-// Of one executed step; fused elementwise ops count one operation for each output element.
+// Of one executed step; fused elementwise ops count one operation for each output element, views nothing.
 Cost step_cost(const StepInfo& step);
 
 }  // namespace mlt
