@@ -1,42 +1,28 @@
 #include "lib/container/crc32.h"
 
-#include <array>
+#include <zlib.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "lib/base/threads.h"
 
 namespace mlt {
-namespace {
-
-// Eight tables, so that eight bytes are taken per step.
-using Tables = std::array<std::array<uint32_t, 256>, 8>;
-
-constexpr Tables make_tables() {
-  Tables tables{};
-  for (uint32_t i = 0; i < 256; i++) {
-    uint32_t value = i;
-    for (int bit = 0; bit < 8; bit++) value = (value >> 1) ^ (value & 1 ? 0xedb88320u : 0);
-    tables[0][i] = value;
-  }
-  for (size_t t = 1; t < 8; t++)
-    for (uint32_t i = 0; i < 256; i++) tables[t][i] = (tables[t - 1][i] >> 8) ^ tables[0][tables[t - 1][i] & 0xff];
-  return tables;
-}
-constexpr Tables kTables = make_tables();
-
-}  // namespace
 
 uint32_t crc32(ByteSpan bytes) {
-  uint32_t crc = 0xffffffffu;
-  size_t i = 0;
-  for (; i + 8 <= bytes.size(); i += 8) {
-    uint32_t low, high;
-    std::memcpy(&low, bytes.data() + i, 4);
-    std::memcpy(&high, bytes.data() + i + 4, 4);
-    low ^= crc;
-    crc = kTables[7][low & 0xff] ^ kTables[6][(low >> 8) & 0xff] ^ kTables[5][(low >> 16) & 0xff] ^
-          kTables[4][low >> 24] ^ kTables[3][high & 0xff] ^ kTables[2][(high >> 8) & 0xff] ^
-          kTables[1][(high >> 16) & 0xff] ^ kTables[0][high >> 24];
-  }
-  for (; i < bytes.size(); i++) crc = (crc >> 8) ^ kTables[0][(crc ^ std::to_integer<uint32_t>(bytes[i])) & 0xff];
-  return ~crc;
+  constexpr size_t kPart = size_t{1} << 22;
+  auto part = [&](size_t i) {
+    ByteSpan some = bytes.subspan(i * kPart, std::min(kPart, bytes.size() - i * kPart));
+    return crc32_z(0, reinterpret_cast<const Bytef*>(some.data()), some.size());
+  };
+  if (bytes.size() <= kPart) return static_cast<uint32_t>(part(0));
+  std::vector<uLong> parts((bytes.size() + kPart - 1) / kPart);
+  parallel_for(static_cast<int64_t>(parts.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) parts[static_cast<size_t>(i)] = part(static_cast<size_t>(i));
+  });
+  uLong all = parts[0];
+  for (size_t i = 1; i < parts.size(); ++i) all = crc32_combine(all, parts[i], static_cast<z_off_t>(std::min(kPart, bytes.size() - i * kPart)));
+  return static_cast<uint32_t>(all);
 }
 
 }  // namespace mlt

@@ -255,6 +255,7 @@ Status Lifter::top_k(const spec::TopKLayerParams& p) {
   auto k = static_cast<int64_t>(std::min<uint64_t>(p.k(), uint64_t{1} << 31));
   if (has_in(1)) {
     MLT_ASSIGN(Blob given, in(1));
+    if (given.value->constant_tensor() == nullptr) return top_k_of(x, given, p);
     MLT_ASSIGN(Ints values, constant_ints(given, "K"));
     if (values.size() != 1) return bad("K must be one number");
     k = values[0];
@@ -263,6 +264,20 @@ Status Lifter::top_k(const spec::TopKLayerParams& p) {
   if (results.size() < 2) return failed();
   MLT_TRY(out(results[0]));
   return out(to_float(results[1]), 1);
+}
+
+// K is known only when the network runs: all elements are sorted, and the first K of them taken.
+Status Lifter::top_k_of(const Blob& x, const Blob& k, const spec::TopKLayerParams& p) {
+  MLT_ASSIGN(Dims dims, fixed(x));
+  MLT_ASSIGN(int64_t axis, axis_of(p.axis(), x.rank()));
+  MLT_ASSIGN(Dims one, fixed(k));
+  if (std::any_of(one.begin(), one.end(), [](int64_t d) { return d != 1; })) return bad("K must be one number");
+  auto sorted = ops_of("topk", {{"x", plain(x)}, {"k", b_.i32(dims[static_cast<size_t>(axis)])}, {"axis", b_.i32(axis)}, {"ascending", b_.boolean(p.usebottomk())}});
+  if (sorted.size() < 2) return failed();
+  V first = op("range_1d", {{"end", to_int(view(k.value, {}))}, {"start", b_.i32(0)}, {"step", b_.i32(1)}});
+  auto take = [&](V from) { return op("gather", {{"x", from}, {"indices", first}, {"axis", b_.i32(axis)}, {"validate_indices", b_.boolean(true)}}); };
+  MLT_TRY(out(take(sorted[0])));
+  return out(to_float(take(sorted[1])), 1);
 }
 
 Status Lifter::scatter(std::string_view kind, int mode, std::optional<int64_t> axis) {

@@ -131,6 +131,7 @@ class Lifter {
   Status arg_reduce(std::string_view kind, int64_t axis, bool remove);
   Status reduce_nd(std::string_view kind, const google::protobuf::RepeatedField<int64_t>& axes, bool keep, bool all);
   Status top_k(const spec::TopKLayerParams& p);
+  Status top_k_of(const Blob& x, const Blob& k, const spec::TopKLayerParams& p);
   Status scatter(std::string_view kind, int mode, std::optional<int64_t> axis);
   Status triangular(int64_t lower, int64_t upper, bool use_lower, bool use_upper);
   Status nms(const spec::NonMaximumSuppressionLayerParams& p);

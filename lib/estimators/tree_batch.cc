@@ -85,6 +85,22 @@ void TreeBatch::rank_features(std::span<const FlatNode> nodes, const Builder& bu
   }
 }
 
+// Nodes ascend by their place, so those of the lower levels are at the end.
+void TreeBatch::lay_out_descent(Tree& tree) {
+  constexpr uint16_t kLeft = 127;
+  tree.upper = std::min(tree.depth, tree_descend_from());
+  if (tree.upper == tree.depth) return;
+  tree.tests = static_cast<uint32_t>(tests_.size());
+  size_t first = (size_t{1} << tree.upper) - 1;
+  tests_.resize(tests_.size() + (size_t{1} << tree.depth) - 1 - first, kLeft);
+  while (tree.upper_count > 0) {
+    const TreeNode& node = nodes_[tree.nodes + static_cast<size_t>(tree.upper_count) - 1];
+    if (node.place() < first) break;
+    tests_[tree.tests + node.place() - first] = static_cast<uint16_t>(node.column() << 8 | (node.threshold & 255));
+    --tree.upper_count;
+  }
+}
+
 TreeBatch::TreeBatch(std::span<const FlatNode> nodes, std::span<const int32_t> roots, std::span<const LeafValue> leaves) {
   Builder builder;
   builder.nodes = nodes;
@@ -164,6 +180,7 @@ TreeBatch::TreeBatch(std::span<const FlatNode> nodes, std::span<const int32_t> r
         out[i] = TreeNode(static_cast<uint32_t>(column), static_cast<uint32_t>(place), static_cast<int8_t>(bin_of[slot][ranks[t][i]] - 128));
       }
     }
+    for (uint32_t t = group.first; t < last && group.columns.size() <= 256; ++t) lay_out_descent(trees_[t]);
     for (size_t s = 0; s < used.size(); ++s) {
       std::fill(used[s].begin(), used[s].end(), 0);
       used_count[s] = 0;
@@ -201,7 +218,8 @@ TreeBatch::TreeBatch(std::span<const FlatNode> nodes, std::span<const int32_t> r
     tree.nodes = static_cast<uint32_t>(nodes_.size());
     tree.entries = static_cast<uint32_t>(entries_.size());
     size_t paths = size_t{1} << tree.depth;
-    tree.count = static_cast<int>(builder.upper[t].size());
+    tree.upper_count = tree.count = static_cast<int>(builder.upper[t].size());
+    tree.upper = tree.depth;
     nodes_.resize(nodes_.size() + builder.upper[t].size());
     entries_.resize(entries_.size() + paths);
     int32_t* entry = entries_.data() + tree.entries;
@@ -292,7 +310,9 @@ void TreeBatch::add(std::span<const FlatNode> nodes, std::span<const LeafValue> 
     }
     for (uint32_t t = group.first; t < group.last; ++t) {
       const Tree& tree = trees_[t];
-      tree_paths(nodes_.data() + tree.nodes, tree.count, tree.depth, bins, path);
+      tree_paths(nodes_.data() + tree.nodes, tree.upper_count, tree.upper, bins, path);
+      const uint16_t* tests = tests_.data() + tree.tests;
+      for (int level = tree.upper; level < tree.depth; tests += size_t{1} << level++) tree_descend(tests, level, bins, path);
       for (uint32_t a = tree.adds; a < tree.adds + tree.add_count; ++a)
         tree_add(path, tables_.data() + adds_[a].table, sums + static_cast<int64_t>(adds_[a].output) * kTreeTile);
       if (!tree.walk) continue;

@@ -69,6 +69,8 @@ class TreeBatch {
     uint32_t nodes = 0;    // of nodes_
     uint32_t entries = 0;  // of entries_: where each path ends, a node of the ensemble
     int count = 0, depth = 0;
+    int upper_count = 0, upper = 0;  // nodes and levels that are compared; those below are descended
+    uint32_t tests = 0;              // of tests_: the levels below, one after the other
     bool walk = false;  // some path ends above a leaf, or leaves are of a form that tables do not hold
     uint32_t adds = 0, add_count = 0;
   };
@@ -77,12 +79,14 @@ class TreeBatch {
     std::vector<Column> columns;
   };
   struct Builder;
+  void lay_out_descent(Tree& tree);
   void rank_features(std::span<const FlatNode> nodes, const Builder& builder);
 
   std::vector<Feature> features_;
   std::vector<Group> groups_;
   std::vector<Tree> trees_;
   std::vector<TreeNode> nodes_;
+  std::vector<uint16_t> tests_;
   std::vector<int32_t> entries_;
   std::vector<Add> adds_;
   std::vector<double> tables_;

@@ -21,6 +21,14 @@ void paths_ref(const TreeNode* nodes, int count, int depth, const int8_t* bins, 
   }
 }
 
+void descend_ref(const uint16_t* tests, int /*level*/, const int8_t* bins, uint8_t* path) noexcept {
+  for (int64_t r = 0; r < kTreeTile; ++r) {
+    uint32_t test = tests[path[r]];
+    bool right = bins[static_cast<int64_t>(test >> 8) * kTreeTile + r] > static_cast<int8_t>(test & 255);
+    path[r] = static_cast<uint8_t>(2 * path[r] + right);
+  }
+}
+
 void add_ref(const uint8_t* path, const double* values, double* sums) noexcept {
   for (int64_t r = 0; r < kTreeTile; ++r) sums[r] += values[path[r]];
 }
@@ -39,7 +47,7 @@ void axpy_ref(const T* x, double weight, double* sums) noexcept {
   for (int64_t r = 0; r < kTreeTile; ++r) sums[r] += weight * static_cast<double>(x[r]);
 }
 
-constexpr TreeTarget kReference{paths_ref, add_ref, ranks_ref<float>, ranks_ref<double>, axpy_ref<float>, axpy_ref<double>};
+constexpr TreeTarget kReference{paths_ref, descend_ref, kTreeDepth, add_ref, ranks_ref<float>, ranks_ref<double>, axpy_ref<float>, axpy_ref<double>};
 
 const TreeTarget& target() noexcept { return use_reference() ? kReference : *tree_simd(); }
 
@@ -48,6 +56,8 @@ const TreeTarget& target() noexcept { return use_reference() ? kReference : *tre
 void tree_paths(const TreeNode* nodes, int count, int depth, const int8_t* bins, uint8_t* path) noexcept {
   target().paths(nodes, count, depth, bins, path);
 }
+int tree_descend_from() noexcept { return target().descend_from; }
+void tree_descend(const uint16_t* tests, int level, const int8_t* bins, uint8_t* path) noexcept { target().descend(tests, level, bins, path); }
 void tree_add(const uint8_t* path, const double* values, double* sums) noexcept { target().add(path, values, sums); }
 void tree_ranks(const float* x, const float* thresholds, int steps, uint16_t* ranks) noexcept { target().ranks_f32(x, thresholds, steps, ranks); }
 void tree_ranks(const double* x, const double* thresholds, int steps, uint16_t* ranks) noexcept { target().ranks_f64(x, thresholds, steps, ranks); }

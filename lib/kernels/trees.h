@@ -4,6 +4,9 @@
 // that the trees at hand compare the feature with, less 128), so that one vector compares 16 to 64 rows with a node.
 // All nodes of a tree's upper levels are compared, needed or not; the bits that come out are combined level by level, 256
 // rows in a vector of 64-bit words, into the path of every row. A path is the number of a leaf.
+//
+// Each level costs twice what the one above costs that way. Where the machine looks up tables and gathers fast, the lowest
+// levels of a tree are descended instead: every row fetches its node, and the bin that the node tests.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -27,8 +30,14 @@ struct TreeNode {
 inline constexpr uint32_t kMaxTreeColumns = 1u << 24;
 
 // path[r]: the bits of row r's way, the root's the highest of `depth`; 1 is right. depth is 0 to kTreeDepth, count at most
-// 2^depth - 1. bins: columns of kTreeTile, 64-byte aligned.
+// 2^depth - 1. bins: columns of kTreeTile, 64-byte aligned; tree_descend() may read 3 bytes beyond those it tests.
 void tree_paths(const TreeNode* nodes, int count, int depth, const int8_t* bins, uint8_t* path) noexcept;
+// The level from which descending is faster than comparing all nodes; kTreeDepth: never.
+int tree_descend_from() noexcept;
+// One level further: path[r] = 2 * path[r] + (the test of node path[r] of that level). A test is column << 8 | threshold as
+// uint8, so only the first 256 columns can be used; there are 2^level of them, level < kTreeDepth, and every path is below
+// that. A threshold of 127 goes to the left.
+void tree_descend(const uint16_t* tests, int level, const int8_t* bins, uint8_t* path) noexcept;
 // sums[r] += values[path[r]]
 void tree_add(const uint8_t* path, const double* values, double* sums) noexcept;
 

@@ -5,6 +5,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "lib/kernels/trees_target.h"
@@ -76,6 +77,48 @@ void paths(const TreeNode* nodes, int count, int depth, const int8_t* bins, uint
   }
 }
 
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+constexpr int kDescendFrom = 6;
+
+// The tests of a level lie in up to four vectors of 32; each row looks up its own, and gathers the bin it names.
+void descend(const uint16_t* tests, int level, const int8_t* bins, uint8_t* path) noexcept {
+  const int64_t count = int64_t{1} << level;
+  __m512i table[4];
+  for (int64_t i = 0; i < 4; ++i) {
+    const int64_t left = count - 32 * i;
+    const auto some = static_cast<__mmask32>(left >= 32 ? 0xffffffffu : left > 0 ? (1u << left) - 1 : 0);
+    table[i] = _mm512_maskz_loadu_epi16(some, tests + std::min(32 * i, count - 1));
+  }
+  const __m512i place = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512i column = _mm512_set1_epi32(0xff00);
+  const __m512i high = _mm512_set1_epi16(64);
+  for (int64_t r = 0; r < kTreeTile; r += 32) {
+    const __m512i at = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(path + r)));
+    __m512i test = _mm512_permutex2var_epi16(table[0], at, table[1]);
+    if (count > 64) test = _mm512_mask_blend_epi16(_mm512_test_epi16_mask(at, high), test, _mm512_permutex2var_epi16(table[2], at, table[3]));
+    const __m512i first = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(test));
+    const __m512i second = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(test, 1));
+    const __m512i x = _mm512_i32gather_epi32(_mm512_add_epi32(_mm512_and_si512(first, column), place), bins + r, 1);
+    const __m512i y = _mm512_i32gather_epi32(_mm512_add_epi32(_mm512_and_si512(second, column), place), bins + r + 16, 1);
+    const uint32_t right = static_cast<uint32_t>(_mm512_cmpgt_epi32_mask(_mm512_slli_epi32(x, 24), _mm512_slli_epi32(first, 24))) |
+                           static_cast<uint32_t>(_mm512_cmpgt_epi32_mask(_mm512_slli_epi32(y, 24), _mm512_slli_epi32(second, 24))) << 16;
+    const __m512i twice = _mm512_add_epi16(at, at);
+    const __m512i next = _mm512_mask_add_epi16(twice, static_cast<__mmask32>(right), twice, _mm512_set1_epi16(1));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(path + r), _mm512_cvtepi16_epi8(next));
+  }
+}
+#else
+constexpr int kDescendFrom = kTreeDepth;
+
+void descend(const uint16_t* tests, int /*level*/, const int8_t* bins, uint8_t* path) noexcept {
+  for (int64_t r = 0; r < kTreeTile; ++r) {
+    const uint32_t test = tests[path[r]];
+    const bool right = bins[static_cast<int64_t>(test >> 8) * kTreeTile + r] > static_cast<int8_t>(test & 255);
+    path[r] = static_cast<uint8_t>(2 * path[r] + right);
+  }
+}
+#endif
+
 void add(const uint8_t* path, const double* values, double* sums) noexcept {
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
   const hn::ScalableTag<double> d;
@@ -101,6 +144,13 @@ void ranks(const T* x, const T* thresholds, int steps, uint16_t* out) noexcept {
   constexpr int64_t kStep = HWY_MAX_BYTES / sizeof(T);
   // Several vectors at once hide the latency of the gathers.
   constexpr int64_t kAtOnce = 4;
+  // The first steps choose among thresholds that one vector holds.
+  constexpr int64_t kNear = hwy::CeilLog2(static_cast<size_t>(kStep));
+  HWY_ALIGN T far[kStep] = {};
+  const int64_t shift = steps - kNear;
+  if (shift > 0)
+    for (int64_t i = 0; i + 1 < kStep; ++i) far[i] = thresholds[((i + 1) << shift) - 1];
+  const auto coarse = hn::Load(d, far);
   for (int64_t r = 0; r < kTreeTile; r += kAtOnce * kStep) {
     hn::Vec<decltype(di)> at[kAtOnce];
     hn::Vec<decltype(d)> value[kAtOnce];
@@ -108,7 +158,20 @@ void ranks(const T* x, const T* thresholds, int steps, uint16_t* out) noexcept {
       at[k] = hn::Zero(di);
       value[k] = hn::LoadU(d, x + r + k * kStep);
     }
-    for (int64_t step = (int64_t{1} << steps) / 2; step > 0; step /= 2) {
+    int64_t begin = (int64_t{1} << steps) / 2;
+    if (shift > 0) {
+      for (int64_t step = kStep / 2; step > 0; step /= 2) {
+        const auto jump = hn::Set(di, static_cast<I>(step));
+        const auto before = hn::Set(di, static_cast<I>(step - 1));
+        for (int64_t k = 0; k < kAtOnce; ++k) {
+          const auto t = hn::TableLookupLanes(coarse, hn::IndicesFromVec(d, hn::Add(at[k], before)));
+          at[k] = hn::Add(at[k], hn::IfThenElseZero(hn::RebindMask(di, hn::Le(t, value[k])), jump));
+        }
+      }
+      for (int64_t k = 0; k < kAtOnce; ++k) at[k] = hn::ShiftLeftSame(at[k], static_cast<int>(shift));
+      begin >>= kNear;
+    }
+    for (int64_t step = begin; step > 0; step /= 2) {
       const auto jump = hn::Set(di, static_cast<I>(step));
       for (int64_t k = 0; k < kAtOnce; ++k) {
         const auto t = hn::GatherIndex(d, thresholds + step - 1, at[k]);
@@ -150,7 +213,7 @@ void axpy_f32(const float* x, double weight, double* sums) noexcept {
 }
 
 const TreeTarget* simd_target() {
-  static constexpr TreeTarget kTarget{paths, add, ranks<float>, ranks<double>, axpy_f32, axpy_f64};
+  static constexpr TreeTarget kTarget{paths, descend, kDescendFrom, add, ranks<float>, ranks<double>, axpy_f32, axpy_f64};
   return &kTarget;
 }
 #else

@@ -43,8 +43,9 @@ class CsvRows {
   Part next(std::string_view text);
 
  private:
+  // A number stops at the line's end by itself, so that more than the line can be looked at.
   template <typename T>
-  bool parse(std::string_view line, T* row) const;
+  bool parse(std::string_view line, const char* text_end, T* row) const;
 
   struct Target {
     int64_t at = -1;  // place in the row; -1: nobody reads the column

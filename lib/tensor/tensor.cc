@@ -156,7 +156,10 @@ Result<Tensor> Tensor::from_blob(DType dtype, Dims dims, const Blob& blob) {
   size_t element = std::max(1, dtype_bits(dtype) / 8);
   if (blob.size() == 0 || reinterpret_cast<uintptr_t>(blob.bytes().data()) % element != 0) {
     Tensor copy = uninitialized(dtype, std::move(dims));
-    if (blob.size() != 0) std::memcpy(copy.data_, blob.bytes().data(), blob.size());
+    // What is large comes from a file, and waits for its pages.
+    parallel_for(static_cast<int64_t>(blob.size()), int64_t{1} << 22, [&](int64_t begin, int64_t end) {
+      std::memcpy(copy.data_ + begin, blob.bytes().data() + begin, static_cast<size_t>(end - begin));
+    });
     return copy;
   }
   Tensor tensor;

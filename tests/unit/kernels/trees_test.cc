@@ -61,14 +61,37 @@ TEST_CASE("paths of every depth, of full and of sparse trees") {
     }
 }
 
+TEST_CASE("descending a level is comparing all of its nodes") {
+  std::mt19937 rng(7);
+  Bins bins(256);
+  for (int i = 0; i < 256 * kTreeTile; ++i) bins.data[i] = static_cast<int8_t>(rng() % 256 - 128);
+  for (int level = 0; level < kTreeDepth; ++level) {
+    std::vector<uint16_t> tests;
+    for (int i = 0; i < 1 << level; ++i) tests.push_back(rng() % 4 == 0 ? 127 : static_cast<uint16_t>(rng()));
+    std::vector<uint8_t> start, expected;
+    for (int64_t r = 0; r < kTreeTile; ++r) {
+      start.push_back(static_cast<uint8_t>(rng() % (1u << level)));
+      uint16_t test = tests[start.back()];
+      expected.push_back(static_cast<uint8_t>(2 * start.back() + (bins.data[(test >> 8) * kTreeTile + r] > static_cast<int8_t>(test & 255))));
+    }
+    on_all_targets([&] {
+      CHECK(tree_descend_from() >= 1);
+      CHECK(tree_descend_from() <= kTreeDepth);
+      std::vector<uint8_t> path = start;
+      tree_descend(tests.data(), level, bins.data, path.data());
+      CHECK(path == expected);
+    });
+  }
+}
+
 TEST_CASE("ranks count the thresholds that are not above") {
   std::mt19937 rng(2);
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
-  for (int given : {0, 1, 2, 3, 6, 255, 300}) {
+  for (int given : {0, 1, 2, 3, 6, 14, 15, 16, 30, 31, 60, 255, 300, 5000}) {
     int steps = 0;
     while ((1 << steps) - 1 < given) ++steps;
     std::vector<float> floats;
-    for (int i = 0; i < given; ++i) floats.push_back(static_cast<float>(rng() % 50));
+    for (int i = 0; i < given; ++i) floats.push_back(static_cast<float>(rng() % 60));
     std::sort(floats.begin(), floats.end());
     floats.resize(static_cast<size_t>(1 << steps) - 1, std::numeric_limits<float>::quiet_NaN());
     std::vector<double> doubles(floats.begin(), floats.end()), x(kTreeTile);
