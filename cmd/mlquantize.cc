@@ -9,8 +9,10 @@
 #include "lib/cli/model_input.h"
 #include "lib/cli/seal.h"
 #include "lib/compress/compress.h"
+#include "lib/compress/settings.h"
 #include "lib/container/program.h"
 #include "lib/container/save.h"
+#include "lib/tensor/npy.h"
 
 using namespace mlt;
 
@@ -19,54 +21,40 @@ namespace {
 struct Options {
   std::string model, output;
   cli::SealOptions to;
-  bool float16 = false, decompress = false;
-  std::optional<std::string> linear, palettize, mode, granularity, target, report;
-  std::optional<int64_t> min_elements;
-  std::vector<std::string> only, skip;
+  bool decompress = false;
+  compress::Settings settings;
+  std::optional<std::string> table, config, target, report;
+  std::vector<std::string> only, skip, rules;
   cli::KeyOptions keys;
 };
 
-Error no_choice(const std::string& option, const std::string& value, const std::string& choices) {
-  return usage_error(fmt::format("option {}: \"{}\" is not one of {}", option, value, choices));
-}
-
-Status read_linear(const Options& o, compress::Config* config) {
-  const std::string& dtype = *o.linear;
-  if (dtype == "int4" || dtype == "uint4") return unsupported_error("--linear " + dtype + " is not in this version", "int8 and uint8 are");
-  if (dtype != "int8" && dtype != "uint8") return no_choice("--linear", dtype, "int8, uint8");
-  config->is_signed = dtype == "int8";
-  std::string mode = o.mode.value_or("symmetric"), granularity = o.granularity.value_or("channel");
-  if (mode == "symmetric" || mode == "linear_symmetric") config->symmetric = true;
-  else if (mode == "asymmetric" || mode == "linear") config->symmetric = false;
-  else return no_choice("--mode", mode, "symmetric, asymmetric, linear_symmetric, linear");
-  if (granularity == "channel" || granularity == "per_channel") config->per_channel = true;
-  else if (granularity == "tensor" || granularity == "per_tensor") config->per_channel = false;
-  else if (granularity.starts_with("block") || granularity == "per_block") return unsupported_error("--granularity " + granularity + " is not in this version", "tensor and channel are");
-  else return no_choice("--granularity", granularity, "tensor, channel");
-  return {};
+Result<std::vector<float>> read_table(const std::string& path) {
+  MLT_ASSIGN(Blob bytes, cli::read_input(path));
+  MLT_ASSIGN(Tensor tensor, read_npy(bytes).in(path));
+  if (tensor.dtype() == DType::kString || tensor.size() > 1 << 16) return input_error("is no table of numbers").in_path(path);
+  return to_floats(tensor);
 }
 
 Result<compress::Config> read_config(const Options& o) {
   compress::Config config;
-  int methods = (o.float16 ? 1 : 0) + (o.linear ? 1 : 0) + (o.palettize ? 1 : 0);
-  if (methods + (o.decompress ? 1 : 0) == 0) return usage_error("what is to be done?", "give one of --float16, --linear, --palettize, --decompress");
-  if (o.decompress && methods > 0) return usage_error("--decompress excludes the other methods");
-  if (methods > 1) return unsupported_error("joint compression is not in this version", "give one of --float16, --linear, --palettize");
-  if (!o.linear && (o.mode || o.granularity)) return usage_error(fmt::format("{} belongs to --linear", o.mode ? "--mode" : "--granularity"));
-  if (o.linear) {
-    config.method = compress::Method::kLinear;
-    MLT_TRY(read_linear(o, &config));
-  } else if (o.palettize) {
-    config.method = compress::Method::kPalette;
-    const std::string& bits = *o.palettize;
-    if (bits.size() != 1 || std::string("123468").find(bits) == std::string::npos) return no_choice("--palettize", bits, "1, 2, 3, 4, 6, 8");
-    config.bits = bits[0] - '0';
-  } else {
-    config.method = o.float16 ? compress::Method::kFloat16 : compress::Method::kDecompress;
+  compress::Settings settings = o.settings;
+  bool method = settings.float16 || settings.linear || settings.palettize || settings.prune;
+  if (!method && !o.decompress && !o.config && o.rules.empty()) return usage_error("what is to be done?", "give --float16, --linear, --palettize, --prune, --config, --rule or --decompress");
+  if (o.decompress && (method || o.config || !o.rules.empty())) return usage_error("--decompress excludes the other methods");
+  if (o.decompress && settings.threshold) return usage_error("--min-elements is for compressing");
+  config.decompress = o.decompress;
+  for (const std::string& text : o.rules) {
+    MLT_ASSIGN(compress::Rule rule, compress::parse_rule(text));
+    config.rules.push_back(std::move(rule));
   }
-  if (o.min_elements && o.decompress) return usage_error("--min-elements is for compressing");
-  // Half precision loses little, so all weights are worth it.
-  config.threshold = o.min_elements.value_or(o.float16 ? 0 : 2048);
+  if (o.config) {
+    if (method || settings.mode || settings.granularity) return usage_error("--config excludes methods and their settings", "exceptions are given by --rule");
+    if (settings.threshold) return usage_error("--min-elements and --config exclude each other", "weight_threshold is in the file");
+    MLT_ASSIGN(Blob bytes, cli::read_input(*o.config));
+    MLT_TRY(compress::read_optimization_config({reinterpret_cast<const char*>(bytes.bytes().data()), bytes.size()}, &config).in(*o.config));
+  }
+  if (o.table) { MLT_ASSIGN(settings.table, read_table(*o.table)); }
+  if (!o.config && !o.decompress) { MLT_ASSIGN(config.recipe, compress::make_recipe(settings)); }
   for (const auto& [option, from, to] : {std::tuple("--only", &o.only, &config.only), std::tuple("--skip", &o.skip, &config.skip)})
     for (const std::string& text : *from) {
       MLT_ASSIGN(compress::Pattern pattern, compress::Pattern::compile(text).in(fmt::format("option {}", option)));
@@ -76,7 +64,7 @@ Result<compress::Config> read_config(const Options& o) {
     std::string token = *o.target;
     std::transform(token.begin(), token.end(), token.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     config.target = ops::opset_from_token(token);
-    if (!config.target) return no_choice("--target", *o.target, "iOS15, iOS16, iOS17, iOS18, iOS26");
+    if (!config.target) return usage_error(fmt::format("option --target: \"{}\" is not one of iOS15, iOS16, iOS17, iOS18, iOS26", *o.target));
   }
   return config;
 }
@@ -98,7 +86,7 @@ void tell(const compress::Report& report, const compress::Config& config) {
     cli::print_info(cli::printable(fmt::format("{}{}{}: {}{}, {} -> {} bytes", w.stage, w.stage.empty() ? "" : ": ", w.name, w.changed ? "" : "unchanged, ", w.form, w.bytes_before, w.bytes_after)));
   cli::print_info(fmt::format("{} of {} weights changed, {} -> {} bytes", report.changed(), report.weights.size(), report.bytes_before(), report.bytes_after()));
   if (report.changed() > 0) return;
-  cli::print_warning(config.method == compress::Method::kDecompress ? "no weight was decompressed" : "no weight was compressed");
+  cli::print_warning(config.decompress ? "no weight was decompressed" : "no weight was compressed");
 }
 
 Status quantize(const Options& o) {
@@ -173,18 +161,26 @@ int main(int argc, char** argv) {
   app.usage("METHOD [options] -o OUT MODEL");
   app.positional(o.model, "MODEL", "model to compress; '-' is stdin").file();
   app.option("-o,--output", o.output, "OUT", ".mlpackage directory, .mlmodel file, or '-' for stdout").file().required();
-  app.flag("--float16", o.float16, "method: half-precision weights");
-  app.option("--linear", o.linear, "TYPE", "method: linear quantization to int8 or uint8");
-  app.option("--palettize", o.palettize, "BITS", "method: tables of 2^BITS values (1, 2, 3, 4, 6, 8), by k-means");
+  compress::Settings& to = o.settings;
+  app.flag("--float16", to.float16, "method: half-precision weights");
+  app.option("--linear", to.linear, "TYPE", "method: linear quantization to int8, uint8, int4 or uint4");
+  app.option("--palettize", to.palettize, "BITS", "method: tables of 2^BITS values (1, 2, 3, 4, 6, 8), unique or custom");
+  app.option("--prune", to.prune, "HOW", "method: zeros; SPARSITY[,block=N], N:M or threshold=T");
   app.flag("--decompress", o.decompress, "method: undo; plain weights again");
-  app.option("--mode", o.mode, "MODE", "of --linear: symmetric (default) or asymmetric");
-  app.option("--granularity", o.granularity, "PER", "of --linear: a scale per channel (default) or per tensor");
+  app.option("--config", o.config, "FILE", "methods by op, as coremltools' OptimizationConfig; YAML or JSON").file();
+  app.option("--rule", o.rules, "SETTINGS@REGEX", "another method for these weights, e.g. linear=int4@head; repeatable");
+  app.option("--mode", to.mode, "MODE", "symmetric (default), asymmetric; kmeans (default), uniform");
+  app.option("--granularity", to.granularity, "PER", "of --linear: a scale per channel (default), tensor or block:N");
+  app.option("--group", to.group, "N", "of --palettize: a table for every N channels").range(1, 9e15);
+  app.option("--vector", to.vector, "N", "of --palettize: N neighbouring channels share a code").range(1, 64);
+  app.flag("--channel-scale", to.channel_scale, "of --palettize: bring channels to one range before");
+  app.option("--table", o.table, "FILE", "of --palettize custom: the values, as .npy").file();
   app.option("--only", o.only, "REGEX", "only weights whose name, or whose op's name, matches");
   app.option("--skip", o.skip, "REGEX", "not those that match");
-  app.option("--min-elements", o.min_elements, "N", "leave weights of N elements or fewer alone (2048)").range(0, 9e15);
+  app.option("--min-elements", to.threshold, "N", "leave weights of N elements or fewer alone (2048)").range(0, 9e15);
   app.option("--target", o.target, "T", "raise an ML program's opset: iOS16, iOS17, iOS18, iOS26");
   app.option("--report", o.report, "FILE", "write what was done, as JSON; '-' is stdout").file();
-  for (const char* option : {"--group", "--vector", "--prune", "--activations", "--calibrate", "--config", "--verify", "--target-size", "--max-drop"})
+  for (const char* option : {"--activations", "--calibrate", "--verify", "--target-size", "--max-drop"})
     app.not_yet(option, true);
   app.threads_option();
   cli::add_seal_options(app, o.to);

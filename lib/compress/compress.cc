@@ -32,16 +32,6 @@ std::string joined(const std::vector<std::string>& reasons, const char* separato
   return text;
 }
 
-std::string describe(const Config& config) {
-  switch (config.method) {
-    case Method::kFloat16: return "float16";
-    case Method::kPalette: return fmt::format("palette of {} bits, k-means", config.bits);
-    case Method::kDecompress: return "decompress";
-    case Method::kLinear: break;
-  }
-  return fmt::format("linear {}int8 {} per {}", config.is_signed ? "" : "u", config.symmetric ? "symmetric" : "asymmetric", config.per_channel ? "channel" : "tensor");
-}
-
 Result<Report> compress(coreml::Model& model, std::span<const std::unique_ptr<ir::Program>> programs, const Config& config, coreml::WeightSink* sink) {
   Report report;
   report.method = describe(config);

@@ -12,9 +12,6 @@
 
 namespace mlt::compress {
 
-// "linear int8 symmetric per channel", for people.
-std::string describe(const Config& config);
-
 // Changes `model` in place. programs: those of the model as load_programs() of lib/container gives them (one, or one per
 // stage of a pipeline; null where a stage has none); they are used up. All constants of ML programs that belong in a
 // weight file, changed or not, go to `sink` one after the other, so memory does not grow with the model; sink may be null

@@ -69,10 +69,15 @@ class Intervals {
 };
 
 // Centres become means of their points, points go to the nearest centre, until nothing moves.
-void settle(std::span<const float> values, std::vector<double>& centres) {
-  std::vector<double> sums(values.size() + 1);
+void settle(std::span<const float> values, std::span<const float> weights, std::vector<double>& centres) {
+  std::vector<double> sums(values.size() + 1), counts(weights.empty() ? 0 : values.size() + 1);
   double shift = values[values.size() / 2];
-  for (size_t i = 0; i < values.size(); ++i) sums[i + 1] = sums[i] + (static_cast<double>(values[i]) - shift);
+  for (size_t i = 0; i < values.size(); ++i) {
+    double weight = weights.empty() ? 1 : static_cast<double>(weights[i]);
+    sums[i + 1] = sums[i] + weight * (static_cast<double>(values[i]) - shift);
+    if (!weights.empty()) counts[i + 1] = counts[i] + weight;
+  }
+  auto count = [&](size_t begin, size_t end) { return weights.empty() ? static_cast<double>(end - begin) : counts[end] - counts[begin]; };
   std::vector<size_t> ends(centres.size()), before;
   for (int round = 0; round < kMaxRounds; ++round) {
     for (size_t c = 0; c + 1 < centres.size(); ++c) {
@@ -84,7 +89,7 @@ void settle(std::span<const float> values, std::vector<double>& centres) {
     before = ends;
     size_t begin = 0;
     for (size_t c = 0; c < centres.size(); ++c) {
-      if (ends[c] > begin) centres[c] = shift + (sums[ends[c]] - sums[begin]) / static_cast<double>(ends[c] - begin);
+      if (ends[c] > begin && count(begin, ends[c]) > 0) centres[c] = shift + (sums[ends[c]] - sums[begin]) / count(begin, ends[c]);
       begin = std::max(begin, ends[c]);
     }
   }
@@ -122,7 +127,7 @@ std::vector<double> optimal_centres(std::span<const double> points, std::span<co
   return centres;
 }
 
-std::vector<double> cluster_sorted(std::span<const float> values, int k) {
+std::vector<double> cluster_sorted(std::span<const float> values, int k, std::span<const float> weights) {
   if (values.empty()) return {};
   size_t distinct = 1;
   for (size_t i = 1; i < values.size(); ++i) distinct += values[i] != values[i - 1] ? 1 : 0;
@@ -132,27 +137,28 @@ std::vector<double> cluster_sorted(std::span<const float> values, int k) {
   double low = values.front(), high = values.back();
   double per_count = static_cast<double>(kHistogramCuts) / static_cast<double>(values.size());
   double per_width = exact ? 0 : static_cast<double>(kHistogramCuts) / (high - low);
-  std::vector<double> points, weights;
+  std::vector<double> points, masses;
   size_t begin = 0;
-  double sum = 0, origin = values.front();
+  double sum = 0, mass = 0, origin = values.front();
   for (size_t i = 0; i < values.size(); ++i) {
     double here = values[i];
-    sum += here - origin;
+    double weight = weights.empty() ? 1 : static_cast<double>(weights[i]);
+    mass += weight;
+    sum += weight * (here - origin);
     bool last = i + 1 == values.size();
     bool ends = last || values[i + 1] != values[i];
     if (ends && !last && !exact)
       ends = std::floor(static_cast<double>(begin) * per_count) != std::floor(static_cast<double>(i + 1) * per_count) ||
              std::floor((origin - low) * per_width) != std::floor((static_cast<double>(values[i + 1]) - low) * per_width);
     if (!ends) continue;
-    double count = static_cast<double>(i + 1 - begin);
-    points.push_back(exact ? here : origin + sum / count);
-    weights.push_back(count);
+    points.push_back(exact || mass <= 0 ? here : origin + sum / mass);
+    masses.push_back(std::max(mass, 1e-300));
     begin = i + 1;
-    sum = 0;
+    sum = mass = 0;
     if (!last) origin = values[i + 1];
   }
-  std::vector<double> centres = optimal_centres(points, weights, k);
-  if (!exact) settle(values, centres);
+  std::vector<double> centres = optimal_centres(points, masses, k);
+  if (!exact) settle(values, weights, centres);
   return centres;
 }
 

@@ -13,8 +13,9 @@ constexpr size_t kMaxPoints = 65536;
 std::vector<double> optimal_centres(std::span<const double> points, std::span<const double> weights, int k);
 
 // The same for values that may repeat: ascending, finite, any number. Exact up to kMaxPoints distinct values; beyond
-// that the optimum of a fine histogram, then improved on the values themselves until nothing moves.
-std::vector<double> cluster_sorted(std::span<const float> values, int k);
+// that the optimum of a fine histogram, then improved on the values themselves until nothing moves. weights: one for
+// each value, or none: all alike.
+std::vector<double> cluster_sorted(std::span<const float> values, int k, std::span<const float> weights = {});
 
 // Index of the nearest centre; the lower one of two that are equally near. centres: ascending, not empty.
 class NearestCentre {

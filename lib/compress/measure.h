@@ -11,10 +11,12 @@ namespace mlt::compress {
 
 struct Distance {
   double max = 0, mean = 0;    // of absolute differences
+  double squared = 0;          // mean squared difference
   std::optional<double> psnr;  // dB: largest magnitude squared over mean squared difference; nothing when all are equal
 };
 
-// decoded(i): the value that stands for original[i]; called from all threads. The sums do not depend on their number.
-Distance measure(std::span<const float> original, FunctionRef<float(size_t)> decoded);
+// decode(begin, end, out): writes the values that stand for original[begin, end) to out[0, end - begin); called from all
+// threads. The sums do not depend on their number.
+Distance measure(std::span<const float> original, FunctionRef<void(size_t, size_t, float*)> decode);
 
 }  // namespace mlt::compress

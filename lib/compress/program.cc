@@ -1,15 +1,13 @@
-// ML programs: constants become constexpr ops of the function's opset. Which constants, along which axis and under which
+// ML programs: constants become constexpr ops of the function's opset. Which constants, along which axes and under which
 // names follows coremltools (optimize/coreml/_quantization_passes.py and optimize/_utils.py).
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cmath>
+#include <functional>
 #include <set>
 
-#include "lib/base/float16.h"
-#include "lib/compress/linear.h"
-#include "lib/compress/palettize.h"
 #include "lib/compress/parts.h"
+#include "lib/compress/weight.h"
 #include "lib/coreml/mil_write.h"
 #include "lib/ops/call.h"
 
@@ -22,155 +20,106 @@ bool is_constexpr(const ir::Op& op) { return op.kind.starts_with("constexpr_"); 
 
 ir::LiteralPtr share(ir::Literal literal) { return std::make_shared<const ir::Literal>(std::move(literal)); }
 
-// A tensor of bytes that are in its storage form already.
-Tensor tensor_of(DType dtype, Dims dims, ByteSpan bytes) {
-  Tensor tensor = Tensor::uninitialized(dtype, std::move(dims));
-  std::copy(bytes.begin(), bytes.end(), tensor.mutable_bytes());
-  return tensor;
-}
-Tensor tensor_of(DType dtype, Dims dims, const std::vector<uint8_t>& bytes) { return tensor_of(dtype, std::move(dims), std::as_bytes(std::span(bytes))); }
-Tensor tensor_of(DType dtype, Dims dims, const std::vector<float>& values) { return convert(Tensor::from(std::move(dims), values), dtype); }
-
 // A constant to compress, and then what takes its place.
 struct Job {
   ir::Function* function = nullptr;
   ir::Op* op = nullptr;
   Opset opset{};
-  int axis = -1;  // kLinear: of the scales
+  WeightUse use;
+  const Recipe* recipe = nullptr;
   bool keep = false;  // stays; the report says why
   WeightReport report;
-  // The result; without parameters, the constant stays.
-  std::string kind, suffix;
-  std::vector<std::pair<std::string, Tensor>> parameters;
+  std::vector<Part> parts;  // the result; none: the constant stays
 };
 
-// The axis of output channels for a weight used by these ops; nothing when they disagree.
-std::optional<int> channel_axis(const ir::Value& value, const std::vector<ir::Op*>& users) {
+// The axes of output and input channels for a weight used by these ops; -1 when they disagree.
+WeightUse use_of(const ir::Value& value, const std::vector<ir::Op*>& users) {
   int rank = value.type.rank();
-  std::set<int> axes;
+  std::set<int> outputs, inputs;
+  WeightUse use;
+  use.structured = !users.empty();
   for (const ir::Op* op : users) {
-    int axis = 0;
+    int output = 0, input = 1;
     if (op->kind == "conv_transpose") {
-      axis = 1;
+      std::swap(output, input);
     } else if (op->kind == "matmul") {
       bool is_y = op->input("y") == &value;
       const ir::Operand* flag = op->operand(is_y ? "transpose_y" : "transpose_x");
       const Tensor* tensor = flag != nullptr ? flag->constant_tensor() : nullptr;
       bool transposed = tensor != nullptr && tensor->size() == 1 && to_ints(*tensor)[0] != 0;
-      axis = is_y == transposed ? rank - 2 : rank - 1;
+      output = is_y == transposed ? rank - 2 : rank - 1;
+      input = is_y == transposed ? rank - 1 : rank - 2;
     }
-    axes.insert(axis);
+    if (op->kind == "conv" || op->kind == "conv_transpose") {
+      const ir::Operand* groups = op->operand("groups");
+      const Tensor* tensor = groups != nullptr ? groups->constant_tensor() : nullptr;
+      if (tensor != nullptr && tensor->size() == 1) use.conv_groups = std::max<int64_t>(use.conv_groups, to_ints(*tensor)[0]);
+    }
+    use.structured = use.structured && (op->kind == "conv" || op->kind == "linear") && op->input("weight") == &value;
+    outputs.insert(std::clamp(output, 0, rank - 1));
+    inputs.insert(std::clamp(input, 0, rank - 1));
   }
-  if (axes.size() != 1) return std::nullopt;
-  return std::clamp(*axes.begin(), 0, rank - 1);
+  use.output_axis = outputs.size() > 1 ? -1 : outputs.empty() ? 0 : *outputs.begin();
+  use.input_axis = inputs.size() > 1 ? -1 : inputs.empty() ? 1 : *inputs.begin();
+  return use;
 }
 
 // Why a constant is left as it is, or nothing.
-std::string reason_to_keep(const ir::Value& value, const ir::Users& users, const Config& config) {
+std::string reason_to_keep(const ir::Value& value, const ir::Users& users, const Config& config, const Recipe* recipe) {
   const auto& list = users.of(&value);
   if (std::any_of(list.begin(), list.end(), [](const ir::Op* op) { return is_constexpr(*op); })) return "part of a compressed weight";
   if (users.is_block_output(&value)) return "an output";
   if (list.empty()) return "not used";
   if (!config.selects(weight_names(value, list))) return "not selected";
   if (value.type.rank() < 2) return "a vector";
-  if (value.constant_tensor()->size() <= config.threshold) return fmt::format("{} elements or fewer", config.threshold);
-  if (config.method == Method::kFloat16 && value.type.dtype == DType::kF16) return "stored as fp16";
-  if (config.method == Method::kLinear && config.per_channel && !channel_axis(value, list)) return "its ops disagree about output channels";
+  if (recipe == nullptr) return "its ops have different settings";
+  if (recipe->none()) return "no method given for it";
+  int64_t threshold = recipe->threshold.value_or(recipe->float16 ? 0 : 2048);
+  if (value.constant_tensor()->size() <= threshold) return fmt::format("{} elements or fewer", threshold);
+  if (recipe->float16 && value.type.dtype == DType::kF16) return "stored as fp16";
   return "";
 }
 
-void compute_linear(Job& job, std::span<const float> values, const Config& config) {
-  const ir::Type& type = job.op->output()->type;
-  LinearOptions options{.is_signed = config.is_signed, .symmetric = config.symmetric, .axis = config.per_channel ? job.axis : -1, .half = type.dtype == DType::kF16};
-  LinearCodes result = quantize_linear(values, type.dims, options);
-  job.report.distance = result.distance;
-  job.report.form = fmt::format("{}int8 {}, {} scale{}", config.is_signed ? "" : "u", config.symmetric ? "symmetric" : "asymmetric", result.scale.size(), result.scale.size() == 1 ? "" : "s");
-  job.suffix = "_quantized";
-  DType dtype = config.is_signed ? DType::kI8 : DType::kU8;
-  Tensor data = tensor_of(dtype, type.dims, result.codes);
-  auto scales = static_cast<int64_t>(result.scale.size());
-  if (job.opset >= Opset::kCoreML8) {
-    Dims dims(type.dims.size(), 1);
-    if (options.axis >= 0) dims[static_cast<size_t>(options.axis)] = scales;
-    job.kind = "constexpr_blockwise_shift_scale";
-    job.parameters = {{"data", data}, {"scale", tensor_of(type.dtype, dims, result.scale)}};
-    if (result.has_zero_point) job.parameters.emplace_back("offset", tensor_of(dtype, dims, result.zero_point));
-    return;
-  }
-  Dims dims = scales == 1 ? Dims{} : Dims{scales};
-  job.kind = "constexpr_affine_dequantize";
-  job.parameters = {{"quantized_data", data},
-                    {"zero_point", tensor_of(dtype, dims, result.zero_point)},
-                    {"scale", tensor_of(type.dtype, dims, result.scale)},
-                    {"axis", Tensor::scalar<int32_t>(scales == 1 ? 0 : options.axis)}};
-}
-
-void compute_palette(Job& job, std::span<const float> values, const Config& config) {
-  const ir::Type& type = job.op->output()->type;
-  Palette result = palettize(values, config.bits, type.dtype == DType::kF16);
-  job.report.distance = result.distance;
-  job.report.form = fmt::format("{}-bit palette", config.bits);
-  job.suffix = "_palettized";
-  job.kind = "constexpr_lut_to_dense";
-  DType dtype = dtype_from_name(fmt::format("uint{}", config.bits)).value_or(DType::kU8);
-  Bytes packed = is_sub_byte(dtype) ? pack_bits(dtype, result.codes) : Bytes(std::as_bytes(std::span(result.codes)).begin(), std::as_bytes(std::span(result.codes)).end());
-  auto entries = static_cast<int64_t>(result.table.size());
-  if (job.opset >= Opset::kCoreML8) {
-    Dims dims(type.dims.size() + 2, 1);
-    dims[type.dims.size()] = entries;
-    job.parameters = {{"indices", tensor_of(dtype, type.dims, packed)}, {"lut", tensor_of(type.dtype, dims, result.table)}};
-    return;
-  }
-  std::vector<uint32_t> shape(type.dims.begin(), type.dims.end());
-  job.parameters = {{"indices", tensor_of(DType::kU8, {static_cast<int64_t>(packed.size())}, packed)},
-                    {"lut", tensor_of(type.dtype, {entries}, result.table)},
-                    {"shape", Tensor::from(Dims{static_cast<int64_t>(shape.size())}, shape)}};
-}
-
-void compute(Job& job, const Config& config) {
+void compute(Job& job) {
   const Tensor& tensor = *job.op->output()->constant_tensor();
   job.report.bytes_before = job.report.bytes_after = static_cast<uint64_t>(tensor.nbytes());
-  Tensor floats = convert(tensor, DType::kF32);
-  std::span<const float> values = floats.span<float>();
-  auto keep = [&](const char* why) { job.report.form = why; };
-  if (!std::all_of(values.begin(), values.end(), [](float v) { return std::abs(v) <= kLargest; })) return keep(kBeyond);
-  switch (config.method) {
-    case Method::kLinear: compute_linear(job, values, config); break;
-    case Method::kPalette: compute_palette(job, values, config); break;
-    case Method::kFloat16: {
-      if (std::any_of(values.begin(), values.end(), [](float v) { return std::isinf(round_to_half(v)); })) return keep("too large for float16");
-      job.report.form = "fp16";
-      job.report.distance = measure(values, [&](size_t i) { return round_to_half(values[i]); });
-      job.kind = "constexpr_cast";
-      job.suffix = "_to_fp16";
-      job.parameters = {{"source_val", convert(tensor, DType::kF16)}, {"output_dtype", Tensor::string("fp32")}};
-      break;
-    }
-    case Method::kDecompress: return;
-  }
-  job.report.changed = true;
+  Encoded encoded = encode(tensor, *job.recipe, job.use, job.opset);
+  job.report.form = std::move(encoded.form);
+  job.report.distance = encoded.distance;
+  job.report.changed = !encoded.parts.empty();
+  job.parts = std::move(encoded.parts);
+  if (!job.report.changed) return;
   job.report.bytes_after = 0;
-  for (const auto& [name, value] : job.parameters)
-    if (value.dtype() != DType::kString) job.report.bytes_after += static_cast<uint64_t>(value.nbytes());
+  for (const Part& part : job.parts)
+    for (const auto& [name, value] : part.constants)
+      if (value.dtype() != DType::kString) job.report.bytes_after += static_cast<uint64_t>(value.nbytes());
 }
 
-// Puts the constexpr op in the constant's place.
-void apply(Job& job) {
-  ir::Op& op = *job.op;
-  std::string name = job.function->unique_name(op.output()->name + job.suffix);
-  op.kind = job.kind;
-  op.attributes.clear();
-  op.attributes["name"] = share(ir::Literal::string(name));
-  op.output()->name = name;
-  for (auto& [parameter, tensor] : job.parameters) {
-    ir::LiteralPtr literal = share(ir::Literal::of(std::move(tensor)));
-    if (job.opset >= Opset::kCoreML8) {
-      op.set(parameter, ir::Operand(std::move(literal)));
-    } else {
-      op.attributes[parameter] = std::move(literal);
+// Puts the constexpr ops in the constant's place; the last one keeps its output. Returns how many came before it.
+size_t apply(Job& job, ir::Block& block, size_t position) {
+  std::string base = job.op->output()->name;
+  std::vector<ir::Op*> made;
+  for (size_t i = 0; i < job.parts.size(); ++i) {
+    Part& part = job.parts[i];
+    bool last = i + 1 == job.parts.size();
+    ir::Op& op = last ? *block.ops[position + i] : *block.insert(position + i, part.kind);
+    std::string name = job.function->unique_name(base + part.suffix);
+    op.kind = part.kind;
+    op.attributes.clear();
+    op.attributes["name"] = share(ir::Literal::string(name));
+    if (last) op.output()->name = name;
+    for (size_t k = 0; !last && k < part.outputs.size(); ++k)
+      op.add_output(part.outputs.size() == 1 ? name : job.function->unique_name(name + (k == 0 ? "_mask" : "_nonzero_data")), part.outputs[k]);
+    for (auto& [parameter, tensor] : part.constants) {
+      ir::LiteralPtr literal = share(ir::Literal::of(std::move(tensor)));
+      if (job.opset >= Opset::kCoreML8) op.set(parameter, ir::Operand(std::move(literal)));
+      else op.attributes[parameter] = std::move(literal);
     }
+    for (const Part::Link& link : part.links) op.set(link.parameter, ir::Operand(made[link.part]->output(link.output)));
+    made.push_back(&op);
   }
-  job.parameters.clear();
+  job.parts.clear();
+  return made.size() - 1;
 }
 
 // Moves literals to the sink: they keep their type and a reference, and let go of their tensor.
@@ -256,9 +205,12 @@ std::vector<Job> find_jobs(ir::Function& function, Opset opset, const Config& co
     job.report.dims = tensor->dims();
     job.report.elements = tensor->size();
     job.report.bytes_before = job.report.bytes_after = static_cast<uint64_t>(tensor->nbytes());
-    job.report.form = reason_to_keep(*op.output(), users, config);
+    std::vector<Config::User> named;
+    for (const ir::Op* user : list) named.push_back({std::string(user->name()), user->kind});
+    job.recipe = config.recipe_for({op.output()->name, std::string(op.name())}, named);
+    job.report.form = reason_to_keep(*op.output(), users, config, job.recipe);
     job.keep = !job.report.form.empty();
-    job.axis = channel_axis(*op.output(), list).value_or(-1);
+    job.use = use_of(*op.output(), list);
     jobs.push_back(std::move(job));
   });
   return jobs;
@@ -268,7 +220,7 @@ std::vector<Job> find_jobs(ir::Function& function, Opset opset, const Config& co
 // that memory stays small.
 class Queue {
  public:
-  Queue(std::vector<Job> jobs, const Config& config) : jobs_(std::move(jobs)), config_(config) {}
+  explicit Queue(std::vector<Job> jobs) : jobs_(std::move(jobs)) {}
 
   // The job of this op when it is the next one, computed.
   Job* take(const ir::Op& op) {
@@ -289,14 +241,13 @@ class Queue {
       elements += job.report.elements;
       batch.push_back(&job);
     }
-    if (batch.size() == 1) return compute(*batch[0], config_);  // has all threads to itself
+    if (batch.size() == 1) return compute(*batch[0]);  // has all threads to itself
     parallel_for(static_cast<int64_t>(batch.size()), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) compute(*batch[static_cast<size_t>(i)], config_);
+      for (int64_t i = begin; i < end; ++i) compute(*batch[static_cast<size_t>(i)]);
     });
   }
 
   std::vector<Job> jobs_;
-  const Config& config_;
   size_t next_ = 0, ready_ = 0;
 };
 
@@ -306,19 +257,29 @@ Result<Opset> opset_of(const ir::Function& function) {
   return *opset;
 }
 
-// Three-bit palettes came with CoreML8; everything else with CoreML6.
-Status settle_opset(ir::Program& program, const Config& config, bool any, Report* report) {
-  if (config.target) return raise_opset(program, *config.target, report);
-  if (!any) return {};
-  if (config.method == Method::kPalette && config.bits == 3) {
+// CoreML6 brought compressed constants, CoreML8 most of their forms. needed: by what, and the opset.
+Status settle_opset(ir::Program& program, const Config& config, const std::map<std::string, Opset>& needed, Report* report) {
+  if (config.target) MLT_TRY(raise_opset(program, *config.target, report));
+  if (needed.empty()) return {};
+  std::vector<std::string> reasons;
+  for (const auto& [what, wanted] : needed) {
+    if (wanted <= Opset::kCoreML6) continue;
     for (const auto& function : program.functions) {
       MLT_ASSIGN(Opset opset, opset_of(*function));
-      if (opset < Opset::kCoreML8)
-        return unsupported_error(fmt::format("palettes of 3 bits need opset {}, and function {} has {}", opset_name(Opset::kCoreML8), function->name, opset_name(opset)),
-                                 "--target iOS18 raises it; or take 2 or 4 bits");
+      if (opset < wanted) reasons.push_back(fmt::format("{} needs opset {}, and function {} has {}", what, opset_name(wanted), function->name, opset_name(opset)));
     }
   }
+  if (!reasons.empty()) return unsupported_error(joined(reasons), "--target iOS18 raises it");
   return raise_opset(program, Opset::kCoreML6, report);
+}
+
+// Settings that only neural networks have.
+std::vector<std::string> unsuitable(const Recipe& recipe) {
+  std::vector<std::string> reasons;
+  if (recipe.linear && recipe.linear->dynamic) reasons.emplace_back("int8 products with activations quantized at run time (dynamic) are for neural networks");
+  if (recipe.linear && recipe.linear->bits != 4 && recipe.linear->bits != 8) reasons.push_back(fmt::format("linear codes of {} bits are for neural networks; ML programs have 4 and 8", recipe.linear->bits));
+  if (recipe.palette && (recipe.palette->bits == 5 || recipe.palette->bits == 7)) reasons.push_back(fmt::format("palettes of {} bits are for neural networks; ML programs have 1, 2, 3, 4, 6 and 8", recipe.palette->bits));
+  return reasons;
 }
 
 }  // namespace
@@ -332,17 +293,22 @@ std::vector<std::string> weight_names(const ir::Value& value, const std::vector<
 
 Status compress_program(ir::Program& program, const Config& config, coreml::WeightSink& sink, int* spec_version, const std::string& stage, Report* report) {
   // 1. What is to be done, and in which opset.
+  std::vector<std::string> reasons = unsuitable(config.recipe);
+  for (const Rule& rule : config.rules)
+    for (std::string& reason : unsuitable(rule.recipe)) reasons.push_back(std::move(reason));
+  if (!reasons.empty()) return unsupported_error(joined(reasons));
   std::map<const ir::Function*, Expanded> expanded;
-  bool any = false;
+  std::map<std::string, Opset> needed;
   for (auto& function : program.functions) {
     MLT_ASSIGN(Opset opset, opset_of(*function));
-    if (config.method == Method::kDecompress) {
+    if (config.decompress) {
       MLT_ASSIGN(expanded[function.get()], expand_function(*function, opset, config).in("function " + function->name));
       continue;
     }
-    for (const Job& job : find_jobs(*function, opset, config, stage)) any = any || !job.keep;
+    for (const Job& job : find_jobs(*function, opset, config, stage))
+      if (!job.keep) needed.emplace(describe(*job.recipe), needed_opset(*job.recipe));
   }
-  MLT_TRY(settle_opset(program, config, any, report));
+  MLT_TRY(settle_opset(program, config, needed, report));
   for (auto& function : program.functions) {
     MLT_ASSIGN(Opset opset, opset_of(*function));
     *spec_version = std::max(*spec_version, static_cast<int>(opset));
@@ -356,25 +322,33 @@ Status compress_program(ir::Program& program, const Config& config, coreml::Weig
     MLT_ASSIGN(Opset opset, opset_of(*function));
     MLT_TRY(mover.attributes(function->attributes, false).in(place));
     std::vector<Job> jobs;
-    if (config.method != Method::kDecompress) jobs = find_jobs(*function, opset, config, stage);
-    Queue queue(std::move(jobs), config);
-    Status status;
-    function->for_each_op([&](ir::Op& op) {
-      if (!status.ok()) return;
-      if (Job* job = queue.take(op)) {
-        if (job->report.changed) apply(*job);
-        else if (!job->keep) report->warnings.push_back(fmt::format("{}: weight {} stays as it is: {}", place, job->report.name, job->report.form));
-        report->weights.push_back(std::move(job->report));
-      } else if (auto it = expanded[function.get()].find(&op); it != expanded[function.get()].end()) {
-        it->second.stage = stage;
-        it->second.function = function->name;
-        report->weights.push_back(std::move(it->second));
+    if (!config.decompress) jobs = find_jobs(*function, opset, config, stage);
+    Queue queue(std::move(jobs));
+    std::function<Status(ir::Block&)> walk = [&](ir::Block& block) -> Status {
+      for (size_t i = 0; i < block.ops.size(); ++i) {
+        size_t first = i;
+        ir::Op* op = block.ops[i].get();
+        if (Job* job = queue.take(*op)) {
+          if (job->report.changed) i += apply(*job, block, i);
+          else if (!job->keep) report->warnings.push_back(fmt::format("{}: weight {} stays as it is: {}", place, job->report.name, job->report.form));
+          report->weights.push_back(std::move(job->report));
+        } else if (auto it = expanded[function.get()].find(op); it != expanded[function.get()].end()) {
+          it->second.stage = stage;
+          it->second.function = function->name;
+          report->weights.push_back(std::move(it->second));
+        }
+        for (size_t k = first; k <= i; ++k) {
+          ir::Op& moved = *block.ops[k];
+          MLT_TRY(mover.op(moved).in(fmt::format("op {} ({})", moved.name(), moved.kind)).in(place));
+          for (auto& inner : moved.blocks) {
+            MLT_TRY(mover.attributes(inner->attributes, false).in(place));
+            MLT_TRY(walk(*inner));
+          }
+        }
       }
-      status = mover.op(op).in(fmt::format("op {} ({})", op.name(), op.kind)).in(place);
-      for (auto& block : op.blocks)
-        if (status.ok()) status = mover.attributes(block->attributes, false).in(place);
-    });
-    MLT_TRY(std::move(status));
+      return {};
+    };
+    MLT_TRY(walk(*function->body));
     MLT_TRY(mover.attributes(function->body->attributes, false).in(place));
   }
   return {};

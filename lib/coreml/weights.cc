@@ -131,6 +131,7 @@ Status NetworkWeights::add(const Model& model, const std::string& stage) {
       weights_.push_back(std::move(weight));
       // The message belongs to the model's storage; only this view of it is const.
       params_.push_back(const_cast<spec::WeightParams*>(slot.params));
+      layers_.push_back(const_cast<spec::NeuralNetworkLayer*>(&layer));
     }
     return {};
   });
@@ -198,6 +199,24 @@ Status NetworkWeights::set_linear(size_t i, int bits, std::span<const uint8_t> c
   weights_[i].storage = WeightStorage::kLinear;
   weights_[i].bits = bits;
   weights_[i].bytes = params->rawvalue().size();
+  return {};
+}
+
+Status NetworkWeights::set_dynamic(size_t i, std::span<const uint8_t> codes, float scale) {
+  MLT_TRY(check(i, codes.size()));
+  spec::NeuralNetworkLayer* layer = layers_[i];
+  if (weights_[i].name != "weights" || !(layer->has_innerproduct() || layer->has_batchedmatmul())) return usage_error("only matrix products have int8 with activations");
+  model_->mutable_proto();
+  spec::WeightParams* params = params_[i];
+  clear_values(params);
+  params->set_int8rawvalue(std::string(codes.begin(), codes.end()));
+  params->mutable_quantization()->set_numberofbits(8);
+  params->mutable_quantization()->mutable_linearquantization()->add_scale(scale);
+  if (layer->has_innerproduct()) layer->mutable_innerproduct()->set_int8dynamicquantize(true);
+  else layer->mutable_batchedmatmul()->set_int8dynamicquantize(true);
+  weights_[i].storage = WeightStorage::kDynamicInt8;
+  weights_[i].bits = 8;
+  weights_[i].bytes = codes.size();
   return {};
 }
 

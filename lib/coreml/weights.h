@@ -11,6 +11,7 @@
 #include "lib/tensor/tensor.h"
 
 namespace CoreML::Specification {
+class NeuralNetworkLayer;
 class WeightParams;
 }
 
@@ -56,6 +57,8 @@ class NetworkWeights {
   Status set_float16(size_t i, std::span<const float> values);  // rounds to nearest even
   Status set_linear(size_t i, int bits, std::span<const uint8_t> codes, std::span<const float> scales,
                     std::span<const float> biases);
+  // Signed codes with one scale; the layer then quantizes its input, too. Weights of innerProduct and batchedMatmul.
+  Status set_dynamic(size_t i, std::span<const uint8_t> codes, float scale);
   Status set_palette(size_t i, int bits, std::span<const uint8_t> codes, std::span<const float> table);
 
  private:
@@ -65,6 +68,7 @@ class NetworkWeights {
   Model* model_ = nullptr;
   std::vector<NetworkWeight> weights_;
   std::vector<CoreML::Specification::WeightParams*> params_;
+  std::vector<CoreML::Specification::NeuralNetworkLayer*> layers_;
 };
 
 }  // namespace mlt::coreml

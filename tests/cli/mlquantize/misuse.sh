@@ -20,12 +20,24 @@ try -o out.mlmodel --palettize 4 m.mil
 try -o - --report - --palettize 4 m.mil
 try -o n.mlmodel --palettize 4 n.mlmodel
 try -o out.mlmodel --palettize 4 --target iOS18 n.mlmodel
-# In later versions.
-try -o out.mlpackage --linear int4 m.mil
-try -o out.mlpackage --linear int8 --granularity block:32 m.mil
-try -o out.mlpackage --linear int8 --palettize 4 m.mil
 try -o out.mlpackage --prune 0.5 --group 16 --vector 2 m.mil
-try -o out.mlpackage --config c.json --verify d --target-size 1M --max-drop 1 m.mil
-# Needs a newer opset than the program has.
+try -o out.mlpackage --prune 2 m.mil
+try -o out.mlpackage --prune 4:2 m.mil
+try -o out.mlpackage --palettize custom m.mil
+try -o out.mlpackage --palettize 4 --linear int8 --granularity channel m.mil
+try -o out.mlpackage --float16 --linear int8 m.mil
+# Neural networks have fewer forms.
+try -o out.mlmodel --prune 0.5 n.mlmodel
+try -o out.mlmodel --linear int8 --granularity block:4 n.mlmodel
+try -o out.mlmodel --linear uint4 n.mlmodel
+# And some that ML programs have not.
+try -o out.mlpackage --linear uint3 m.mil
+try -o out.mlpackage --linear int8 --mode dynamic m.mil
+# In later versions.
+try -o out.mlpackage --linear int8 --activations int8 --calibrate d m.mil
+try -o out.mlpackage --linear int8 --verify d --target-size 1M --max-drop 1 m.mil
+# Need a newer opset than the program has.
 try -o out.mlpackage --palettize 3 m.mil
+try -o out.mlpackage --linear int4 m.mil
+try -o out.mlpackage --linear int8 --palettize 4 m.mil
 ls

@@ -120,10 +120,10 @@ TEST_CASE("every method and opset: valid programs whose weights are near the ori
       std::vector<Config> configs;
       for (bool is_signed : {false, true})
         for (bool symmetric : {false, true})
-          for (bool per_channel : {false, true}) configs.push_back({.method = Method::kLinear, .is_signed = is_signed, .symmetric = symmetric, .per_channel = per_channel});
-      for (int bits : {1, 2, 4, 6, 8}) configs.push_back({.method = Method::kPalette, .bits = bits});
-      if (std::string(opset) == "ios18") configs.push_back({.method = Method::kPalette, .bits = 3});
-      if (std::string(dtype) == "fp32") configs.push_back({.method = Method::kFloat16});
+          for (bool per_channel : {false, true}) configs.push_back({.recipe = {.linear = Linear{.is_signed = is_signed, .symmetric = symmetric, .per = per_channel ? Linear::Per::kChannel : Linear::Per::kTensor}}});
+      for (int bits : {1, 2, 4, 6, 8}) configs.push_back({.recipe = {.palette = Palette{.bits = bits}}});
+      if (std::string(opset) == "ios18") configs.push_back({.recipe = {.palette = Palette{.bits = 3}}});
+      if (std::string(dtype) == "fp32") configs.push_back({.recipe = {.float16 = true, .threshold = 2048}});
       for (const Config& config : configs) {
         CAPTURE(describe(config));
         auto out = run(text, config);
@@ -158,8 +158,8 @@ TEST_CASE("every method and opset: valid programs whose weights are near the ori
           }
           CHECK(w.distance.max == doctest::Approx(max).epsilon(1e-3));
           CHECK(w.distance.mean == doctest::Approx(sum / static_cast<double>(a.size())).epsilon(1e-3));
-          if (config.method != Method::kPalette) CHECK(max < 0.013);
-          else CHECK(max < 3.2 / (1 << config.bits));
+          if (!config.recipe.palette) CHECK(max < 0.013);
+          else CHECK(max < 3.2 / (1 << config.recipe.palette->bits));
           CHECK(w.bytes_after < w.bytes_before);
         }
       }
@@ -167,7 +167,7 @@ TEST_CASE("every method and opset: valid programs whose weights are near the ori
 }
 
 TEST_CASE("scales run along the output channels") {
-  Config config{.method = Method::kLinear};
+  Config config{.recipe = {.linear = Linear{}}};
   auto out = *run(program_text("ios16", "fp32"), config);
   auto axis = [&](const std::string& op) { return to_ints(weight_of(*out.program, op, "y")->attributes.at("axis")->tensor)[0]; };
   auto scales = [&](const std::string& op) { return weight_of(*out.program, op, "y")->attributes.at("scale")->tensor.size(); };
@@ -190,13 +190,13 @@ TEST_CASE("selection by name of the weight or of its op, and by size") {
       if (w.changed) names += w.name + " ";
     return names;
   };
-  Config config{.method = Method::kLinear};
+  Config config{.recipe = {.linear = Linear{}}};
   CHECK(changed(config) == "w v ");
-  config.threshold = 2999;
+  config.recipe.threshold = 2999;
   CHECK(changed(config) == "w v ");
-  config.threshold = 3000;
+  config.recipe.threshold = 3000;
   CHECK(changed(config) == "v ");
-  config.threshold = 0;
+  config.recipe.threshold = 0;
   CHECK(changed(config) == "w v small ");
   config.only = {*Pattern::compile("^(first|small)$")};
   CHECK(changed(config) == "w small ");
@@ -206,7 +206,7 @@ TEST_CASE("selection by name of the weight or of its op, and by size") {
 }
 
 TEST_CASE("three-bit palettes need CoreML8, given by a target") {
-  Config config{.method = Method::kPalette, .bits = 3};
+  Config config{.recipe = {.palette = Palette{.bits = 3}}};
   auto refused = run(program_text("ios16", "fp16"), config);
   REQUIRE_FALSE(refused.ok());
   CHECK(refused.error().code == Code::kUnsupported);
@@ -222,13 +222,13 @@ TEST_CASE("decompression leaves plain constants, wherever they came from") {
     CAPTURE(opset);
     std::string text = program_text(opset, "fp32");
     OpenedModel model = *open_memory(Blob(Bytes(std::as_bytes(std::span(text)).begin(), std::as_bytes(std::span(text)).end())), "test");
-    auto packed = *run(model, {.method = Method::kPalette, .bits = 4});
+    auto packed = *run(model, {.recipe = {.palette = Palette{}}});
     std::vector<float> wanted = values_of(*packed.program->functions[0], *weight_of(*packed.program, "second", "y"));
     OpenedModel again;
     again.kind = FileKind::kModel;
     again.model = model.model.clone();
     again.weights = std::make_shared<OneFile>(*BlobFile::open(packed.weights));
-    auto plain = *run(again, {.method = Method::kDecompress});
+    auto plain = *run(again, {.decompress = true});
     CHECK(plain.report.changed() == 2);
     plain.program->functions[0]->for_each_op([](const ir::Op& op) { CHECK_FALSE(op.kind.starts_with("constexpr_")); });
     CHECK(weight_of(*plain.program, "second", "y")->is_const());
@@ -243,14 +243,14 @@ TEST_CASE("chains of constexpr ops are expanded to their end, selected by what t
       "tensor<fp16, [2, 4]> w = constexpr_lut_to_dense(indices = tensor<uint2, [2, 4]>([[0, 1, 2, 3], [3, 2, 1, 0]]), lut = lut)[name = string(\"w\")];\n"
       "tensor<fp16, [2, 4]> y = add(x = x, y = w)[name = string(\"sum\")];\n"
       "} -> (y); }";
-  auto out = run(text, {.method = Method::kDecompress});
+  auto out = run(text, {.decompress = true});
   if (!out.ok()) MESSAGE(out.error().to_string());
   REQUIRE(out.ok());
   const ir::Op* w = weight_of(*out->program, "sum", "y");
   REQUIRE(w->is_const());
   CHECK(to_floats(*w->output()->constant_tensor()) == std::vector<float>{0.5f, 1, 1.5f, 2, 2, 1.5f, 1, 0.5f});
   CHECK(ops_of(*out->program, "const").size() == 1);
-  Config none{.method = Method::kDecompress};
+  Config none{.decompress = true};
   none.only = {*Pattern::compile("elsewhere")};
   auto same = *run(text, none);
   CHECK(ops_of(*same.program, "constexpr_lut_to_dense").size() == 1);
@@ -260,14 +260,14 @@ TEST_CASE("chains of constexpr ops are expanded to their end, selected by what t
 TEST_CASE("weights that no code stands for stay as they are, with a warning") {
   std::string text = program_text("ios16", "fp32");
   text.replace(text.find("([[") + 3, text.find(',', text.find("([[")) - text.find("([[") - 3, "inf");
-  auto out = *run(text, {.method = Method::kLinear});
+  auto out = *run(text, {.recipe = {.linear = Linear{}}});
   CHECK(out.report.changed() == 1);
   CHECK(out.report.warnings.size() == 1);
 }
 
 TEST_CASE("models without weights are refused") {
   coreml::Model model;
-  auto refused = compress::compress(model, {}, {.method = Method::kLinear}, nullptr);
+  auto refused = compress::compress(model, {}, {.recipe = {.linear = Linear{}}}, nullptr);
   REQUIRE_FALSE(refused.ok());
   CHECK(refused.error().code == Code::kUnsupported);
 }
@@ -277,7 +277,7 @@ TEST_CASE("the corpus: packages compress, keep their interface, and give the sam
     CAPTURE(path);
     OpenedModel kind = *open_model(path);
     if (kind.model.kind() != coreml::ModelKind::kMlProgram) continue;
-    for (const Config& config : {Config{.method = Method::kLinear}, Config{.method = Method::kPalette, .bits = 4}}) {
+    for (const Config& config : {Config{.recipe = {.linear = Linear{}}}, Config{.recipe = {.palette = Palette{}}}}) {
       Bytes first;
       for (int threads : {1, 3}) {
         set_thread_count(threads);
@@ -301,7 +301,7 @@ TEST_CASE("the corpus: networks compress and decompress, and stay valid") {
     CAPTURE(path);
     OpenedModel model = *open_model(path);
     if (!coreml::is_neural_network(model.model.kind())) continue;
-    for (const Config& config : {Config{.method = Method::kLinear}, Config{.method = Method::kPalette, .bits = 3}, Config{.method = Method::kFloat16, .threshold = 0}}) {
+    for (const Config& config : {Config{.recipe = {.linear = Linear{}}}, Config{.recipe = {.palette = Palette{.bits = 3}}}, Config{.recipe = {.float16 = true}}}) {
       coreml::Model copy = model.model.clone();
       auto report = compress::compress(copy, {}, config, nullptr);
       if (!report.ok()) MESSAGE(report.error().to_string());
@@ -310,7 +310,7 @@ TEST_CASE("the corpus: networks compress and decompress, and stay valid") {
       REQUIRE(bytes.ok());
       CHECK((report->changed() == 0 || bytes->size() < model.model.serialize()->size()));
       coreml::Model again = *coreml::Model::parse(Blob(std::move(*bytes)));
-      auto undone = compress::compress(again, {}, {.method = Method::kDecompress}, nullptr);
+      auto undone = compress::compress(again, {}, {.decompress = true}, nullptr);
       REQUIRE(undone.ok());
       CHECK(undone->changed() >= report->changed());
     }
