@@ -7,6 +7,7 @@
 #include "lib/container/compile.h"
 #include "lib/inspect/diff.h"
 #include "lib/inspect/inspect.h"
+#include "lib/inspect/lint.h"
 #include "lib/tensor/npy.h"
 
 using namespace mlt;
@@ -15,8 +16,9 @@ namespace {
 
 struct Options {
   std::string model;
-  bool metadata = false, mil = false, ops = false, weights = false, validate = false, textconv = false, json = false;
-  std::optional<std::string> weight, diff, output;
+  bool metadata = false, mil = false, ops = false, weights = false, validate = false, textconv = false, lint = false, json = false;
+  std::optional<std::string> weight, diff, format, fail_on, output;
+  std::vector<std::string> ignore;
   cli::KeyOptions keys;
 };
 
@@ -35,12 +37,31 @@ inspect::Counts all_counts(const inspect::Report& report) {
 }
 
 Status check_usage(const Options& o) {
-  int views = o.metadata + o.mil + o.ops + o.weights + o.validate + o.textconv + o.weight.has_value() + o.diff.has_value();
-  if (views > 1) return usage_error("give one of --metadata, --mil, --ops, --weights, --weight, --validate, --diff and --textconv");
+  int views = o.metadata + o.mil + o.ops + o.weights + o.validate + o.textconv + o.lint + o.weight.has_value() + o.diff.has_value();
+  if (views > 1) return usage_error("give one of --metadata, --mil, --ops, --weights, --weight, --validate, --diff, --lint and --textconv");
   if (o.json && (o.metadata || o.mil || o.weight || o.textconv))
-    return usage_error("--json goes with the summary, --ops, --weights, --validate and --diff", o.metadata ? "--metadata is JSON already" : "");
+    return usage_error("--json goes with the summary, --ops, --weights, --validate, --diff and --lint", o.metadata ? "--metadata is JSON already" : "");
+  if (!o.lint && (o.format || o.fail_on || !o.ignore.empty())) return usage_error("--format, --fail-on and --ignore go with --lint");
+  if (o.json && o.format && *o.format != "json") return usage_error("give one of --json and --format");
   if (o.weight && !o.output) return usage_error("--weight needs -o", "-o FILE.npy, or -o - for stdout");
   return {};
+}
+
+// 1 when a finding is at least as grave as --fail-on says.
+int lint_status(const Options& o, const std::vector<inspect::LintFinding>& findings) {
+  std::string fail_on = o.fail_on.value_or("error");
+  auto least = fail_on == "note" ? inspect::Level::kNote : fail_on == "warning" ? inspect::Level::kWarning : inspect::Level::kError;
+  bool fails = fail_on != "never" && std::any_of(findings.begin(), findings.end(), [&](const auto& f) { return f.level >= least; });
+  return fails ? exit_status(Code::kNegative) : 0;
+}
+
+std::string lint_output(const Options& o, const inspect::Subject& subject, const std::vector<inspect::LintFinding>& findings) {
+  const std::string& file = subject.opened.origin;
+  std::string format = o.json ? "json" : o.format.value_or("text");
+  if (format == "json") return inspect::lint_json(findings, file);
+  if (format == "sarif") return inspect::lint_sarif(findings, file);
+  if (format == "github") return inspect::lint_github(findings, file);
+  return inspect::lint_text(findings, subject.opened.name);
 }
 
 Result<int> inspect_model(const Options& o) {
@@ -71,6 +92,12 @@ Result<int> inspect_model(const Options& o) {
     MLT_ASSIGN(inspect::Comparison comparison, inspect::compare(*before, subject));
     MLT_TRY(finish(o.json ? inspect::comparison_json(comparison) : inspect::comparison_text(comparison)));
     return comparison.same() ? 0 : exit_status(Code::kNegative);
+  } else if (o.lint) {
+    inspect::LintOptions options;
+    options.ignore = o.ignore;
+    MLT_ASSIGN(auto findings, inspect::lint(subject, options));
+    MLT_TRY(finish(lint_output(o, subject, findings)));
+    return lint_status(o, findings);
   } else if (o.textconv) {
     MLT_TRY(finish(inspect::lines_text(subject)));
   } else if (o.mil) {
@@ -97,7 +124,7 @@ Result<int> inspect_model(const Options& o) {
 int main(int argc, char** argv) {
   cli::App app("mlinspect", "say what a Core ML model is, without running it");
   Options o;
-  app.usage("[--json] [--ops|--weights|--validate] [-o OUT] MODEL\n--metadata|--mil [-o OUT] MODEL\n--weight NAME -o OUT.npy MODEL\n--diff BEFORE [--json] AFTER");
+  app.usage("[--json] [--ops|--weights|--validate] [-o OUT] MODEL\n--metadata|--mil [-o OUT] MODEL\n--weight NAME -o OUT.npy MODEL\n--diff BEFORE [--json] MODEL\n--lint [--format FORM] [--fail-on LEVEL] MODEL");
   app.positional(o.model, "MODEL", "model to look at; '-' is stdin").file();
   app.flag("--ops", o.ops, "count operations or layers by kind");
   app.flag("--weights", o.weights, "list the stored tensors, with the range of their values");
@@ -106,11 +133,15 @@ int main(int argc, char** argv) {
   app.flag("--metadata", o.metadata, "print the metadata.json of the compiled model");
   app.flag("--validate", o.validate, "check it against the format's rules; exit 1 on errors");
   app.option("--diff", o.diff, "BEFORE", "what differs between model BEFORE and MODEL; exit 1 when something does").file();
+  app.flag("--lint", o.lint, "advice: what is legal and still slow, large or likely wrong");
+  app.option("--format", o.format, "FORM", "of --lint (text)").choices({"text", "json", "sarif", "github"});
+  app.option("--fail-on", o.fail_on, "LEVEL", "of --lint, exit 1 at this level (error)").choices({"error", "warning", "note", "never"});
+  app.option("--ignore", o.ignore, "RULE", "of --lint, leave out a rule");
   app.flag("--textconv", o.textconv, "the model in lines, for git diff");
   app.option("-o,--output", o.output, "OUT", "write to OUT instead of stdout; '-' is stdout").file();
   cli::add_key_options(app, o.keys);
   app.json_flag();
-  for (const char* option : {"--lint", "--passes"}) app.not_yet(option, false);
+  app.not_yet("--passes", false);
   for (const char* option : {"--graph", "--html"}) app.not_yet(option, true);
   app.examples(
       "mlinspect MobileNet.mlpackage\n"
