@@ -22,7 +22,7 @@ class _MLNeuralEngineComputeDeviceProxy:
 
 
 class _MLComputePlanProxy:
-    """Everything runs on the CPU. Costs are not known before something has run: None, which callers must expect."""
+    """Everything runs on the CPU. Costs are estimates from shapes; their weights add up to 1 within a function."""
 
     def __init__(self, model_structure=None):
         self._model_structure = model_structure
@@ -39,7 +39,10 @@ class _MLComputePlanProxy:
     get_compute_device_usage_for_neuralnetwork_layer = get_compute_device_usage_for_mlprogram_operation
 
     def get_estimated_cost_for_mlprogram_operation(self, operation):
-        return None
+        from coremltools.models.compute_plan import MLComputePlanCost
+
+        weight = operation.__proxy__
+        return None if weight is None else MLComputePlanCost(weight=weight)
 
 
 def devices():
@@ -66,7 +69,7 @@ def _block(found):
             operator_name=operation["operator"],
             outputs=[named(name) for name in operation["outputs"]],
             blocks=[_block(inner) for inner in operation["blocks"]],
-            __proxy__=None,
+            __proxy__=operation.get("cost"),
         )
         for operation in found["operations"]
     ]
