@@ -123,7 +123,11 @@ class Predictions(unittest.TestCase):
         self.assertEqual([len(add.inputs["x"].bindings), len(add.outputs), add.blocks], [1, 1, []])
         usage = plan.get_compute_device_usage_for_mlprogram_operation(add)
         self.assertIsInstance(usage.preferred_compute_device, ct.models.compute_device.MLCPUComputeDevice)
-        self.assertIsNone(plan.get_estimated_cost_for_mlprogram_operation(add))
+        costs = {operation.operator_name: plan.get_estimated_cost_for_mlprogram_operation(operation) for operation in main.block.operations}
+        self.assertIsNone(costs.get("const"))
+        weights = [cost.weight for cost in map(plan.get_estimated_cost_for_mlprogram_operation, main.block.operations) if cost is not None]
+        self.assertGreater(costs["add"].weight, 0)
+        self.assertAlmostEqual(sum(weights), 1)
 
     def test_compute_devices(self):
         self.assertEqual(len(ct.models.MLModel.get_available_compute_devices()), 1)
