@@ -136,7 +136,7 @@ Status load_espresso(const FileTree& tree, coreml::Model& model) {
     network.images.clear();
     for (const auto& [input, is_image] : said.is_image) {
       if (is_image == 0) continue;
-      auto of = [&](const std::map<std::string, float>& map, float preset) {
+      auto of = [&input = input](const std::map<std::string, float>& map, float preset) {
         auto it = map.find(input);
         return it == map.end() ? preset : it->second;
       };

@@ -191,7 +191,7 @@ void ModelComparer::Impl::compare_outputs(const FeatureMap& a, const FeatureMap&
         for (const auto& [key, number] : *n) out[std::to_string(key)] = number;
       return out;
     };
-    auto numbers = [&](const FeatureMap& map) -> std::optional<std::vector<double>> {
+    auto numbers = [&, &name = name](const FeatureMap& map) -> std::optional<std::vector<double>> {
       const FeatureValue& v = map.find(name)->second;
       if (std::holds_alternative<StringDict>(v) || std::holds_alternative<IntDict>(v)) {
         std::vector<double> out;
@@ -202,7 +202,7 @@ void ModelComparer::Impl::compare_outputs(const FeatureMap& a, const FeatureMap&
       auto got = feature_numbers(map, name);
       return got ? std::optional(std::move(*got)) : std::nullopt;
     };
-    auto keys_differ = [&] {
+    auto keys_differ = [&, &value = value] {
       auto x = dictionary(value), y = dictionary(it->second);
       return !std::equal(x.begin(), x.end(), y.begin(), y.end(), [](const auto& p, const auto& q) { return p.first == q.first; });
     };

@@ -156,7 +156,7 @@ Result<std::vector<std::pair<std::string, std::string>>> csv_cells(const Feature
     } else if (const auto* ints = std::get_if<IntDict>(&value)) {
       for (const auto& [k, v] : *ints) cells.emplace_back(name + "[" + std::to_string(k) + "]", number(v));
     } else if (const auto* tensor = std::get_if<Tensor>(&value)) {
-      auto column = [&](size_t i) { return tensor->rank() == 0 ? name : name + "[" + std::to_string(i) + "]"; };
+      auto column = [&, &name = name](size_t i) { return tensor->rank() == 0 ? name : name + "[" + std::to_string(i) + "]"; };
       if (tensor->dtype() == DType::kString) {
         for (size_t i = 0; i < tensor->strings().size(); ++i) cells.emplace_back(column(i), tensor->strings()[i]);
       } else {

@@ -35,7 +35,7 @@ Result<std::map<std::string, Tensor>> read_safetensors(const Blob& file) {
   std::map<std::string, Tensor> tensors;
   for (const auto& [name, entry] : header.items()) {
     if (name == "__metadata__") continue;
-    auto bad = [&](const std::string& what) { return input_error("safetensors: tensor \"" + name + "\": " + what); };
+    auto bad = [&name = name](const std::string& what) { return input_error("safetensors: tensor \"" + name + "\": " + what); };
     if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") || !entry.contains("data_offsets") || !entry["dtype"].is_string() ||
         !entry["shape"].is_array() || !entry["data_offsets"].is_array() || entry["data_offsets"].size() != 2)
       return bad("incomplete");
