@@ -181,8 +181,7 @@ size_t ConvPlan::Impl::scratch_floats() const {
   return slot_floats() * (one ? 1 : static_cast<size_t>(threads));
 }
 
-Result<ConvPlan> ConvPlan::create(const ConvShape& s, const float* weights, const float* bias, const Activation& f,
-                                  bool allow_winograd) {
+Result<ConvGeometry> convolution_geometry(const ConvShape& s) {
   if (s.rank < 1 || s.rank > 3) return usage_error("convolution: rank must be 1, 2 or 3");
   if (s.groups < 1 || s.in_channels < 1 || s.out_channels < 1 || s.batch < 0 || s.in_channels % s.groups != 0 ||
       s.out_channels % s.groups != 0)
@@ -196,10 +195,7 @@ Result<ConvPlan> ConvPlan::create(const ConvShape& s, const float* weights, cons
     if (s.kernel[i] > 1 && s.dilation[i] > kMost / s.kernel[i]) return usage_error("convolution: dilation too large");
   }
   const auto out = s.out();
-  auto impl = std::make_unique<Impl>();
-  impl->shape = s;
-  impl->f = f;
-  ConvGeometry& g = impl->g;
+  ConvGeometry g;
   g.channels = s.in_channels / s.groups;
   for (size_t i = 0; i < static_cast<size_t>(s.rank); ++i) {
     const size_t axis = 3 - static_cast<size_t>(s.rank) + i;
@@ -215,6 +211,17 @@ Result<ConvPlan> ConvPlan::create(const ConvShape& s, const float* weights, cons
   if (weight_count < 0 || checked_product({s.batch, s.in_channels, g.in[0], g.in[1], g.in[2]}) < 0 ||
       checked_product({s.batch, s.out_channels, g.out[0], g.out[1], g.out[2]}) < 0)
     return usage_error("convolution: too large");
+  return g;
+}
+
+Result<ConvPlan> ConvPlan::create(const ConvShape& s, const float* weights, const float* bias, const Activation& f,
+                                  bool allow_winograd) {
+  MLT_ASSIGN(const ConvGeometry geometry, convolution_geometry(s));
+  auto impl = std::make_unique<Impl>();
+  impl->shape = s;
+  impl->f = f;
+  ConvGeometry& g = impl->g;
+  g = geometry;
   // A pointwise convolution sees one long row of pixels.
   const bool pointwise = g.taps() == 1 && s.stride == std::array<int64_t, 3>{1, 1, 1} &&
                          s.pad_before == std::array<int64_t, 3>{} && s.pad_after == std::array<int64_t, 3>{};

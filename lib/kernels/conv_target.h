@@ -15,6 +15,9 @@ struct ConvGeometry {
   int64_t out_pixels() const { return out[0] * out[1] * out[2]; }
 };
 
+// kUsage when the shape is not valid or too large.
+Result<ConvGeometry> convolution_geometry(const ConvShape& shape);
+
 // One plane of a depthwise convolution: `in` is a padded copy made by the target itself in `scratch`.
 struct DepthwisePlane {
   const ConvGeometry* g = nullptr;

@@ -15,7 +15,7 @@ const GemmTarget* gemm_simd();
 
 namespace {
 
-enum class Form { kDirect, kPacked, kGather };
+enum class Form { kDirect, kPacked, kGather, kTaps };
 
 template <Form kForm>
 void reference_tile(const Tile& t) noexcept {
@@ -24,9 +24,14 @@ void reference_tile(const Tile& t) noexcept {
     float* c = t.c + i * t.ldc;
     for (int64_t j = 0; j < t.cols; ++j) {
       float sum = 0;
-      for (int64_t k = 0; k < t.k; ++k)
-        sum += (kForm == Form::kDirect ? t.a[i * t.lda + k] : t.a[k * t.rows + i]) *
-               t.b[(kForm == Form::kGather ? t.offsets[k] : k * width) + j];
+      if constexpr (kForm == Form::kTaps) {
+        for (int64_t s = 0; s < t.segments; ++s)
+          for (int64_t k = 0; k < t.k; ++k) sum += t.taps[s * t.rows + i][k] * t.b[(s * t.k + k) * width + j];
+      } else {
+        for (int64_t k = 0; k < t.k; ++k)
+          sum += (kForm == Form::kDirect ? t.a[i * t.lda + k] : t.a[k * t.rows + i]) *
+                 t.b[(kForm == Form::kGather ? t.offsets[k] : k * width) + j];
+      }
       sum *= t.alpha;
       if (t.bias_col != nullptr) sum += t.bias_col[j];
       if (t.bias_row != nullptr) sum += t.bias_row[i];
@@ -58,7 +63,7 @@ void reference_expand(const uint16_t* in, float* out, int64_t count) noexcept {
 }
 
 constexpr GemmTarget kReference{"reference", 4, 3, 4, reference_tile<Form::kDirect>, reference_tile<Form::kPacked>, reference_half,
-                                reference_tile<Form::kGather>, reference_expand};
+                                reference_tile<Form::kGather>, reference_tile<Form::kTaps>, reference_expand};
 
 // Rows of A that stay in the second-level cache next to a panel of B. B is read once for each block of rows: a matrix
 // little larger than that is one block all the same.

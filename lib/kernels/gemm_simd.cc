@@ -95,7 +95,7 @@ HWY_INLINE void finish(const Tile& t, V (&acc)[kRows][kVectors]) {
   }
 }
 
-enum class Form { kDirect, kPacked, kAhead, kGather };  // kAhead: packed, and fetching what comes next
+enum class Form { kDirect, kPacked, kAhead, kGather, kTaps };  // kAhead: packed, and fetching what comes next
 
 template <int kRows, int kVectors, Form kForm>
 HWY_NOINLINE void tile(const Tile& t) {
@@ -105,7 +105,22 @@ HWY_NOINLINE void tile(const Tile& t) {
     HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::Zero(d);
   }
   const float* HWY_RESTRICT b = t.b;
-  if constexpr (kForm == Form::kGather) {
+  if constexpr (kForm == Form::kTaps) {
+    const float* const* taps = t.taps;
+    for (int64_t s = 0; s < t.segments; ++s, taps += kRows) {
+      const float* rows[kRows];
+      HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) rows[i] = taps[i];
+      for (int64_t k = 0; k < t.k; ++k) {
+        V bv[kVectors];
+        HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::LoadU(d, b + kLanes * j);
+        HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+          const V av = hn::Set(d, rows[i][k]);
+          HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(av, bv[j], acc[i][j]);
+        }
+        b += kLanes * kVectors;
+      }
+    }
+  } else if constexpr (kForm == Form::kGather) {
     const float* HWY_RESTRICT a = t.a;
     const int32_t* HWY_RESTRICT offsets = t.offsets;
     for (int64_t k = 0; k < t.k; ++k) {
@@ -274,7 +289,7 @@ const GemmTarget* simd_target() {
   static constexpr GemmTarget kTarget{
       HWY_TARGET == HWY_AVX3 ? "gemm 8x48" : HWY_TARGET == HWY_AVX2 ? "gemm 4x24" : kMr == 8 ? "gemm 8x12" : "gemm 4x12",
       kMr, kNv, kLanes, tile_any<Form::kDirect>, tile_packed, tile_half_any,
-      tile_any<Form::kGather>, expand};
+      tile_any<Form::kGather>, tile_any<Form::kTaps>, expand};
   return &kTarget;
 }
 

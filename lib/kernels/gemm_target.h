@@ -17,6 +17,8 @@ struct Tile {
   int64_t lda = 0;  // direct only
   const float* b = nullptr;
   const int32_t* offsets = nullptr;  // gather only: for each k, where its columns begin, from b
+  const float* const* taps = nullptr;  // taps only: for each segment, a pointer for each row to its k floats of A
+  int64_t segments = 1;                // taps only: A is k * segments deep
   const float* ahead = nullptr;      // packed and direct: memory to fetch; null for none. packed: 16 floats for each k
   int64_t ahead_every = 1;           // direct: 16 floats for this many k
   const uint16_t* half_b = nullptr;  // instead of b, for direct_half
@@ -44,6 +46,8 @@ struct GemmTarget {
   void (*direct_half)(const Tile&) noexcept;
   // As packed, with the columns of each k anywhere. Whole vectors are read.
   void (*gather)(const Tile&) noexcept;
+  // As direct, with A's rows in pieces that lie anywhere.
+  void (*taps)(const Tile&) noexcept;
   // Expands float16 panels.
   void (*expand)(const uint16_t* in, float* out, int64_t count) noexcept;
 };

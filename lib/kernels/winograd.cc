@@ -47,7 +47,7 @@ bool ConvPlan::Impl::choose_winograd() {
   return true;
 }
 
-void ConvPlan::Impl::pack_winograd(const float* w) {
+void winograd_kernel(const float* kernel, float* out) noexcept {
   // Rows (1, p, p^2) / M'(p) for the points p, with M(x) = x (x^2 - 1/2) (x^2 - 2).
   constexpr double kHalf = 0.70710678118654752440, kTwo = 1.41421356237309504880;
   static constexpr double kG[6][3] = {{1, 0, 0},
@@ -56,22 +56,25 @@ void ConvPlan::Impl::pack_winograd(const float* w) {
                                       {1 / 6.0, kTwo / 6, 2 / 6.0},
                                       {1 / 6.0, -kTwo / 6, 2 / 6.0},
                                       {0, 0, 1}};
+  double half[6][3];
+  for (int i = 0; i < 6; ++i)
+    for (int x = 0; x < 3; ++x) half[i][x] = kG[i][0] * kernel[x] + kG[i][1] * kernel[3 + x] + kG[i][2] * kernel[6 + x];
+  for (int i = 0; i < 6; ++i)
+    for (int j = 0; j < 6; ++j) out[i * 6 + j] = static_cast<float>(kG[j][0] * half[i][0] + kG[j][1] * half[i][1] + kG[j][2] * half[i][2]);
+}
+
+void ConvPlan::Impl::pack_winograd(const float* w) {
   const int64_t channels = g.channels;
   for (int64_t group = 0; group < shape.groups; ++group) {
     float* out = weights.data() + group * kPositions * rows * channels;
     parallel_for((rows + row_step - 1) / row_step, 1, [&](int64_t begin, int64_t end) {
+      float transformed[kPositions];
       for (int64_t m0 = begin * row_step; m0 < std::min(rows, end * row_step); m0 += row_step) {
         const int64_t height = std::min(row_step, rows - m0);
         for (int64_t c = 0; c < channels; ++c)
           for (int64_t m = 0; m < height; ++m) {
-            const float* kernel = w + ((group * rows + m0 + m) * channels + c) * 9;
-            double half[6][3];
-            for (int i = 0; i < 6; ++i)
-              for (int x = 0; x < 3; ++x) half[i][x] = kG[i][0] * kernel[x] + kG[i][1] * kernel[3 + x] + kG[i][2] * kernel[6 + x];
-            for (int i = 0; i < 6; ++i)
-              for (int j = 0; j < 6; ++j)
-                out[(i * 6 + j) * rows * channels + m0 * channels + c * height + m] =
-                    static_cast<float>(kG[j][0] * half[i][0] + kG[j][1] * half[i][1] + kG[j][2] * half[i][2]);
+            winograd_kernel(w + ((group * rows + m0 + m) * channels + c) * 9, transformed);
+            for (int64_t i = 0; i < kPositions; ++i) out[i * rows * channels + m0 * channels + c * height + m] = transformed[i];
           }
       }
     });

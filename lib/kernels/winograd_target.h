@@ -35,6 +35,9 @@ struct WinogradTarget {
   int64_t work_floats(const WinogradBlock& b) const { return 7 * winograd_row_floats(b, lanes); }
 };
 
+// A 3x3 kernel, row by row, transformed: 36 values, row by row.
+void winograd_kernel(const float* kernel, float* out) noexcept;
+
 // Null where the target has none.
 const WinogradTarget* winograd_target() noexcept;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/kernels/nhwc.h"
 #include "tests/unit/kernels/kernels_test.h"
 
 namespace mlt {
@@ -43,6 +44,63 @@ std::vector<double> expected_conv(const ConvShape& s, const std::vector<float>& 
             y.push_back(f.op == Unary::kIdentity ? sum : v);
           }
   return y;
+}
+
+// [n, c, pixels] to [n, pixels, c], pixels `pitch` apart, or back.
+template <typename T>
+std::vector<T> channels_last(const std::vector<T>& v, int64_t n, int64_t c, int64_t pitch, T fill) {
+  const auto pixels = static_cast<int64_t>(v.size()) / (n * c);
+  std::vector<T> out(static_cast<size_t>(n * pixels * pitch), fill);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < c; ++j)
+      for (int64_t p = 0; p < pixels; ++p) out[static_cast<size_t>((i * pixels + p) * pitch + j)] = v[static_cast<size_t>((i * c + j) * pixels + p)];
+  return out;
+}
+
+// The same convolution with channels innermost, its output dense or part of something wider.
+void check_conv_nhwc(const ConvShape& s, const std::vector<float>& x, const std::vector<float>& w, const std::vector<float>* bias,
+                     const std::vector<float>* residual, const std::vector<double>& expected, Activation f, double tolerance) {
+  if (!ConvNhwcPlan::takes(s)) return;
+  const int64_t n = s.batch, co = s.out_channels;
+  const auto in = channels_last(x, n, s.in_channels, s.in_channels, 0.0f);
+  const auto other = residual != nullptr ? channels_last(*residual, n, co, co, 0.0f) : std::vector<float>();
+  for (int64_t pitch : {co, co + 5}) {
+    const auto want = channels_last(expected, n, co, pitch, 777.0);
+    double largest = 4;
+    for (double e : expected) largest = std::max(largest, std::fabs(e));
+    std::vector<float> first;
+    std::string first_target;
+    on_every_target([&] {
+      auto plan = ConvNhwcPlan::create(s, w.data(), bias != nullptr ? bias->data() : nullptr, f);
+      REQUIRE(plan.ok());
+      CAPTURE(plan->kernel());
+      CAPTURE(s.in_channels);
+      CAPTURE(co);
+      CAPTURE(s.in[0]);
+      CAPTURE(s.in[1]);
+      CAPTURE(s.kernel[0]);
+      CAPTURE(s.stride[0]);
+      CAPTURE(pitch);
+      AlignedBuffer scratch;
+      REQUIRE(scratch.reset(plan->scratch_bytes()));
+      std::fill_n(scratch.data(), plan->scratch_bytes() / sizeof(float), NAN);
+      std::vector<float> y(want.size(), 777.0f);
+      if (residual != nullptr && pitch == co) y = other;  // in place
+      plan->run(in.data(), y.data(), pitch, residual == nullptr ? nullptr : pitch == co ? y.data() : other.data(), scratch.data<void>());
+      if (std::string(plan->kernel()).find("winograd") != std::string::npos) {
+        double worst = 0;
+        for (size_t i = 0; i < y.size(); ++i) worst = std::max(worst, std::fabs(y[i] - want[i]));
+        CHECK(worst < 1e-5 * largest);
+      } else {
+        CHECK(distance(y, want) < tolerance);
+      }
+      if (kernel_target() != first_target) {
+        first = y;
+        first_target = kernel_target();
+      }
+      CHECK(y == first);  // the same bits with one thread and with two
+    });
+  }
 }
 
 void check_conv(const ConvShape& s, Activation f = {}, bool with_bias = true, bool with_residual = false,
@@ -90,6 +148,7 @@ void check_conv(const ConvShape& s, Activation f = {}, bool with_bias = true, bo
     }
     CHECK(y == first);  // the same bits with one thread and with two
   });
+  check_conv_nhwc(s, x, w, with_bias ? &b : nullptr, with_residual ? &r : nullptr, expected, f, tolerance);
 }
 
 ConvShape shape2(int64_t ci, int64_t co, int64_t h, int64_t w, int64_t k, int64_t stride = 1, int64_t pad = 0,

@@ -1,0 +1,418 @@
+// Convolutions with channels innermost. The tile kernel reads the input where it lies, through a pointer for each output
+// pixel and tap; weights are packed as the right operand of a matrix product.
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "lib/kernels/aligned.h"
+#include "lib/kernels/conv_target.h"
+#include "lib/kernels/dispatch.h"
+#include "lib/kernels/gemm.h"
+#include "lib/kernels/gemm_target.h"
+#include "lib/kernels/nhwc.h"
+#include "lib/kernels/nhwc_target.h"
+#include "lib/kernels/winograd_target.h"
+
+namespace mlt {
+namespace {
+
+enum class Method {
+  kPointwise,  // 1x1, stride 1: a matrix product as it is
+  kTaps,       // a pointer for each pixel and tap
+  kLines,      // few channels: from a padded copy, where a kernel's row is one run of floats
+  kWinograd,   // 3x3, stride 1
+  kDepthwise,
+};
+
+constexpr int64_t kPositions = 36;
+constexpr int64_t kDepth = 1024;        // of one pass over k
+constexpr int64_t kBlockPixels = 128;   // output pixels that share one reading of the weights
+constexpr int64_t kPointers = 4096;     // of one block
+constexpr int64_t kMostTaps = 512;
+constexpr int64_t kWinogradFloats = 512 * 1024;  // transformed inputs and products of one block
+
+}  // namespace
+
+struct ConvNhwcPlan::Impl {
+  ConvShape shape;
+  ConvGeometry g;  // axes 1 and 2
+  Activation f;
+  Method method = Method::kTaps;
+  const GemmTarget* gemm = nullptr;
+  const NhwcTarget* nhwc = nullptr;
+  int64_t rows = 0;                      // output channels
+  int64_t segments = 1, length = 1;      // a pixel's window: this many runs of this many floats
+  int64_t piece = 1;                     // segments of one pass
+  int64_t padded_row = 0;                // kLines: floats in a row of the copy
+  int64_t tiles = 0, tiles_per_block = 0;  // kWinograd
+  int64_t threads = 1;
+  std::optional<PackedWeights> dense;    // kPointwise
+  AlignedBuffer weights, bias, zeros;
+  std::string name;
+
+  int64_t pixels() const { return shape.batch * g.out[1] * g.out[2]; }
+  int64_t across() const { return (g.out[2] + 3) / 4; }
+  int64_t down() const { return (g.out[1] + 3) / 4; }
+  void choose(bool allow_winograd);
+  Status pack(const float* w);
+  size_t scratch_floats() const;
+  size_t winograd_slot() const {
+    return align_up(static_cast<size_t>(kPositions * (g.channels + rows) * tiles_per_block) * sizeof(float)) / sizeof(float) + kSlack;
+  }
+  void run_taps(const float* in, float* out, int64_t pitch, const float* residual, float* scratch) const noexcept;
+  void run_product(const float* in, int64_t image, float* out, int64_t pitch, const float* residual) const noexcept;
+  void run_winograd(const float* in, float* out, int64_t pitch, const float* residual, float* scratch) const noexcept;
+  void run_depthwise(const float* in, float* out, int64_t pitch, const float* residual) const noexcept;
+};
+
+void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
+  const int64_t c = g.channels;
+  const auto lanes = static_cast<double>(gemm->lanes);
+  if (shape.groups > 1) {
+    method = Method::kDepthwise;
+    name = "nhwc depthwise";
+    return;
+  }
+  const bool unit = g.stride[1] == 1 && g.stride[2] == 1 && g.dilation[1] == 1 && g.dilation[2] == 1;
+  const bool unpadded = g.in[1] == g.out[1] && g.in[2] == g.out[2];
+  if (g.taps() == 1 && unit && unpadded && g.pad[1] == 0 && g.pad[2] == 0) {
+    method = Method::kPointwise;
+    name = std::string("nhwc pointwise ") + gemm->name;
+    return;
+  }
+  tiles = shape.batch * across() * down();
+  if (allow_winograd && nhwc->tile_in != nullptr && unit && g.kernel[1] == 3 && g.kernel[2] == 3 && c >= 12 && rows >= 12 && c <= kDepth) {
+    // Cycles: products at two vectors a cycle, transforms, and weights that are read from memory once a block.
+    const double cn = static_cast<double>(c) * static_cast<double>(rows), per_cycle = 2 * lanes, bytes_per_cycle = 5;
+    const double most = std::max<double>(static_cast<double>(gemm->mr), static_cast<double>(kWinogradFloats) / static_cast<double>(kPositions * (c + rows)));
+    const double t = static_cast<double>(tiles), blocks = std::max(1.0, t / most);
+    const double direct = static_cast<double>(pixels()) * 9 * cn / per_cycle + 9 * 4 * cn / bytes_per_cycle;
+    const double winograd = t * kPositions * cn / per_cycle * (1 + 8 / static_cast<double>(c)) + t * 80 / lanes * static_cast<double>(c + rows) +
+                            (1 + (blocks - 1) / 4) * kPositions * 4 * cn / bytes_per_cycle;
+    if (winograd < 0.9 * direct) {
+      method = Method::kWinograd;
+      name = std::string("nhwc winograd 4x4 ") + gemm->name;
+      const int64_t per_block = std::max<int64_t>(gemm->mr, static_cast<int64_t>(most));
+      tiles_per_block = balanced_tile(std::max<int64_t>(tiles, 1), per_block);
+      return;
+    }
+  }
+  if (c < 16 && g.kernel[2] > 1 && g.dilation[2] == 1) {
+    // The copy, rows as the last output's window needs them.
+    const int64_t row = ((g.out[2] - 1) * g.stride[2] + g.kernel[2]) * c;
+    const int64_t lines = (g.out[1] - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1;
+    if (static_cast<double>(row) * static_cast<double>(lines) < 0x1p28) {
+      method = Method::kLines;
+      name = std::string("nhwc lines ") + gemm->name;
+      padded_row = row;
+      segments = g.kernel[1];
+      length = g.kernel[2] * c;
+      piece = std::clamp<int64_t>(kDepth / length, 1, segments);
+      return;
+    }
+  }
+  method = Method::kTaps;
+  name = std::string("nhwc taps ") + gemm->name;
+  segments = g.taps();
+  length = c;
+  piece = std::clamp<int64_t>(kDepth / length, 1, segments);
+}
+
+Status ConvNhwcPlan::Impl::pack(const float* w) {
+  const int64_t c = g.channels, taps = g.taps();
+  switch (method) {
+    case Method::kPointwise: {
+      MLT_ASSIGN(dense, PackedWeights::pack(rows, c, w));
+      return {};
+    }
+    case Method::kDepthwise:
+      if (!weights.reset(static_cast<size_t>(taps * shape.out_channels) * sizeof(float))) return resource_error("out of memory for a convolution's weights");
+      for (int64_t o = 0; o < shape.out_channels; ++o)
+        for (int64_t t = 0; t < taps; ++t) weights.data()[t * shape.out_channels + o] = w[o * taps + t];
+      return {};
+    case Method::kWinograd: {
+      const int64_t columns = Panels(rows, *gemm).padded_columns();
+      AlignedBuffer plain;  // [position][row][channel]
+      if (!weights.reset(static_cast<size_t>(kPositions * columns * c) * sizeof(float)) ||
+          !plain.reset(static_cast<size_t>(kPositions * rows * c) * sizeof(float)))
+        return resource_error("out of memory for a convolution's weights");
+      parallel_for(rows, 16, [&](int64_t begin, int64_t end) {
+        float transformed[kPositions];
+        for (int64_t i = begin * c; i < end * c; ++i) {
+          winograd_kernel(w + i * 9, transformed);
+          for (int64_t p = 0; p < kPositions; ++p) plain.data()[p * rows * c + i] = transformed[p];
+        }
+      });
+      for (int64_t p = 0; p < kPositions; ++p)
+        pack_columns(*gemm, plain.data() + p * rows * c, rows, c, c, 1, c, weights.data() + p * columns * c);
+      return {};
+    }
+    case Method::kTaps:
+    case Method::kLines: {
+      const int64_t k = segments * length;
+      AlignedBuffer plain;  // [row][tap][channel]
+      if (!weights.reset(static_cast<size_t>(Panels(rows, *gemm).padded_columns() * k) * sizeof(float)) ||
+          !plain.reset(static_cast<size_t>(rows * k) * sizeof(float)))
+        return resource_error("out of memory for a convolution's weights");
+      parallel_for(rows, 16, [&](int64_t begin, int64_t end) {
+        for (int64_t o = begin; o < end; ++o)
+          for (int64_t i = 0; i < c; ++i)
+            for (int64_t t = 0; t < taps; ++t) plain.data()[(o * taps + t) * c + i] = w[(o * c + i) * taps + t];
+      });
+      pack_columns(*gemm, plain.data(), rows, k, k, 1, piece * length, weights.data());
+      return {};
+    }
+  }
+  return {};
+}
+
+size_t ConvNhwcPlan::Impl::scratch_floats() const {
+  switch (method) {
+    case Method::kPointwise:
+    case Method::kTaps:
+    case Method::kDepthwise: return 0;
+    case Method::kLines: {
+      const int64_t lines = (g.out[1] - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1;
+      return static_cast<size_t>(lines * padded_row) + kSlack;
+    }
+    case Method::kWinograd: return winograd_slot() * static_cast<size_t>(threads);
+  }
+  return 0;
+}
+
+// Products of the windows of one image, or of all of them (kTaps, image < 0).
+void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out, int64_t pitch, const float* residual) const noexcept {
+  const Panels panels(rows, *gemm);
+  const int64_t c = g.channels, ow = g.out[2], oh = g.out[1], h = g.in[1], w = g.in[2];
+  const int64_t total = image < 0 ? pixels() : oh * ow;
+  const int64_t most = std::clamp<int64_t>(kPointers / segments / gemm->mr * gemm->mr, gemm->mr, kBlockPixels);
+  const int64_t step = balanced_tile(std::min(total, most), gemm->mr);
+  const int64_t block = (balanced_tile(total, most) + step - 1) / step * step;
+  const int64_t blocks = (total + block - 1) / block;
+  const auto fill = [&](int64_t first, int64_t last, const float** table) {
+    for (int64_t m = first; m < last; m += step) {
+      const int64_t n = std::min(step, last - m);
+      for (int64_t i = 0; i < n; ++i) {
+        const int64_t line = (m + i) / ow, ox = (m + i) - line * ow, picture = line / oh, oy = line - picture * oh;
+        const float** to = table + i;
+        if (method == Method::kLines) {
+          const float* from = in + oy * g.stride[1] * padded_row + ox * g.stride[2] * c;
+          for (int64_t ky = 0; ky < g.kernel[1]; ++ky, to += n) *to = from + ky * g.dilation[1] * padded_row;
+          continue;
+        }
+        const float* from = in + picture * h * w * c;
+        for (int64_t ky = 0; ky < g.kernel[1]; ++ky) {
+          const int64_t iy = oy * g.stride[1] + ky * g.dilation[1] - g.pad[1];
+          for (int64_t kx = 0; kx < g.kernel[2]; ++kx, to += n) {
+            const int64_t ix = ox * g.stride[2] + kx * g.dilation[2] - g.pad[2];
+            *to = iy >= 0 && iy < h && ix >= 0 && ix < w ? from + (iy * w + ix) * c : zeros.data();
+          }
+        }
+      }
+      table += segments * n;
+    }
+  };
+  const int64_t work = block * segments * length * panels.widest * panels.lanes / 8;
+  parallel_for(blocks * panels.count, grain_for(work), [&](int64_t begin, int64_t end) {
+    const float* table[kPointers + kMostTaps * 8];
+    int64_t filled = -1;
+    while (begin < end) {
+      const int64_t b = begin / panels.count, p0 = begin % panels.count, p1 = std::min(panels.count, p0 + (end - begin));
+      const int64_t m0 = b * block, m1 = std::min(total, m0 + block);
+      if (filled != b) fill(m0, m1, table);
+      filled = b;
+      Tile t;
+      t.k = length;
+      t.ldc = pitch;
+      t.ldr = rows;
+      for (int64_t s = 0; s < segments; s += piece) {
+        t.segments = std::min(piece, segments - s);
+        const bool last = s + t.segments == segments;
+        t.accumulate = s > 0;
+        if (last) t.f = f;
+        for (int64_t p = p0; p < p1; ++p) {
+          const int64_t n0 = panels.first_column(p);
+          t.nv = static_cast<int>(panels.width_in_vectors(p));
+          t.cols = std::min<int64_t>(t.nv * panels.lanes, rows - n0);
+          t.b = weights.data() + panels.padded_columns() * s * length + n0 * t.segments * length;
+          t.bias_col = last ? bias.data() + n0 : nullptr;
+          const float* const* rows_table = table;
+          for (int64_t m = m0; m < m1; m += step) {
+            t.rows = static_cast<int>(std::min(step, m1 - m));
+            t.taps = rows_table + s * t.rows;
+            t.c = out + m * pitch + n0;
+            t.residual = s == 0 && residual != nullptr ? residual + m * rows + n0 : nullptr;
+            gemm->taps(t);
+            rows_table += segments * t.rows;
+          }
+        }
+      }
+      begin += p1 - p0;
+    }
+  });
+}
+
+void ConvNhwcPlan::Impl::run_taps(const float* in, float* out, int64_t pitch, const float* residual, float* scratch) const noexcept {
+  if (method == Method::kTaps) return run_product(in, -1, out, pitch, residual);
+  const int64_t c = g.channels, lines = (g.out[1] - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1;
+  for (int64_t image = 0; image < shape.batch; ++image) {
+    const float* x = in + image * g.in[1] * g.in[2] * c;
+    parallel_for(lines, grain_for(padded_row), [&](int64_t begin, int64_t end) {
+      for (int64_t y = begin; y < end; ++y) {
+        float* row = scratch + y * padded_row;
+        const int64_t iy = y - g.pad[1], before = std::min(g.pad[2] * c, padded_row);
+        const bool real = iy >= 0 && iy < g.in[1];
+        const int64_t count = real ? std::clamp<int64_t>(g.in[2] * c, 0, padded_row - before) : 0;
+        std::fill_n(row, before, 0.0f);
+        if (count > 0) std::memcpy(row + before, x + iy * g.in[2] * c, static_cast<size_t>(count) * sizeof(float));
+        std::fill_n(row + before + count, padded_row - before - count, 0.0f);
+      }
+    });
+    const int64_t at = image * g.out[1] * g.out[2];
+    run_product(scratch, image, out + at * pitch, pitch, residual != nullptr ? residual + at * rows : nullptr);
+  }
+}
+
+// Where there are blocks enough each thread has its own; otherwise threads meet after each of the three steps.
+void ConvNhwcPlan::Impl::run_winograd(const float* in, float* out, int64_t pitch, const float* residual, float* scratch) const noexcept {
+  const int64_t slots = std::min<int64_t>(threads, thread_count());
+  const int64_t c = g.channels, h = g.in[1], w = g.in[2], oh = g.out[1], ow = g.out[2], wide = across(), high = down();
+  const Panels panels(rows, *gemm);
+  const int64_t columns = panels.padded_columns(), blocks = (tiles + tiles_per_block - 1) / tiles_per_block;
+  struct Place {
+    int64_t image, y, x;  // of a tile's first output
+  };
+  const auto place = [&](int64_t tile) {
+    const int64_t line = tile / wide, image = line / high;
+    return Place{image, (line - image * high) * 4, (tile - line * wide) * 4};
+  };
+  const auto block = [&](int64_t slot, int64_t b) {
+    const int64_t t0 = b * tiles_per_block, count = std::min(tiles, t0 + tiles_per_block) - t0;
+    float* inputs = scratch + static_cast<size_t>(slot) * winograd_slot();
+    float* products = inputs + kPositions * c * tiles_per_block;
+    const int64_t in_stride = c * count, out_stride = rows * count;
+    parallel_for(count, grain_for(c * 8), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const Place at = place(t0 + i);
+        const float* image = in + at.image * h * w * c;
+        const float* pixels[kPositions];
+        for (int64_t y = 0; y < 6; ++y)
+          for (int64_t x = 0; x < 6; ++x) {
+            const int64_t iy = at.y + y - g.pad[1], ix = at.x + x - g.pad[2];
+            pixels[y * 6 + x] = iy >= 0 && iy < h && ix >= 0 && ix < w ? image + (iy * w + ix) * c : zeros.data();
+          }
+        nhwc->tile_in(pixels, c, inputs + i * c, in_stride);
+      }
+    });
+    const int64_t step = balanced_tile(count, gemm->mr);
+    parallel_for(kPositions * panels.count, grain_for(count * c * panels.widest * panels.lanes / 8), [&](int64_t begin, int64_t end) {
+      Tile t;
+      t.k = t.lda = c;
+      t.ldc = rows;
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t position = item / panels.count, p = item % panels.count, n0 = panels.first_column(p);
+        t.nv = static_cast<int>(panels.width_in_vectors(p));
+        t.cols = std::min<int64_t>(t.nv * panels.lanes, rows - n0);
+        t.b = weights.data() + position * columns * c + n0 * c;
+        // The next panel comes from memory meanwhile.
+        const int64_t lines = t.nv * panels.lanes * c / 16 / ((count + step - 1) / step);
+        t.ahead_every = std::max<int64_t>(1, lines > 0 ? c / lines : c);
+        for (int64_t m = 0; m < count; m += step) {
+          t.rows = static_cast<int>(std::min(step, count - m));
+          t.a = inputs + position * in_stride + m * c;
+          t.c = products + position * out_stride + m * rows + n0;
+          gemm->direct(t);
+        }
+      }
+    });
+    parallel_for(count, grain_for(rows * 8), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const Place at = place(t0 + i);
+        float* pixels[16];
+        const float* others[16];
+        for (int64_t y = 0; y < 4; ++y)
+          for (int64_t x = 0; x < 4; ++x) {
+            const bool real = at.y + y < oh && at.x + x < ow;
+            const int64_t pixel = (at.image * oh + at.y + y) * ow + at.x + x;
+            pixels[y * 4 + x] = real ? out + pixel * pitch : nullptr;
+            others[y * 4 + x] = real && residual != nullptr ? residual + pixel * rows : nullptr;
+          }
+        nhwc->tile_out(products + i * rows, out_stride, rows, bias.data(), residual != nullptr ? others : nullptr, f, pixels);
+      }
+    });
+  };
+  if (blocks >= 2 * slots && slots > 1) {
+    for_slots(slots, blocks, block);
+  } else {
+    for (int64_t b = 0; b < blocks; ++b) block(0, b);
+  }
+}
+
+void ConvNhwcPlan::Impl::run_depthwise(const float* in, float* out, int64_t pitch, const float* residual) const noexcept {
+  const int64_t c = shape.in_channels, lines = shape.batch * g.out[1];
+  parallel_for(lines, grain_for(g.out[2] * c * g.taps() / 8), [&](int64_t begin, int64_t end) {
+    DepthwiseRow r;
+    r.h = g.in[1], r.w = g.in[2], r.channels = c;
+    r.weights = weights.data(), r.bias = bias.data();
+    r.kernel_h = g.kernel[1], r.kernel_w = g.kernel[2], r.stride = g.stride[2];
+    r.dilation_h = g.dilation[1], r.dilation_w = g.dilation[2];
+    r.left = -g.pad[2], r.pitch = pitch, r.count = g.out[2], r.f = f;
+    for (int64_t line = begin; line < end; ++line) {
+      const int64_t image = line / g.out[1], y = line % g.out[1];
+      r.in = in + image * r.h * r.w * c;
+      r.top = y * g.stride[1] - g.pad[1];
+      r.out = out + line * g.out[2] * pitch;
+      r.residual = residual != nullptr ? residual + line * g.out[2] * c : nullptr;
+      nhwc->depthwise(r);
+    }
+  });
+}
+
+bool ConvNhwcPlan::takes(const ConvShape& s) noexcept {
+  if (s.rank != 2 || s.kernel[0] < 1 || s.kernel[1] < 1 || s.kernel[0] > kMostTaps || s.kernel[1] > kMostTaps || s.kernel[0] * s.kernel[1] > kMostTaps) return false;
+  return s.groups == 1 || (s.groups == s.in_channels && s.groups == s.out_channels);
+}
+
+Result<ConvNhwcPlan> ConvNhwcPlan::create(const ConvShape& s, const float* weights, const float* bias, const Activation& f, bool allow_winograd) {
+  if (!takes(s)) return usage_error("convolution: not of two axes, or grouped");
+  MLT_ASSIGN(const ConvGeometry geometry, convolution_geometry(s));
+  auto impl = std::make_unique<Impl>();
+  impl->shape = s;
+  impl->g = geometry;
+  impl->f = f;
+  impl->gemm = &gemm_target();
+  impl->nhwc = &nhwc_target();
+  impl->rows = s.out_channels / s.groups;
+  impl->threads = thread_count();
+  impl->choose(allow_winograd);
+  if (!impl->bias.reset(static_cast<size_t>(s.out_channels) * sizeof(float)) || !impl->zeros.reset(static_cast<size_t>(s.in_channels) * sizeof(float)))
+    return resource_error("out of memory for a convolution's weights");
+  for (int64_t i = 0; i < s.out_channels; ++i) impl->bias.data()[i] = bias != nullptr ? bias[i] : 0;
+  std::fill_n(impl->zeros.data(), s.in_channels, 0.0f);
+  MLT_TRY(impl->pack(weights));
+  return ConvNhwcPlan(std::move(impl));
+}
+
+ConvNhwcPlan::ConvNhwcPlan(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ConvNhwcPlan::ConvNhwcPlan(ConvNhwcPlan&&) noexcept = default;
+ConvNhwcPlan& ConvNhwcPlan::operator=(ConvNhwcPlan&&) noexcept = default;
+ConvNhwcPlan::~ConvNhwcPlan() = default;
+
+size_t ConvNhwcPlan::scratch_bytes() const { return impl_->scratch_floats() * sizeof(float); }
+size_t ConvNhwcPlan::weight_bytes() const { return impl_->dense ? impl_->dense->bytes() : impl_->weights.bytes(); }
+const char* ConvNhwcPlan::kernel() const { return impl_->name.c_str(); }
+
+void ConvNhwcPlan::run(const float* in, float* out, int64_t pitch, const float* residual, void* scratch) const noexcept {
+  const Impl& p = *impl_;
+  switch (p.method) {
+    case Method::kPointwise:
+      return p.dense->run(p.pixels(), in, p.g.channels, out, pitch, p.bias.data(), p.f, residual, p.rows);
+    case Method::kTaps:
+    case Method::kLines: return p.run_taps(in, out, pitch, residual, static_cast<float*>(scratch));
+    case Method::kWinograd: return p.run_winograd(in, out, pitch, residual, static_cast<float*>(scratch));
+    case Method::kDepthwise: return p.run_depthwise(in, out, pitch, residual);
+  }
+}
+
+}  // namespace mlt

@@ -1,0 +1,53 @@
+// Kernels of images with channels innermost: [N, H, W, C], float32, two spatial axes. Convolutions need no packing of
+// their input here, and vectors run along channels, which fill them in most networks. Nothing allocates while running;
+// results do not depend on the thread count.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "lib/base/result.h"
+#include "lib/kernels/conv.h"
+#include "lib/kernels/pool.h"
+
+namespace mlt {
+
+// A convolution with constant weights: chosen, packed and sized once, run many times.
+class ConvNhwcPlan {
+ public:
+  // Two spatial axes, and either one group or one group for each channel (depthwise, as many outputs as inputs).
+  static bool takes(const ConvShape& shape) noexcept;
+  // weights: [out_channels, in_channels / groups, kh, kw] as in ConvPlan; bias: [out_channels] or null; both are copied.
+  // kUsage when the shape is not valid or not taken, kResource when memory runs out. Accuracy as ConvPlan's.
+  static Result<ConvNhwcPlan> create(const ConvShape& shape, const float* weights, const float* bias, const Activation& f = {},
+                                     bool allow_winograd = true);
+  ConvNhwcPlan(ConvNhwcPlan&&) noexcept;
+  ConvNhwcPlan& operator=(ConvNhwcPlan&&) noexcept;
+  ~ConvNhwcPlan();
+
+  size_t scratch_bytes() const;
+  size_t weight_bytes() const;
+  const char* kernel() const;
+
+  // out = f(conv(in) + bias + residual). Pixels of `out` are `pitch` floats apart, at least out_channels: parts of a
+  // concatenation are made in place. `residual` is dense or null; it may be `out` itself when that is dense too.
+  void run(const float* in, float* out, int64_t pitch, const float* residual, void* scratch) const noexcept;
+
+  struct Impl;
+
+ private:
+  explicit ConvNhwcPlan(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// As pool(), rank 2; kMax and kAverage.
+void pool_nhwc(Pool op, const PoolShape& shape, const float* in, float* out) noexcept;
+
+// out[i, c] = in[i, c] * scale[c] + bias[c] for `pixels` pixels.
+void scale_bias_nhwc(const float* in, float* out, int64_t pixels, int64_t channels, const float* scale, const float* bias) noexcept;
+
+// Pixel (y, x) of an output [N, out_h, out_w, C] is pixel (rows[y], columns[x]) of the input: nearest neighbours.
+void pick_pixels_nhwc(const float* in, float* out, int64_t batch, int64_t in_h, int64_t in_w, int64_t channels, const int32_t* rows,
+                      int64_t out_h, const int32_t* columns, int64_t out_w) noexcept;
+
+}  // namespace mlt

@@ -1,0 +1,238 @@
+// Loops over channels on Highway.
+#include "lib/kernels/hwy_config.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "lib/kernels/nhwc_simd.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "lib/kernels/gemm_target.h"
+#include "lib/kernels/nhwc_target.h"
+#include "lib/kernels/partial-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mlt {
+namespace HWY_NAMESPACE {
+namespace {
+#if !MLT_HWY_EMULATED
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+constexpr int64_t kLanes = HWY_MAX_BYTES / sizeof(float);
+
+// The activations that cost next to nothing; the others are applied to what was stored.
+struct Cheap {
+  explicit HWY_INLINE Cheap(const Activation& f) : leaky(f.op == Unary::kLeakyRelu) {
+    const D d;
+    lo = hn::Set(d, leaky ? f.a : f.op == Unary::kRelu ? 0.0f : f.op == Unary::kClip ? f.a : -HUGE_VALF);
+    hi = hn::Set(d, f.op == Unary::kClip ? f.b : HUGE_VALF);
+  }
+  HWY_INLINE V operator()(V v) const {
+    if (leaky) return hn::IfThenElse(hn::Lt(v, hn::Zero(D())), hn::Mul(v, lo), v);
+    return hn::Min(hi, hn::Max(lo, v));  // the operand order lets NaN through
+  }
+  V lo, hi;
+  bool leaky;
+};
+
+// kPixels outputs from x on whose taps [kx0, kx1) lie inside, for rows [ky0, ky1) of the kernel.
+template <int kPixels>
+HWY_INLINE void depthwise_pixels(const DepthwiseRow& r, int64_t x, int64_t ky0, int64_t ky1, int64_t kx0, int64_t kx1, const Cheap& cheap) {
+  const D d;
+  const int64_t step = r.stride * r.channels;
+  for (int64_t c = 0; c < r.channels; c += kLanes) {
+    const int64_t n = r.channels - c;
+    V acc[kPixels];
+    const V bias = load_first(d, r.bias + c, n);
+    HWY_UNROLL(8) for (int p = 0; p < kPixels; ++p) acc[p] = bias;
+    for (int64_t ky = ky0; ky < ky1; ++ky) {
+      const float* in = r.in + ((r.top + ky * r.dilation_h) * r.w + r.left + x * r.stride + kx0 * r.dilation_w) * r.channels + c;
+      const float* w = r.weights + (ky * r.kernel_w + kx0) * r.channels + c;
+      for (int64_t kx = kx0; kx < kx1; ++kx, in += r.dilation_w * r.channels, w += r.channels) {
+        if (n >= kLanes) {
+          const V weight = hn::LoadU(d, w);
+          HWY_UNROLL(8) for (int p = 0; p < kPixels; ++p) acc[p] = hn::MulAdd(weight, hn::LoadU(d, in + p * step), acc[p]);
+        } else {
+          const V weight = load_first(d, w, n);
+          HWY_UNROLL(8) for (int p = 0; p < kPixels; ++p) acc[p] = hn::MulAdd(weight, load_first(d, in + p * step, n), acc[p]);
+        }
+      }
+    }
+    HWY_UNROLL(8) for (int p = 0; p < kPixels; ++p) {
+      V v = acc[p];
+      if (r.residual != nullptr) v = hn::Add(v, load_first(d, r.residual + (x + p) * r.channels + c, n));
+      store_first(d, cheap(v), r.out + (x + p) * r.pitch + c, n);
+    }
+  }
+}
+
+// First and one past the last tap that lies inside [0, size), for a window that begins at `start`.
+HWY_INLINE void inside(int64_t start, int64_t taps, int64_t dilation, int64_t size, int64_t& first, int64_t& last) {
+  first = start >= 0 ? 0 : (-start + dilation - 1) / dilation;
+  last = start >= size ? 0 : (size - 1 - start) / dilation + 1;
+  first = first > taps ? taps : first;
+  last = last > taps ? taps : last;
+  last = last < first ? first : last;
+}
+
+void depthwise(const DepthwiseRow& r) noexcept {
+  const Cheap cheap(r.f);
+  int64_t ky0, ky1;
+  inside(r.top, r.kernel_h, r.dilation_h, r.h, ky0, ky1);
+  const int64_t reach = (r.kernel_w - 1) * r.dilation_w;
+  int64_t x = 0;
+  while (x < r.count) {
+    const int64_t start = r.left + x * r.stride;
+    // Whole windows for several pixels, or one pixel at the edge.
+    if (start >= 0 && x + 4 <= r.count && start + 3 * r.stride + reach < r.w) {
+      depthwise_pixels<4>(r, x, ky0, ky1, 0, r.kernel_w, cheap);
+      x += 4;
+      continue;
+    }
+    int64_t kx0, kx1;
+    inside(start, r.kernel_w, r.dilation_w, r.w, kx0, kx1);
+    depthwise_pixels<1>(r, x, ky0, ky1, kx0, kx1, cheap);
+    ++x;
+  }
+  if (is_cheap(r.f.op)) return;
+  for (x = 0; x < r.count; ++x) unary(r.f, r.out + x * r.pitch, r.out + x * r.pitch, r.channels);
+}
+
+template <bool kAverage>
+HWY_INLINE void pool_row(const PoolRow& r) {
+  const D d;
+  for (int64_t x = 0; x < r.count; ++x) {
+    const int64_t start = r.left + x * r.stride;
+    int64_t k0, k1;
+    inside(start, r.kernel, r.dilation, r.w, k0, k1);
+    float* out = r.out + x * r.channels;
+    const V divisor = hn::Set(d, kAverage ? r.divisors[x] : 1.0f);
+    for (int64_t c = 0; c < r.channels; c += kLanes) {
+      const int64_t n = r.channels - c;
+      V acc = hn::Set(d, kAverage ? 0.0f : -HUGE_VALF);
+      for (int64_t i = 0; i < r.row_count; ++i) {
+        const float* p = r.rows[i] + (start + k0 * r.dilation) * r.channels + c;
+        for (int64_t k = k0; k < k1; ++k, p += r.dilation * r.channels) {
+          const V v = load_first(d, p, n);
+          if constexpr (kAverage) {
+            acc = hn::Add(acc, v);
+          } else {
+            acc = hn::IfThenElse(hn::Or(hn::Gt(v, acc), hn::Not(hn::Eq(v, v))), v, acc);  // NaN wins
+          }
+        }
+      }
+      if constexpr (kAverage) acc = hn::Div(acc, divisor);
+      store_first(d, acc, out + c, n);
+    }
+  }
+}
+
+void pool(const PoolRow& r) noexcept {
+  if (r.average) {
+    pool_row<true>(r);
+  } else {
+    pool_row<false>(r);
+  }
+}
+
+void scale_bias(const float* in, float* out, int64_t channels, const float* scale, const float* bias) noexcept {
+  const D d;
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const int64_t n = channels - c;
+    store_first(d, hn::Add(hn::Mul(load_first(d, in + c, n), load_first(d, scale + c, n)), load_first(d, bias + c, n)), out + c, n);
+  }
+}
+
+// Six values through B^T.
+HWY_INLINE void transform_in(V d0, V d1, V d2, V d3, V d4, V d5, V (&o)[6]) {
+  const D d;
+  const V half = hn::Set(d, 0.5f), two = hn::Set(d, 2.0f), more = hn::Set(d, 2.5f);
+  o[0] = hn::Add(d0, hn::NegMulAdd(d2, more, d4));
+  const V p = hn::NegMulAdd(d2, two, d4), q = hn::NegMulAdd(d1, two, d3), root_half = hn::Set(d, 0.70710678f);
+  o[1] = hn::MulAdd(q, root_half, p);
+  o[2] = hn::NegMulAdd(q, root_half, p);
+  const V r = hn::NegMulAdd(d2, half, d4), s = hn::NegMulAdd(d1, half, d3), root_two = hn::Set(d, 1.41421356f);
+  o[3] = hn::MulAdd(s, root_two, r);
+  o[4] = hn::NegMulAdd(s, root_two, r);
+  o[5] = hn::Add(d1, hn::NegMulAdd(d3, more, d5));
+}
+
+// Six values through A^T.
+HWY_INLINE void transform_out(V m0, V m1, V m2, V m3, V m4, V m5, V (&o)[4]) {
+  const D d;
+  const V a = hn::Add(m1, m2), b = hn::Sub(m1, m2), c = hn::Add(m3, m4), e = hn::Sub(m3, m4);
+  o[0] = hn::Add(m0, hn::Add(a, c));
+  o[1] = hn::MulAdd(b, hn::Set(d, 0.70710678f), hn::Mul(e, hn::Set(d, 1.41421356f)));
+  o[2] = hn::MulAdd(a, hn::Set(d, 0.5f), hn::Add(c, c));
+  o[3] = hn::MulAdd(b, hn::Set(d, 0.35355339f), hn::MulAdd(e, hn::Set(d, 2.82842712f), m5));
+}
+
+void tile_in(const float* const* pixels, int64_t channels, float* out, int64_t stride) noexcept {
+  const D d;
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const int64_t n = channels - c;
+    V t[6][6];  // [column][row]
+    HWY_UNROLL(6) for (int j = 0; j < 6; ++j) {
+      const auto at = [&](int i) HWY_ATTR { return load_first(d, pixels[i * 6 + j] + c, n); };
+      transform_in(at(0), at(1), at(2), at(3), at(4), at(5), t[j]);
+    }
+    HWY_UNROLL(6) for (int i = 0; i < 6; ++i) {
+      V o[6];
+      transform_in(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i], o);
+      HWY_UNROLL(6) for (int j = 0; j < 6; ++j) store_first(d, o[j], out + (i * 6 + j) * stride + c, n);
+    }
+  }
+}
+
+void tile_out(const float* in, int64_t stride, int64_t channels, const float* bias, const float* const* residuals, const Activation& f,
+              float* const* pixels) noexcept {
+  const D d;
+  const Cheap cheap(f);
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const int64_t n = channels - c;
+    V t[6][4];  // [column][row]
+    HWY_UNROLL(6) for (int j = 0; j < 6; ++j) {
+      const auto at = [&](int i) HWY_ATTR { return load_first(d, in + (i * 6 + j) * stride + c, n); };
+      transform_out(at(0), at(1), at(2), at(3), at(4), at(5), t[j]);
+    }
+    const V add = load_first(d, bias + c, n);
+    HWY_UNROLL(4) for (int i = 0; i < 4; ++i) {
+      V o[4];
+      transform_out(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i], o);
+      HWY_UNROLL(4) for (int j = 0; j < 4; ++j) {
+        float* to = pixels[i * 4 + j];
+        if (to == nullptr) continue;
+        V v = hn::Add(o[j], add);
+        if (residuals != nullptr) v = hn::Add(v, load_first(d, residuals[i * 4 + j] + c, n));
+        store_first(d, cheap(v), to + c, n);
+      }
+    }
+  }
+  if (is_cheap(f.op)) return;
+  for (int i = 0; i < 16; ++i)
+    if (pixels[i] != nullptr) unary(f, pixels[i], pixels[i], channels);
+}
+
+const NhwcTarget* simd_target() {
+  static constexpr NhwcTarget kTarget{depthwise, pool, scale_bias, tile_in, tile_out, static_cast<int>(kLanes)};
+  return &kTarget;
+}
+#else
+const NhwcTarget* simd_target() { return nullptr; }
+#endif
+}  // namespace
+const NhwcTarget* nhwc_simd_target() { return simd_target(); }
+}  // namespace HWY_NAMESPACE
+}  // namespace mlt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mlt {
+HWY_EXPORT(nhwc_simd_target);
+const NhwcTarget* nhwc_simd() { return HWY_DYNAMIC_DISPATCH(nhwc_simd_target)(); }
+}  // namespace mlt
+#endif
