@@ -11,6 +11,12 @@ namespace mlt {
 // The kernel library's name for an elementwise op with constant parameters, or nothing.
 std::optional<Activation> activation_of(Node& node);
 
+// A batch_norm node as x * scale + bias for each channel; says in l.refusal why not.
+struct ScaleBias {
+  std::vector<float> scale, bias;
+};
+std::optional<ScaleBias> folded_batch_norm(Lowering& l, int64_t channels);
+
 void fuse_epilogues(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes);
 
 }  // namespace mlt

@@ -2,15 +2,21 @@
 #include <memory>
 
 #include "lib/kernels/conv.h"
+#include "lib/kernels/nhwc.h"
 #include "lib/kernels/pool.h"
+#include "lib/kernels/reduce.h"
+#include "lib/kernels/transpose.h"
+#include "lib/ops/image_resizing_eval.h"
 #include "lib/ops/infer_util.h"
+#include "lib/runtime/fuse.h"
+#include "lib/runtime/layout.h"
 #include "lib/runtime/plan.h"
 
 namespace mlt {
 namespace {
 
 // [N, C, spatial...] of a float value with one to three spatial axes.
-bool is_image(Lowering& l, int id) { return l.is_float(id) && l.dims(id).size() >= 3 && l.dims(id).size() <= 5; }
+bool is_image(Lowering& l, int id) { return l.is_float(id) && l.type(id).dims.size() >= 3 && l.type(id).dims.size() <= 5; }
 
 std::array<int64_t, 3> fill(const std::vector<int64_t>& values, int64_t rest) {
   std::array<int64_t, 3> out{rest, rest, rest};
@@ -33,42 +39,39 @@ std::optional<std::vector<ops::Window>> windows(Lowering& l, const Dims& spatial
   return *result;
 }
 
+template <typename P>
+Lowered lowered_conv(const P& plan, int residual, bool in_place) {
+  Lowered lowered;
+  lowered.kernel = plan->kernel();
+  lowered.scratch = plan->scratch_bytes();
+  lowered.packed = plan->weight_bytes();
+  if (residual >= 0 && in_place) lowered.in_place = {residual};
+  return lowered;
+}
+
 std::optional<Lowered> lower_conv(Lowering& l) {
-  int x = l.in("x"), weight = l.in("weight"), bias = l.in("bias"), out = l.out();
-  if (!is_image(l, x)) return l.refuse("not a float tensor of rank 3 to 5");
-  if (!l.is_constant(weight) || (bias >= 0 && !l.is_constant(bias))) return l.refuse("weights are not constant");
-  const Dims &xd = l.dims(x), &wd = l.dims(weight), &od = l.dims(out);
-  Dims spatial(xd.begin() + 2, xd.end());
-  std::vector<int64_t> kernel(wd.begin() + 2, wd.end());
-  auto w = windows(l, spatial, kernel, per_axis(l, "dilations", spatial.size()));
-  if (!w) return l.refuse("padding is not understood");
-  ConvShape shape;
-  shape.rank = static_cast<int>(spatial.size());
-  shape.batch = xd[0];
-  shape.in_channels = xd[1];
-  shape.out_channels = wd[0];
-  shape.groups = l.call.i64("groups");
-  shape.in = fill(spatial, 1);
-  shape.kernel = fill(kernel, 1);
-  for (size_t i = 0; i < spatial.size(); ++i) {
-    shape.stride[i] = (*w)[i].stride;
-    shape.dilation[i] = (*w)[i].dilation;
-    shape.pad_before[i] = (*w)[i].pad_before;
-    shape.pad_after[i] = (*w)[i].pad_after;
-  }
-  auto expected = shape.out();
-  for (size_t i = 0; i < spatial.size(); ++i)
-    if (expected[i] != od[i + 2]) return l.refuse("output extents differ");
+  const int x = l.in("x"), weight = l.in("weight"), bias = l.in("bias"), out = l.out(), residual = l.node().residual;
+  auto shape = conv_shape(l);
+  if (!shape) return std::nullopt;
   Tensor weights = l.constant(weight), biases = bias >= 0 ? l.constant(bias) : Tensor();
-  auto plan = ConvPlan::create(shape, weights.data<float>(), bias >= 0 ? biases.data<float>() : nullptr, l.node().act.value_or(Activation{}));
+  const float* b = bias >= 0 ? biases.data<float>() : nullptr;
+  const Activation act = l.node().act.value_or(Activation{});
+  if (l.node().channels_last) {
+    auto plan = ConvNhwcPlan::create(*shape, weights.data<float>(), b, act);
+    if (!plan) return l.refuse(plan.error().message);
+    auto shared = std::make_shared<ConvNhwcPlan>(std::move(*plan));
+    const int64_t pitch = l.pitch(out);
+    Lowered lowered = lowered_conv(shared, residual, pitch == shape->out_channels);
+    lowered.run = [shared, x, out, residual, pitch](RunContext& c) {
+      shared->run(c.f32(x), c.f32_out(out), pitch, residual >= 0 ? c.f32(residual) : nullptr, c.scratch);
+      return Status();
+    };
+    return lowered;
+  }
+  auto plan = ConvPlan::create(*shape, weights.data<float>(), b, act);
   if (!plan) return l.refuse(plan.error().message);
   auto shared = std::make_shared<ConvPlan>(std::move(*plan));
-  int residual = l.node().residual;
-  Lowered lowered;
-  lowered.kernel = shared->kernel();
-  lowered.scratch = shared->scratch_bytes();
-  lowered.packed = shared->weight_bytes();
-  if (residual >= 0) lowered.in_place = {residual};
+  Lowered lowered = lowered_conv(shared, residual, true);
   lowered.run = [shared, x, out, residual](RunContext& c) {
     shared->run(c.f32(x), c.f32_out(out), residual >= 0 ? c.f32(residual) : nullptr, c.scratch);
     return Status();
@@ -128,7 +131,7 @@ std::optional<Lowered> lower_conv_transpose(Lowering& l) {
 std::optional<Lowered> lower_pool(Lowering& l, Pool op) {
   int x = l.in("x"), out = l.out();
   if (!is_image(l, x)) return l.refuse("not a float tensor of rank 3 to 5");
-  const Dims &xd = l.dims(x), &od = l.dims(out);
+  const Dims &xd = l.type(x).dims, &od = l.type(out).dims;
   Dims spatial(xd.begin() + 2, xd.end());
   std::vector<int64_t> kernel = l.call.ints("kernel_sizes");
   auto w = windows(l, spatial, kernel, std::vector<int64_t>(spatial.size(), 1));
@@ -154,6 +157,19 @@ std::optional<Lowered> lower_pool(Lowering& l, Pool op) {
   int64_t rows = xd[0] * xd[1], inner = 1;
   for (int64_t d : spatial) inner *= d;
   Lowered lowered;
+  if (l.node().channels_last) {
+    if (op == Pool::kL2 || kernel[0] > 16) return l.refuse("not with channels innermost");
+    lowered.kernel = whole && op == Pool::kAverage ? "nhwc global" : "nhwc window";
+    lowered.run = [=](RunContext& c) {
+      if (whole && op == Pool::kAverage) {
+        reduce(Reduce::kMean, c.f32(x), c.f32_out(out), shape.batch, inner, shape.channels);
+      } else {
+        pool_nhwc(op, shape, c.f32(x), c.f32_out(out));
+      }
+      return Status();
+    };
+    return lowered;
+  }
   if (whole) {
     lowered.kernel = "global";
     lowered.run = [=](RunContext& c) {
@@ -182,8 +198,122 @@ constexpr LowerRow kRows[] = {
     {"l2_pool", "window", lower_l2_pool},
 };
 
+std::optional<Lowered> lower_concat_nhwc(Lowering& l) {
+  const int out = l.out();
+  if (l.call.flag("interleave")) return l.refuse("interleave");
+  const Dims& od = l.type(out).dims;
+  struct Part {
+    int id;
+    StridedCopy copy;
+    int64_t at;
+  };
+  std::vector<Part> parts;
+  int64_t at = 0;
+  for (size_t i = 0; i < l.call.count("values"); ++i) {
+    const int id = l.in("values", i);
+    const int64_t channels = l.type(id).dims[1];
+    if (l.pitch(id) == channels) {  // others are there already
+      StridedCopy copy;
+      copy.rank = 2;
+      copy.shape = {od[0] * od[2] * od[3], channels};
+      copy.in_stride = {channels, 1};
+      copy.out_stride = {od[1], 1};
+      parts.push_back({id, copy, at});
+    }
+    at += channels;
+  }
+  Lowered lowered;
+  lowered.kernel = parts.empty() ? "in place" : "nhwc copy";
+  lowered.run = [=](RunContext& c) {
+    for (const Part& part : parts) strided_copy(part.copy, c.tensor(part.id).bytes().data(), c.f32_out(out) + part.at, sizeof(float));
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_batch_norm_nhwc(Lowering& l) {
+  const int x = l.in("x"), out = l.out();
+  auto folded = folded_batch_norm(l, l.type(x).dims[1]);
+  if (!folded) return std::nullopt;
+  const Dims& d = l.type(out).dims;
+  Lowered lowered;
+  lowered.kernel = "nhwc scale and bias";
+  lowered.in_place = {x};
+  lowered.run = [x, out, pixels = d[0] * d[2] * d[3], channels = d[1], folded = std::move(*folded)](RunContext& c) {
+    scale_bias_nhwc(c.f32(x), c.f32_out(out), pixels, channels, folded.scale.data(), folded.bias.data());
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_upsample_nearest_nhwc(Lowering& l) {
+  const int x = l.in("x"), out = l.out();
+  const Dims &xd = l.type(x).dims, &od = l.type(out).dims;
+  auto rows = ops::nearest_by_corner(xd[2], od[2]), columns = ops::nearest_by_corner(xd[3], od[3]);
+  Lowered lowered;
+  lowered.kernel = "nhwc nearest";
+  lowered.run = [x, out, xd, od, y = std::vector<int32_t>(rows.begin(), rows.end()), at = std::vector<int32_t>(columns.begin(), columns.end())](RunContext& c) {
+    pick_pixels_nhwc(c.f32(x), c.f32_out(out), xd[0], xd[2], xd[3], xd[1], y.data(), od[2], at.data(), od[3]);
+    return Status();
+  };
+  return lowered;
+}
+
+// Over both spatial axes: the result is one pixel.
+std::optional<Lowered> lower_reduce_mean_nhwc(Lowering& l) {
+  const int x = l.in("x"), out = l.out();
+  const Dims& d = l.type(x).dims;
+  Lowered lowered;
+  lowered.kernel = "nhwc global";
+  lowered.run = [=](RunContext& c) {
+    reduce(Reduce::kMean, c.f32(x), c.f32_out(out), d[0], d[2] * d[3], d[1]);
+    return Status();
+  };
+  return lowered;
+}
+
+constexpr LowerRow kChannelsLast[] = {
+    {"conv", "nhwc", lower_conv},
+    {"max_pool", "nhwc window", lower_max_pool},
+    {"avg_pool", "nhwc window", lower_avg_pool},
+    {"concat", "nhwc copy", lower_concat_nhwc},
+    {"batch_norm", "nhwc scale and bias", lower_batch_norm_nhwc},
+    {"upsample_nearest_neighbor", "nhwc nearest", lower_upsample_nearest_nhwc},
+    {"reduce_mean", "nhwc global", lower_reduce_mean_nhwc},
+};
+
 }  // namespace
 
+std::optional<ConvShape> conv_shape(Lowering& l) {
+  const int x = l.in("x"), weight = l.in("weight"), bias = l.in("bias"), out = l.out();
+  if (!is_image(l, x)) return l.refuse("not a float tensor of rank 3 to 5");
+  if (!l.is_constant(weight) || (bias >= 0 && !l.is_constant(bias))) return l.refuse("weights are not constant");
+  const Dims &xd = l.type(x).dims, &wd = l.type(weight).dims, &od = l.type(out).dims;
+  Dims spatial(xd.begin() + 2, xd.end());
+  std::vector<int64_t> kernel(wd.begin() + 2, wd.end());
+  auto w = windows(l, spatial, kernel, per_axis(l, "dilations", spatial.size()));
+  if (!w) return l.refuse("padding is not understood");
+  ConvShape shape;
+  shape.rank = static_cast<int>(spatial.size());
+  shape.batch = xd[0];
+  shape.in_channels = xd[1];
+  shape.out_channels = wd[0];
+  shape.groups = l.call.i64("groups");
+  shape.in = fill(spatial, 1);
+  shape.kernel = fill(kernel, 1);
+  for (size_t i = 0; i < spatial.size(); ++i) {
+    shape.stride[i] = (*w)[i].stride;
+    shape.dilation[i] = (*w)[i].dilation;
+    shape.pad_before[i] = (*w)[i].pad_before;
+    shape.pad_after[i] = (*w)[i].pad_after;
+  }
+  auto expected = shape.out();
+  for (size_t i = 0; i < spatial.size(); ++i)
+    if (expected[i] != od[i + 2]) return l.refuse("output extents differ");
+  return shape;
+}
+
 std::span<const LowerRow> conv_lowerings() { return kRows; }
+std::span<const LowerRow> channels_last_lowerings() { return kChannelsLast; }
 
 }  // namespace mlt

@@ -119,28 +119,16 @@ std::optional<Lowered> lower_cast(Lowering& l) {
 std::optional<Lowered> lower_batch_norm(Lowering& l) {
   int x = l.in("x"), out = l.out();
   if (!l.is_float(x) || l.dims(x).size() < 2) return l.refuse("not a float tensor of rank 2 or more");
-  for (std::string_view param : {"mean", "variance", "gamma", "beta"})
-    if (l.in(param) >= 0 && !l.is_constant(l.in(param))) return l.refuse("statistics are not constant");
   const Dims& dims = l.dims(x);
   int64_t channels = dims[1], outer = dims[0], inner = 1;
   for (size_t i = 2; i < dims.size(); ++i) inner *= dims[i];
-  Tensor mean = l.constant(l.in("mean")), variance = l.constant(l.in("variance"));
-  Tensor gamma = l.constant(l.in("gamma")), beta = l.constant(l.in("beta"));
-  if (!mean.valid() || !variance.valid() || mean.size() != channels || variance.size() != channels || (gamma.valid() && gamma.size() != channels) ||
-      (beta.valid() && beta.size() != channels))
-    return l.refuse("statistics do not fit");
-  double epsilon = l.call.f64("epsilon");
-  std::vector<float> scale(static_cast<size_t>(channels)), bias(static_cast<size_t>(channels));
-  for (int64_t i = 0; i < channels; ++i) {
-    double s = (gamma.valid() ? gamma.data<float>()[i] : 1.0) / std::sqrt(variance.data<float>()[i] + epsilon);
-    scale[static_cast<size_t>(i)] = static_cast<float>(s);
-    bias[static_cast<size_t>(i)] = static_cast<float>((beta.valid() ? beta.data<float>()[i] : 0.0) - mean.data<float>()[i] * s);
-  }
+  auto folded = folded_batch_norm(l, channels);
+  if (!folded) return std::nullopt;
   Lowered lowered;
   lowered.kernel = "scale and bias";
   lowered.in_place = {x};
-  lowered.run = [=, scale = std::move(scale), bias = std::move(bias)](RunContext& c) {
-    scale_bias(c.f32(x), c.f32_out(out), outer, channels, inner, scale.data(), bias.data());
+  lowered.run = [=, folded = std::move(*folded)](RunContext& c) {
+    scale_bias(c.f32(x), c.f32_out(out), outer, channels, inner, folded.scale.data(), folded.bias.data());
     return Status();
   };
   return lowered;
@@ -211,6 +199,24 @@ const std::vector<LowerRow>& rows() {
 }
 
 }  // namespace
+
+std::optional<ScaleBias> folded_batch_norm(Lowering& l, int64_t channels) {
+  for (std::string_view param : {"mean", "variance", "gamma", "beta"})
+    if (l.in(param) >= 0 && !l.is_constant(l.in(param))) return l.refuse("statistics are not constant");
+  Tensor mean = l.constant(l.in("mean")), variance = l.constant(l.in("variance"));
+  Tensor gamma = l.constant(l.in("gamma")), beta = l.constant(l.in("beta"));
+  if (!mean.valid() || !variance.valid() || mean.size() != channels || variance.size() != channels || (gamma.valid() && gamma.size() != channels) ||
+      (beta.valid() && beta.size() != channels))
+    return l.refuse("statistics do not fit");
+  double epsilon = l.call.f64("epsilon");
+  ScaleBias out{std::vector<float>(static_cast<size_t>(channels)), std::vector<float>(static_cast<size_t>(channels))};
+  for (int64_t i = 0; i < channels; ++i) {
+    double s = (gamma.valid() ? gamma.data<float>()[i] : 1.0) / std::sqrt(variance.data<float>()[i] + epsilon);
+    out.scale[static_cast<size_t>(i)] = static_cast<float>(s);
+    out.bias[static_cast<size_t>(i)] = static_cast<float>((beta.valid() ? beta.data<float>()[i] : 0.0) - mean.data<float>()[i] * s);
+  }
+  return out;
+}
 
 std::span<const LowerRow> elementwise_lowerings() { return rows(); }
 

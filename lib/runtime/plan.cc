@@ -5,8 +5,10 @@
 #include <cstring>
 #include <unordered_set>
 
+#include "lib/kernels/transpose.h"
 #include "lib/runtime/attention_plan.h"
 #include "lib/runtime/fuse.h"
+#include "lib/runtime/layout.h"
 
 namespace mlt {
 namespace {
@@ -49,6 +51,18 @@ const std::vector<LowerRow>& lowerings_of(std::string_view kind) {
   return it == table.end() ? kNone : it->second;
 }
 
+const std::vector<LowerRow>& channels_last_lowerings_of(std::string_view kind) {
+  static const auto table = [] {
+    std::unordered_map<std::string_view, std::vector<LowerRow>> rows;
+    for (const LowerRow& row : channels_last_lowerings()) rows[row.kind].push_back(row);
+    for (const LowerRow& row : elementwise_lowerings()) rows[row.kind].push_back(row);
+    return rows;
+  }();
+  static const std::vector<LowerRow> kNone;
+  auto it = table.find(kind);
+  return it == table.end() ? kNone : it->second;
+}
+
 std::string bytes_text(size_t bytes) {
   if (bytes < size_t{1} << 20) return std::to_string(bytes) + " bytes";
   return bytes < size_t{10} << 30 ? std::to_string(bytes >> 20) + " MiB" : std::to_string(bytes >> 30) + " GiB";
@@ -70,6 +84,17 @@ Status check_bytes(const std::vector<Type>& types, size_t max_bytes) {
   return {};
 }
 
+const Dims& Lowering::dims(int id) const {
+  const Dims& dims = type(id).dims;
+  if (!node_.channels_last) return dims;
+  auto [it, added] = bytes_dims_.try_emplace(id);
+  if (added) it->second = channels_last_dims(dims);
+  return it->second;
+}
+int64_t Lowering::pitch(int id) const {
+  const PlanValue& v = plan_.values[static_cast<size_t>(id)];
+  return v.pitch > 0 ? v.pitch : v.type.dims[1];
+}
 const Type& Lowering::type(int id) const { return plan_.values[static_cast<size_t>(id)].type; }
 bool Lowering::is_float(int id) const { return type(id).is_tensor() && mlt::is_float(type(id).dtype); }
 bool Lowering::is_constant(int id) const { return id >= 0 && plan_.values[static_cast<size_t>(id)].is_constant; }
@@ -382,6 +407,7 @@ void Plan::fuse() {
   fuse_attention(*this, nodes_);
   drop_unused();
   fuse_epilogues(*this, nodes_);
+  choose_layouts(*this, nodes_);
 }
 
 Status Plan::lower_all() {
@@ -389,10 +415,57 @@ Status Plan::lower_all() {
     if (node->dead) continue;
     MLT_TRY(lower_node(*node).in(op_place(*node->op)));
   }
+  for (int& id : output_ids) {
+    const ir::Value* value = values[static_cast<size_t>(id)].value;
+    id = reordered(id, false, value != nullptr ? value->producer : nullptr);
+  }
   return {};
 }
 
+int Plan::reordered(int id, bool channels_last, const ir::Op* op) {
+  if (values[static_cast<size_t>(id)].channels_last == channels_last || is_orderless(values[static_cast<size_t>(id)].type.dims)) return id;
+  auto known = reordered_.find(id);
+  if (known != reordered_.end()) return known->second;
+  const int to = add_value(nullptr, values[static_cast<size_t>(id)].type);
+  PlanValue& made = values[static_cast<size_t>(to)];
+  const PlanValue& from = values[static_cast<size_t>(id)];
+  made.value = from.value;
+  made.channels_last = channels_last;
+  made.users = 1;
+  regs.resize(values.size());
+  reordered_[id] = to;
+  reordered_[to] = id;
+  Step step;
+  step.info.op = op;
+  step.info.name = from.value != nullptr ? from.value->name : "";
+  step.info.kind = "layout";
+  step.info.fused = {step.info.kind};
+  step.info.kernel = channels_last ? "channels last" : "channels first";
+  step.info.input_types = step.info.output_types = {from.type};
+  step.info.output_names = {step.info.name};
+  step.ins = {id};
+  step.outs = {to};
+  step.reads_anywhere = true;
+  const Dims& d = from.type.dims;
+  const std::array<int64_t, 3> shape = channels_last ? std::array<int64_t, 3>{d[0], d[1], d[2] * d[3]} : std::array<int64_t, 3>{d[0], d[2] * d[3], d[1]};
+  step.run = [id, to, shape](RunContext& c) {
+    constexpr std::array<int64_t, 3> kPermutation{0, 2, 1};
+    transpose(c.tensor(id).bytes().data(), c.out(to).mutable_bytes(), shape, kPermutation, sizeof(float));
+    return Status();
+  };
+  steps.push_back(std::move(step));
+  in_place_.resize(steps.size());
+  return to;
+}
+
+void Plan::order_sources(Node& node, bool channels_last) {
+  for (Node::Source& s : node.sources)
+    if (!channels_last || is_image(*this, s.id)) s.id = reordered(s.id, channels_last, node.op);
+  if (node.residual >= 0) node.residual = reordered(node.residual, channels_last, node.op);
+}
+
 Status Plan::lower_node(Node& node) {
+  order_sources(node, node.channels_last);
   Step step;
   const ir::Op& last = *node.fused.back();
   step.info.op = node.op;
@@ -421,7 +494,7 @@ Status Plan::lower_node(Node& node) {
     return {};
   }
   if (options_.fast_kernels) {
-    for (const LowerRow& row : lowerings_of(step.info.kind)) {
+    for (const LowerRow& row : node.channels_last ? channels_last_lowerings_of(step.info.kind) : lowerings_of(step.info.kind)) {
       Lowering lowering(*this, node);
       std::optional<Lowered> lowered = row.lower(lowering);
       if (node.call.error()) return *node.call.error();
@@ -431,6 +504,8 @@ Status Plan::lower_node(Node& node) {
         continue;
       }
       step.info.kernel = lowered->kernel;
+      if (node.channels_last)
+        for (int id : node.outs) values[static_cast<size_t>(id)].channels_last = is_image(*this, id);
       info.scratch_bytes = std::max(info.scratch_bytes, lowered->scratch);
       info.packed_bytes += lowered->packed;
       step.reads_anywhere = lowered->reads_anywhere || lowered->is_view;
@@ -459,6 +534,13 @@ Status Plan::lower_node(Node& node) {
       in_place_.resize(steps.size());
       return {};
     }
+  }
+  if (node.channels_last) {
+    // What is made inside a concatenation was promised to be.
+    for (int id : node.outs)
+      if (values[static_cast<size_t>(id)].pitch > 0) return resource_error("no kernel for this convolution: " + (step.info.refused.empty() ? std::string() : step.info.refused.back()));
+    node.channels_last = false;
+    return lower_node(node);
   }
   MLT_TRY(lower_reference(node, step));
   steps.push_back(std::move(step));

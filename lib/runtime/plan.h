@@ -33,6 +33,8 @@ struct PlanValue {
   bool dynamic = false;              // lives outside the arena: a list, or extents known only at run time
   int alias_of = -1;                 // lies in that value's bytes: a view of it, or a part of a concat that is made there
   int64_t alias_offset = 0;          // bytes from that value's
+  bool channels_last = false;        // an image [N, C, H, W] whose bytes are [N, H, W, C]
+  int64_t pitch = 0;                 // of such an image made inside a concatenation: floats from pixel to pixel
   int users = 0;                     // nodes that read it, plus one for each time it is an output
 };
 
@@ -66,6 +68,7 @@ struct Node {
   std::vector<Source> sources;
   std::vector<int> outs;
   bool eager = false;  // cannot use the arena: see Executor
+  bool channels_last = false;  // reads and makes its images so: see layout.h
 
   // Fusion.
   bool dead = false;  // absorbed by another node
@@ -107,7 +110,8 @@ class Lowering {
   int in(std::string_view param, size_t i = 0) const { return node_.in(param, i); }
   int out(size_t i = 0) const { return node_.outs[i]; }
   const ir::Type& type(int id) const;
-  const Dims& dims(int id) const { return type(id).dims; }
+  // The extents; in a node that works with channels innermost those of the bytes, [N, H, W, C] for every rank up to 4.
+  const Dims& dims(int id) const;
   bool is_float(int id) const;  // computed in float32
   bool is_constant(int id) const;
   // Known value in compute type; empty when not known.
@@ -119,6 +123,8 @@ class Lowering {
   std::shared_ptr<const CompressedWeight> compressed(int id) const;
   // Makes a constant available to the kernel under its number.
   void keep_constant(int id);
+  // Floats from pixel to pixel of an image with channels innermost.
+  int64_t pitch(int id) const;
   // Has the bytes of `id` made where output 0 has them at this offset. False when they must lie elsewhere, and be copied.
   bool make_inside_output(int id, int64_t offset);
   // A constant's prepared form, made by `make` (a Result<T>) unless another plan of the function has it. `form` names T
@@ -142,6 +148,7 @@ class Lowering {
   std::string refusal;
 
  private:
+  mutable std::map<int, Dims> bytes_dims_;
   std::shared_ptr<void>* prepared_place(int id, const std::string& form);
   Plan& plan_;
   Node& node_;
@@ -161,6 +168,8 @@ std::span<const LowerRow> elementwise_lowerings();
 std::span<const LowerRow> movement_lowerings();
 std::span<const LowerRow> reduction_lowerings();
 std::span<const LowerRow> recurrent_lowerings();
+// Of nodes that work with channels innermost, before those of elementwise functions.
+std::span<const LowerRow> channels_last_lowerings();
 
 struct Step {
   StepInfo info;
@@ -207,6 +216,9 @@ class Plan {
   void fuse();
   Status lower_all();
   Status lower_node(Node& node);
+  // An image in the other order of bytes, made by a step of its own unless there is one; `op` is who asks.
+  int reordered(int id, bool channels_last, const ir::Op* op);
+  void order_sources(Node& node, bool channels_last);
   Status lower_reference(Node& node, Step& step);
   Status lower_eager(Node& node, Step& step);
   void keep(int id);  // makes a constant available in regs
@@ -221,6 +233,7 @@ class Plan {
   std::unordered_map<const ir::Value*, int> ids_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::vector<int>> in_place_;  // per step
+  std::unordered_map<int, int> reordered_;  // images made in a second order, both ways
   AlignedBuffer arena_;
   struct Lent {
     int id;

@@ -1,0 +1,185 @@
+#include "lib/runtime/layout.h"
+
+#include <algorithm>
+#include <numeric>
+#include <string_view>
+
+#include "lib/kernels/nhwc.h"
+#include "lib/ops/infer_util.h"
+#include "lib/runtime/fuse.h"
+
+namespace mlt {
+namespace {
+
+int64_t floats(const Plan& plan, int id) {
+  int64_t n = 1;
+  for (int64_t d : plan.values[static_cast<size_t>(id)].type.dims) n *= d;
+  return n;
+}
+
+bool float_image(const Plan& plan, int id) {
+  if (id < 0) return false;
+  const PlanValue& v = plan.values[static_cast<size_t>(id)];
+  return !v.is_constant && !v.dynamic && v.type.is_tensor() && v.type.is_static() && is_float(v.type.dtype) && v.type.dims.size() == 4;
+}
+
+constexpr std::string_view kBinary[] = {"add", "sub", "mul", "real_div", "floor_div", "mod", "pow", "maximum", "minimum"};
+
+// What a node saves with channels innermost, in passes over its images counted in floats; nothing when it cannot work so.
+std::optional<double> saving(Plan& plan, Node& node) {
+  if (node.eager || node.dead || node.attention != nullptr || node.outs.size() != 1) return std::nullopt;
+  const std::string& kind = node.op->kind;
+  const int out = node.outs[0], x = node.in("x");
+  const auto size = [&](int id) { return static_cast<double>(floats(plan, id)); };
+  const Dims& od = plan.values[static_cast<size_t>(out)].type.dims;
+  if (kind == "reduce_mean") {
+    if (!float_image(plan, x) || !node.call.known("axes") || !node.call.has("axes")) return std::nullopt;
+    auto axes = ops::normalize_axes(node.call.ints("axes"), 4);
+    if (!axes) return std::nullopt;
+    std::sort(axes->begin(), axes->end());
+    if (*axes != std::vector<int64_t>{2, 3} || floats(plan, x) == 0) return std::nullopt;
+    return 0;
+  }
+  if (!float_image(plan, out) || floats(plan, out) == 0) return std::nullopt;
+  if (kind == "conv") {
+    Lowering l(plan, node);
+    if (!float_image(plan, x)) return std::nullopt;
+    auto shape = conv_shape(l);
+    if (!shape || !ConvNhwcPlan::takes(*shape)) return std::nullopt;
+    if (node.residual >= 0 && !float_image(plan, node.residual)) return std::nullopt;
+    if (shape->groups > 1) return 0.25 * size(x);
+    return size(x) * (shape->kernel[0] * shape->kernel[1] > 1 ? 2.0 : 1.25) + 0.5 * size(out);
+  }
+  if (kind == "max_pool" || kind == "avg_pool") {
+    if (!float_image(plan, x) || !node.call.known("kernel_sizes")) return std::nullopt;
+    auto kernel = node.call.ints("kernel_sizes");
+    if (kernel.size() != 2 || kernel[0] > 16) return std::nullopt;
+    const bool ceil = node.call.info().param("ceil_mode") != nullptr && node.call.has("ceil_mode") && node.call.known("ceil_mode") && node.call.flag("ceil_mode");
+    if (ceil && kind == "avg_pool") return std::nullopt;
+    return 0.5 * size(x);
+  }
+  if (kind == "concat") {
+    if (!node.call.known("axis") || node.call.flag("interleave")) return std::nullopt;
+    auto axis = ops::normalize_axis(node.call.i64("axis"), 4);
+    if (!axis || *axis != 1) return std::nullopt;
+    for (const Node::Source& s : node.sources)
+      if (s.param == "values" && !float_image(plan, s.id)) return std::nullopt;
+    return 0;
+  }
+  if (kind == "batch_norm") {
+    if (!float_image(plan, x)) return std::nullopt;
+    Lowering l(plan, node);
+    return folded_batch_norm(l, od[1]) ? std::optional<double>(0) : std::nullopt;
+  }
+  if (kind == "upsample_nearest_neighbor") return float_image(plan, x) && floats(plan, x) > 0 ? std::optional<double>(0.25 * size(out)) : std::nullopt;
+  if (std::find(std::begin(kBinary), std::end(kBinary), kind) != std::end(kBinary)) {
+    bool image = false;
+    for (int id : {x, node.in("y")}) {
+      const PlanValue& v = plan.values[static_cast<size_t>(id)];
+      if (!v.type.is_tensor() || v.dynamic || !v.type.is_static() || !is_float(v.type.dtype)) return std::nullopt;
+      const bool whole = float_image(plan, id) && v.type.dims == od;
+      // The rest is the same bytes in both orders: a number, or one for each channel.
+      if (!whole && (v.type.dims.size() > 4 || !is_orderless(v.type.dims))) return std::nullopt;
+      image = image || whole;
+    }
+    return image ? std::optional<double>(0) : std::nullopt;
+  }
+  if (float_image(plan, x) && activation_of(node)) return 0;
+  return std::nullopt;
+}
+
+}  // namespace
+
+Dims channels_last_dims(const Dims& dims) {
+  if (dims.size() > 4) return dims;
+  Dims d(4 - dims.size(), 1);
+  d.insert(d.end(), dims.begin(), dims.end());
+  return {d[0], d[2], d[3], d[1]};
+}
+
+bool is_orderless(const Dims& dims) {
+  const size_t n = dims.size();
+  if (n < 3) return true;  // no channels: they count as one
+  return dims[n - 3] == 1 || dims[n - 2] * dims[n - 1] == 1;
+}
+
+bool is_image(const Plan& plan, int id) { return float_image(plan, id) && !is_orderless(plan.values[static_cast<size_t>(id)].type.dims); }
+
+void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes) {
+  const size_t n = nodes.size();
+  std::vector<std::optional<double>> savings(n);
+  std::vector<int> maker(plan.values.size(), -1);
+  std::vector<size_t> region(n);
+  std::iota(region.begin(), region.end(), size_t{0});
+  const auto find = [&](size_t i) {
+    while (region[i] != i) i = region[i] = region[region[i]];
+    return i;
+  };
+  const auto read_by = [&](const Node& node, const auto& visit) {
+    for (const Node::Source& s : node.sources) visit(s.id);
+    if (node.residual >= 0) visit(node.residual);
+  };
+  // Ops that look values up by name, in blocks of their own or in states, want them as they are declared.
+  std::vector<bool> fixed(plan.values.size(), false);
+  for (const auto& node : nodes)
+    if (node->eager || node->op->kind.ends_with("_state")) read_by(*node, [&](int id) { fixed[static_cast<size_t>(id)] = true; });
+  for (size_t i = 0; i < n; ++i) {
+    if (nodes[i]->dead) continue;
+    savings[i] = saving(plan, *nodes[i]);
+    for (int id : nodes[i]->outs) {
+      maker[static_cast<size_t>(id)] = static_cast<int>(i);
+      if (fixed[static_cast<size_t>(id)]) savings[i].reset();
+    }
+  }
+  for (size_t i = 0; i < n; ++i) {
+    if (!savings[i]) continue;
+    read_by(*nodes[i], [&](int id) {
+      const int from = maker[static_cast<size_t>(id)];
+      if (from >= 0 && savings[static_cast<size_t>(from)] && is_image(plan, id)) region[find(i)] = find(static_cast<size_t>(from));
+    });
+  }
+
+  // Turning an image reads and writes it; each is turned once.
+  std::vector<double> balance(n, 0);
+  std::vector<std::pair<size_t, int>> borders;
+  for (size_t i = 0; i < n; ++i) {
+    if (savings[i]) balance[find(i)] += *savings[i];
+    read_by(*nodes[i], [&](int id) {
+      if (nodes[i]->dead || !is_image(plan, id)) return;
+      const int from = maker[static_cast<size_t>(id)];
+      const bool inside = from >= 0 && savings[static_cast<size_t>(from)];
+      if (savings[i] && !inside) borders.emplace_back(find(i), id);
+      if (!savings[i] && inside) borders.emplace_back(find(static_cast<size_t>(from)), id);
+    });
+  }
+  for (int id : plan.output_ids) {
+    const int from = maker[static_cast<size_t>(id)];
+    if (from >= 0 && savings[static_cast<size_t>(from)] && is_image(plan, id)) borders.emplace_back(find(static_cast<size_t>(from)), id);
+  }
+  std::sort(borders.begin(), borders.end());
+  borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
+  for (auto [r, id] : borders) balance[r] -= 2 * static_cast<double>(floats(plan, id));
+  for (size_t i = 0; i < n; ++i) nodes[i]->channels_last = savings[i] && balance[find(i)] > 0;
+
+  // Convolutions that only a concatenation reads write into it.
+  for (const auto& node : nodes) {
+    if (!node->channels_last || node->op->kind != "concat") continue;
+    const int out = node->outs[0];
+    int64_t at = 0;
+    for (const Node::Source& s : node->sources) {
+      if (s.param != "values") continue;
+      PlanValue& part = plan.values[static_cast<size_t>(s.id)];
+      const int from = maker[static_cast<size_t>(s.id)];
+      const Node* source = from >= 0 ? nodes[static_cast<size_t>(from)].get() : nullptr;
+      if (source != nullptr && source->channels_last && source->op->kind == "conv" && part.users == 1 && !is_orderless(part.type.dims) &&
+          part.type.dims[1] < plan.values[static_cast<size_t>(out)].type.dims[1]) {
+        part.alias_of = out;
+        part.alias_offset = at * static_cast<int64_t>(sizeof(float));
+        part.pitch = plan.values[static_cast<size_t>(out)].type.dims[1];
+      }
+      at += part.type.dims[1];
+    }
+  }
+}
+
+}  // namespace mlt
