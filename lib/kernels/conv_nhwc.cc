@@ -32,6 +32,21 @@ constexpr int64_t kPointers = 4096;     // of one block
 constexpr int64_t kMostTaps = 512;
 constexpr int64_t kWinogradFloats = 512 * 1024;  // transformed inputs and products of one block
 
+// The panel behind the one in use comes from memory meanwhile: each of `tiles` tiles fetches its share of the lines.
+struct Ahead {
+  Ahead(const Tile& t, const AlignedBuffer& weights, int64_t depth, int64_t tiles, int64_t lanes) {
+    const int64_t size = t.nv * lanes * depth;
+    next = t.b + size;
+    lines = size / 16 / tiles;
+    // Few tiles make it worth nothing, and behind the last panel there is none.
+    if (tiles < 2 || lines < 1 || next + size > weights.data() + weights.bytes() / sizeof(float)) next = nullptr;
+    every = std::max<int64_t>(1, lines > 0 ? depth / lines : depth);
+  }
+  const float* share(int64_t tile) const { return next != nullptr ? next + tile * lines * 16 : nullptr; }
+  const float* next = nullptr;
+  int64_t lines = 0, every = 1;
+};
+
 }  // namespace
 
 struct ConvNhwcPlan::Impl {
@@ -238,8 +253,11 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
           t.b = weights.data() + panels.padded_columns() * s * length + n0 * t.segments * length;
           t.bias_col = last ? bias.data() + n0 : nullptr;
           const float* const* rows_table = table;
+          const Ahead ahead(t, weights, t.k * t.segments, (m1 - m0 + step - 1) / step, panels.lanes);
+          t.ahead_every = ahead.every;
           for (int64_t m = m0; m < m1; m += step) {
             t.rows = static_cast<int>(std::min(step, m1 - m));
+            t.ahead = ahead.share((m - m0) / step);
             t.taps = rows_table + s * t.rows;
             t.c = out + m * pitch + n0;
             t.residual = s == 0 && residual != nullptr ? residual + m * rows + n0 : nullptr;
@@ -315,11 +333,11 @@ void ConvNhwcPlan::Impl::run_winograd(const float* in, float* out, int64_t pitch
         t.nv = static_cast<int>(panels.width_in_vectors(p));
         t.cols = std::min<int64_t>(t.nv * panels.lanes, rows - n0);
         t.b = weights.data() + position * columns * c + n0 * c;
-        // The next panel comes from memory meanwhile.
-        const int64_t lines = t.nv * panels.lanes * c / 16 / ((count + step - 1) / step);
-        t.ahead_every = std::max<int64_t>(1, lines > 0 ? c / lines : c);
+        const Ahead ahead(t, weights, c, (count + step - 1) / step, panels.lanes);
+        t.ahead_every = ahead.every;
         for (int64_t m = 0; m < count; m += step) {
           t.rows = static_cast<int>(std::min(step, count - m));
+          t.ahead = ahead.share(m / step);
           t.a = inputs + position * in_stride + m * c;
           t.c = products + position * out_stride + m * rows + n0;
           gemm->direct(t);

@@ -107,17 +107,26 @@ HWY_NOINLINE void tile(const Tile& t) {
   const float* HWY_RESTRICT b = t.b;
   if constexpr (kForm == Form::kTaps) {
     const float* const* taps = t.taps;
+    const float* ahead = t.ahead;
+    const int64_t every = ahead != nullptr ? t.ahead_every : t.k;
     for (int64_t s = 0; s < t.segments; ++s, taps += kRows) {
       const float* rows[kRows];
       HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) rows[i] = taps[i];
-      for (int64_t k = 0; k < t.k; ++k) {
-        V bv[kVectors];
-        HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::LoadU(d, b + kLanes * j);
-        HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
-          const V av = hn::Set(d, rows[i][k]);
-          HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(av, bv[j], acc[i][j]);
+      for (int64_t from = 0; from < t.k; from += every) {
+        if (ahead != nullptr) {
+          __builtin_prefetch(ahead, 0, 2);
+          ahead += 16;
         }
-        b += kLanes * kVectors;
+        const int64_t end = t.k - from < every ? t.k : from + every;
+        for (int64_t k = from; k < end; ++k) {
+          V bv[kVectors];
+          HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::LoadU(d, b + kLanes * j);
+          HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+            const V av = hn::Set(d, rows[i][k]);
+            HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(av, bv[j], acc[i][j]);
+          }
+          b += kLanes * kVectors;
+        }
       }
     }
   } else if constexpr (kForm == Form::kGather) {

@@ -19,8 +19,8 @@ struct Tile {
   const int32_t* offsets = nullptr;  // gather only: for each k, where its columns begin, from b
   const float* const* taps = nullptr;  // taps only: for each segment, a pointer for each row to its k floats of A
   int64_t segments = 1;                // taps only: A is k * segments deep
-  const float* ahead = nullptr;      // packed and direct: memory to fetch; null for none. packed: 16 floats for each k
-  int64_t ahead_every = 1;           // direct: 16 floats for this many k
+  const float* ahead = nullptr;      // packed, direct and taps: memory to fetch; null for none. packed: 16 floats for each k
+  int64_t ahead_every = 1;           // direct and taps: 16 floats for this many k
   const uint16_t* half_b = nullptr;  // instead of b, for direct_half
   float* c = nullptr;
   int64_t ldc = 0;
