@@ -175,6 +175,7 @@ Result<Conversion> convert_source(const Blob& bytes, const std::string& path, co
     Options options;
     options.opset = opset;
     options.inputs = request.inputs;
+    options.fixed_target = request.target.has_value();
     MLT_ASSIGN(out.converted, frontend->convert(bytes, path, options));
     out.opset = opset;
     if (out.converted.unsupported.empty()) break;

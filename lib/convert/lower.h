@@ -34,6 +34,8 @@ class Lower {
  public:
   Lower(ir::Function& function, ops::Opset opset);
 
+  // An op of constants that must stay one: what it stands for is larger than what it says.
+  V kept(std::string_view kind, std::vector<Input> inputs) { return place(kind, std::move(inputs))[0]; }
   // Appends an op and returns its outputs; when every input is constant, the result is a constant instead.
   V op(std::string_view kind, std::vector<Input> inputs);
   std::vector<V> ops(std::string_view kind, std::vector<Input> inputs);

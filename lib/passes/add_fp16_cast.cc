@@ -73,6 +73,11 @@ class Caster {
     const ops::OpInfo* info = ops::find_op(op.kind, context_.opset);
     if (info == nullptr) return false;
     bool any = false;
+    if (op.kind == "quantize" || op.kind == "dequantize") {
+      const ir::Arg* scale = op.find("scale");
+      const Tensor* t = scale && scale->operands.size() == 1 ? scale->operands[0].constant_tensor() : nullptr;
+      if (t && t->dtype() == DType::kF32 && !fits_normal(*t)) return false;
+    }
     for (const ir::Arg& arg : op.args) {
       const ops::Param* param = info->param(arg.name);
       if (param == nullptr) return false;
@@ -108,6 +113,21 @@ class Caster {
     return convert(copy, DType::kF16);
   }
 
+  // A compressed constant is half when its scale is, unless the scale would lose digits.
+  static const Tensor* half_scale(const ir::Op* op) {
+    if (op == nullptr || (op->kind != "constexpr_affine_dequantize" && op->kind != "constexpr_blockwise_shift_scale")) return nullptr;
+    const ir::Arg* arg = op->find("scale");
+    const Tensor* scale = arg && arg->operands.size() == 1 ? arg->operands[0].constant_tensor() : nullptr;
+    if (scale == nullptr || scale->dtype() != DType::kF32) return nullptr;
+    return fits_normal(*scale) ? scale : nullptr;
+  }
+  static bool fits_normal(const Tensor& t) {
+    const float* v = t.data<float>();
+    for (int64_t i = 0; i < t.size(); ++i)
+      if (v[i] != 0 && (!(std::abs(v[i]) <= kLargest) || std::abs(v[i]) < 0x1p-14f)) return false;
+    return true;
+  }
+
   Result<V> to_half(V v, size_t* position) {
     if (made_half_.contains(v)) return v;
     if (V known = find(v, &Scope::half)) return known;
@@ -117,6 +137,15 @@ class Caster {
     V half;
     if (const Tensor* t = v->constant_tensor()) {
       half = b.constant(half_tensor(*t), v->name + "_to_fp16");
+    } else if (const Tensor* scale = half_scale(v->producer)) {
+      std::vector<ops::Input> inputs;
+      for (const ir::Arg& arg : v->producer->args) {
+        const Tensor* own = arg.operands[0].constant_tensor();
+        bool widened = arg.name == "scale" || (arg.name == "offset" && own && own->dtype() == DType::kF32);
+        V given = arg.operands[0].value;
+        inputs.push_back({arg.name, widened ? b.constant(half_tensor(arg.name == "scale" ? *scale : *own)) : given ? given : b.constant(*own)});
+      }
+      half = b.op(v->producer->kind, inputs, v->name + "_to_fp16");
     } else {
       half = b.op("cast", {{"x", v}, {"dtype", b.string("fp16")}}, v->name + "_to_fp16");
     }

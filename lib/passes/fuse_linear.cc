@@ -51,17 +51,18 @@ Result<size_t> fuse_linear_bias(ir::Function& function, Context& context) {
     if (!split_constant(op, &x, &value) || !is_float(value->dtype())) return {};
     ir::Op* linear = producer(x, "linear");
     if (linear == nullptr || !r.only_user(x) || !r.free({&op, linear}) || op.output()->type != x->type) return {};
-    const Tensor *weight = constant(*linear, "weight"), *bias = constant(*linear, "bias");
-    if (weight == nullptr || (linear->find("bias") && bias == nullptr)) return {};
-    int64_t n = weight->dims()[0];
+    V weight = linear->input("weight");  // perhaps compressed
+    const Tensor* bias = constant(*linear, "bias");
+    if (weight == nullptr || weight->type.rank() != 2 || weight->type.dims[0] < 0 || (linear->find("bias") && bias == nullptr)) return {};
+    int64_t n = weight->type.dims[0];
     if (value->size() != 1 && (value->size() != n || value->dims().back() != n)) return {};
     std::vector<float> sum = bias ? to_floats(*bias) : std::vector<float>(static_cast<size_t>(n), 0), add = to_floats(*value);
     bool minus = op.kind == "sub", flipped = minus && op.input("x") != x;
     if (flipped) return {};  // constant - linear would negate the weights
     for (size_t i = 0; i < sum.size(); ++i) sum[i] += (minus ? -1.0f : 1.0f) * add[add.size() == 1 ? 0 : i];
     ops::OpBuilder b = r.before(op);
-    V fresh = b.op("linear", {{"x", linear->input("x")}, {"weight", linear->input("weight")},
-                              {"bias", b.constant(convert(Tensor::from<float>({n}, sum), weight->dtype()), op.output()->name + "_bias")}});
+    V fresh = b.op("linear", {{"x", linear->input("x")}, {"weight", weight},
+                              {"bias", b.constant(convert(Tensor::from<float>({n}, sum), weight->type.dtype), op.output()->name + "_bias")}});
     MLT_TRY(b.status());
     r.replace(op.output(), fresh, {&op, linear});
     return {};

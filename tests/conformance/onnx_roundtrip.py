@@ -202,8 +202,9 @@ def run_onnx(path, name, data=None):
         except Exception as e:
             return tell("skipped", name, "input data: " + str(e)[:100])
         feed = dict(zip(names, values))
+        shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
         for n, v in feed.items():
-            if v.ndim:
+            if v.ndim and shapes.get(n) != list(v.shape):
                 options += ["--input", f"{n},shape=" + "x".join(map(str, v.shape))]
     else:
         for i in inputs:
@@ -218,6 +219,15 @@ def run_onnx(path, name, data=None):
             if any(not isinstance(d, int) or d <= 0 for d in i.shape):
                 options += ["--input", f"{i.name},shape=" + "x".join(map(str, dims))]
     rc, _, err = tool("mlconvert", "--precision", "float32", *options, "-o", package, path)
+    if rc == 4 and data is not None:  # what an operator insists on as a constant
+        bound = {n for n, v in feed.items() if v.ndim <= 1 and 0 < v.size <= 16 and v.dtype.kind in "iubf" and (v.ndim == 0 or len(feed) > 1) and (v.dtype.kind != "f" or len(feed) > 1)}
+        short = [o for o in options if o != "--input" and o.split(",")[0] not in bound]
+        extra = []
+        for o in short:
+            extra += ["--input", o]
+        for n in sorted(bound):
+            extra += ["--input", f"{n},value=" + ",".join(repr(float(x)) if feed[n].dtype.kind == "f" else str(int(x)) for x in feed[n].reshape(-1)) + (f",shape={feed[n].size}" if feed[n].ndim and shapes.get(n) != list(feed[n].shape) else "")]
+        rc, _, err = tool("mlconvert", "--precision", "float32", *extra, "-o", package, path)
     if rc in (2, 3, 4):
         return tell("refused" if rc == 4 or data else "FAILED", name, "to Core ML: " + " | ".join(err.strip().splitlines()[-2:])[:200])
     if rc:

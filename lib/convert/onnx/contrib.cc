@@ -244,15 +244,42 @@ void group_query_attention(Ctx& c) {
 
 // --- weights of a few bits: B [N, blocks, bytes], scales [N * blocks], zero points packed likewise ---
 
+// The packed bytes are the weights' rows one after the other, as Core ML packs them too; null when they do not fit.
+V nbits_weights(Ctx& c, const Tensor* packed, int64_t n, int64_t k, int64_t blocks, int64_t bits) {
+  if (packed == nullptr || (bits != 4 && bits != 8) || k % blocks || packed->dtype() != DType::kU8) return nullptr;
+  DType type = bits == 4 ? DType::kU4 : DType::kU8;
+  Tensor data = take(Tensor::from_blob(type, {n, k}, packed->blob())), zeros = Tensor::uninitialized(DType::kU8, {n, blocks});
+  uint8_t middle = static_cast<uint8_t>(1 << (bits - 1));
+  std::fill_n(zeros.mutable_data<uint8_t>(), n * blocks, middle);
+  if (c.opt(3)) {
+    const Tensor* given = c.raw(3);
+    if (given == nullptr || given->dtype() != DType::kU8) return nullptr;
+    int64_t per = 8 / bits, row = (blocks + per - 1) / per;
+    if (given->size() != n * row) bad_input("zero points do not fit N and K");
+    for (int64_t r = 0; r < n; ++r)
+      for (int64_t b = 0; b < blocks; ++b)
+        zeros.mutable_data<uint8_t>()[r * blocks + b] = static_cast<uint8_t>((given->data<uint8_t>()[r * row + b / per] >> (b % per * bits)) & ((1 << bits) - 1));
+  }
+  zeros = convert(zeros, type);
+  Tensor scales = c.known_tensor(2, "scales").reshaped({n, blocks});
+  return compressed(c, &data, &scales, &zeros, 1);
+}
+
 void matmul_nbits(Ctx& c) {
   c.ignore({"accuracy_level"});
   int64_t k = c.i64("K", 0), n = c.i64("N", 0), bits = c.i64("bits", 4), block = c.i64("block_size", 32);
   if (k <= 0 || n <= 0 || block <= 0 || (bits != 2 && bits != 4 && bits != 8)) unsupported(std::to_string(bits) + "-bit weights of this form");
-  const Tensor& packed = c.known_tensor(1, "weights");
+  const Tensor* stored = c.raw(1);
+  const Tensor& packed = stored ? *stored : c.known_tensor(1, "weights");
   std::vector<float> scales = c.known_floats(2, "scales");
   int64_t blocks = (k + block - 1) / block, bytes = block * bits / 8;
   if (packed.size() != n * blocks * bytes || static_cast<int64_t>(scales.size()) != n * blocks) bad_input("weights and scales do not fit N and K");
   if (c.opt(4)) unsupported("reordered groups");
+  if (V w = nbits_weights(c, stored, n, k, blocks, bits)) {
+    std::vector<Input> inputs = {{"x", c.fin(0)}, {"weight", w}};
+    if (c.opt(5)) inputs.push_back({"bias", c.fin(5)});
+    return c.out(0, c.l.op("linear", inputs), c.type(0));
+  }
   std::vector<int64_t> data = to_ints(packed), zeros;
   bool float_zeros = false;
   std::vector<float> zero_floats;
@@ -281,10 +308,10 @@ void matmul_nbits(Ctx& c) {
 
 // --- integers with a scale ---
 
-V real(Ctx& c, size_t i) { return dequantize(c.l, c.in(i), c.fin(i + 1), c.opt(i + 2)); }
+V real(Ctx& c, size_t i) { return dequantize_op(c, c.in(i), c.fin(i + 1), c.opt(i + 2)); }
 void back(Ctx& c, V y, size_t scale) {
   DType type = c.type(0);
-  c.out(0, quantize(c.l, y, c.fin(scale), c.opt(scale + 1), type), type);
+  c.out(0, quantize_op(c, y, c.fin(scale), c.opt(scale + 1), type), type);
 }
 void qlinear_add(Ctx& c) { back(c, c.l.add(real(c, 0), real(c, 3)), 6); }
 void qlinear_mul(Ctx& c) { back(c, c.l.mul(real(c, 0), real(c, 3)), 6); }
@@ -308,13 +335,21 @@ void qlinear_concat(Ctx& c) {  // Y scale, Y zero point, then triples
   for (size_t i = 2; i + 2 < c.inputs() + 1; i += 3) parts.push_back(real(c, i));
   DType type = c.type(2);
   V y = c.l.concat(parts, c.axis("axis", 0, Lower::rank(parts.at(0))));
-  c.out(0, quantize(c.l, y, c.fin(0), c.opt(1), type), type);
+  c.out(0, quantize_op(c, y, c.fin(0), c.opt(1), type), type);
 }
-V times(Ctx& c, V a, V b) { return c.l.matmul(a, b); }
+V times(Ctx& c, V a, V b) {
+  if (is_compressed(b) && Lower::rank(b) == 2 && Lower::rank(a) >= 2 && Lower::rank(a) <= 3) return c.l.op("linear", {{"x", a}, {"weight", compressed_transpose(c.l, b)}});
+  return c.l.matmul(a, b);
+}
+// B at i with scale s and zero point z.
+V weights(Ctx& c, size_t i, size_t s, size_t z) {
+  if (V w = compressed_input(c, i, s, z, c.raw(i) ? c.raw(i)->rank() - 1 : 0)) return w;
+  return dequantize(c.l, c.in(i), c.fin(s), c.opt(z));
+}
 // A float times B: A is quantized by its own range, as DynamicQuantizeLinear does.
 void dynamic_quantize_matmul(Ctx& c) {
   Lower& l = c.l;
-  V x = c.fin(0), b = dequantize(l, c.in(1), c.fin(2), c.opt(3));
+  V x = c.fin(0), b = weights(c, 1, 2, 3);
   std::vector<int64_t> axes;
   for (int64_t i = 0; i < Lower::rank(x); ++i) axes.push_back(i);
   V zero = l.f32(0);
@@ -324,8 +359,29 @@ void dynamic_quantize_matmul(Ctx& c) {
   V y = times(c, a, b);
   c.out(0, c.opt(4) ? l.add(y, c.fin(4)) : y, c.type(0));
 }
+// alpha A B + C, C in units of both scales; a float comes out when no scale of the result is given.
+void qgemm(Ctx& c) {
+  Lower& l = c.l;
+  bool trans_a = c.i64("transA", 0) != 0, trans_b = c.i64("transB", 0) != 0;
+  float alpha = c.f32("alpha", 1);
+  V a = real(c, 0), b_scale = c.fin(4);
+  if (trans_a) a = l.transpose(a, {1, 0});
+  V b = compressed_input(c, 3, 4, 5, trans_b ? 0 : 1);
+  if (b == nullptr) {
+    int64_t axis = trans_b ? 0 : 1;
+    b = dequantize(l, c.in(3), along_axis(l, b_scale, axis, 2), c.opt(5) ? along_axis(l, c.in(5), axis, 2) : nullptr);
+  }
+  V y;
+  if (is_compressed(b)) y = l.op("linear", {{"x", a}, {"weight", trans_b ? b : compressed_transpose(l, b)}});
+  else y = l.matmul(a, b, false, trans_b);
+  if (c.opt(6)) y = l.add(y, l.mul(c.fin(6), l.mul(Lower::rank(c.fin(1)) ? l.reshape(c.fin(1), {}) : c.fin(1), Lower::dims(b_scale) == Dims{1} ? l.reshape(b_scale, {}) : b_scale)));
+  if (alpha != 1) y = l.mul(y, alpha);
+  if (!c.opt(7)) return c.out(0, y, DType::kF32);
+  DType type = c.opt(8) ? c.type(8) : DType::kU8;
+  c.out(0, quantize_op(c, y, c.fin(7), c.opt(8), type), type);
+}
 void matmul_integer_to_float(Ctx& c) {
-  V a = dequantize(c.l, c.in(0), c.fin(2), c.opt(4)), b = dequantize(c.l, c.in(1), c.fin(3), c.opt(5));
+  V a = dequantize(c.l, c.in(0), c.fin(2), c.opt(4)), b = weights(c, 1, 3, 5);
   V y = times(c, a, b);
   c.out(0, c.opt(6) ? c.l.add(y, c.fin(6)) : y, DType::kF32);
 }
@@ -334,8 +390,8 @@ constexpr Row kRows[] = {
     {"Attention", attention, kMs, "without rotary embeddings"}, {"BiasGelu", bias_gelu, kMs}, {"DynamicQuantizeMatMul", dynamic_quantize_matmul, kMs},
     {"EmbedLayerNormalization", embed_layer_norm, kMs}, {"FastGelu", fast_gelu, kMs},
     {"GroupQueryAttention", group_query_attention, kMs, "past keys and values without shared buffers"}, {"MatMulIntegerToFloat", matmul_integer_to_float, kMs},
-    {"MatMulNBits", matmul_nbits, kMs, "weights become float"}, {"MultiHeadAttention", multi_head_attention, kMs, "separate queries, keys and values"},
-    {"QLinearAdd", qlinear_add, kMs}, {"QLinearConcat", qlinear_concat, kMs}, {"QLinearGlobalAveragePool", qlinear_global_average_pool, kMs},
+    {"MatMulNBits", matmul_nbits, kMs}, {"MultiHeadAttention", multi_head_attention, kMs, "separate queries, keys and values"},
+    {"QGemm", qgemm, kMs}, {"QLinearAdd", qlinear_add, kMs}, {"QLinearConcat", qlinear_concat, kMs}, {"QLinearGlobalAveragePool", qlinear_global_average_pool, kMs},
     {"QLinearLeakyRelu", qlinear_leaky_relu, kMs}, {"QLinearMul", qlinear_mul, kMs}, {"QLinearSigmoid", qlinear_sigmoid, kMs},
     {"QLinearSoftmax", qlinear_softmax, kMs}, {"RotaryEmbedding", rotary_embedding, kMs},
     {"SkipSimplifiedLayerNormalization", skip_rms_norm, kMs},

@@ -54,17 +54,20 @@ void conv_integer(Ctx& c) {
 }
 
 void qlinear_conv(Ctx& c) {
-  V x = dequantize(c.l, c.in(0), c.fin(1), c.opt(2));
-  int64_t rank = Lower::rank(c.in(3));
-  V w_scale = c.fin(4), x_scale = c.fin(1);
-  V w = dequantize(c.l, c.in(3), along_axis(c.l, w_scale, 0, rank), c.opt(5) ? along_axis(c.l, c.in(5), 0, rank) : nullptr);
+  V x = dequantize_op(c, c.in(0), c.fin(1), c.opt(2));
+  V w_scale = c.fin(4), x_scale = c.fin(1), w = compressed_input(c, 3, 4, 5, 0);
+  if (w == nullptr) {
+    int64_t rank = Lower::rank(c.in(3));
+    w = dequantize(c.l, c.in(3), along_axis(c.l, w_scale, 0, rank), c.opt(5) ? along_axis(c.l, c.in(5), 0, rank) : nullptr);
+  }
+  int64_t rank = Lower::rank(w);
   V bias = nullptr;
   if (c.has(8)) {  // int32 in units of x_scale * w_scale
     bias = c.l.mul(c.fin(8), c.l.mul(Lower::rank(x_scale) ? c.l.reshape(x_scale, {1}) : x_scale, w_scale));
   }
   V y = convolve(c, x, w, bias);
   V zp = c.opt(7);
-  c.out(0, quantize(c.l, y, along_axis(c.l, c.fin(6), 1, rank), zp ? along_axis(c.l, zp, 1, rank) : nullptr, zp ? c.type(7) : DType::kU8), zp ? c.type(7) : DType::kU8);
+  c.out(0, quantize_op(c, y, along_axis(c.l, c.fin(6), 1, rank), zp ? along_axis(c.l, zp, 1, rank) : nullptr, zp ? c.type(7) : DType::kU8), zp ? c.type(7) : DType::kU8);
 }
 
 void conv_transpose(Ctx& c) {

@@ -57,6 +57,7 @@ Result<Converted> convert_onnx(const Blob& bytes, const std::string& path, const
   result.source.metadata = model.metadata;
   if (auto it = model.opsets.find(""); it != model.opsets.end() && it->second > kNewestOpset)
     result.warnings.push_back("operator set " + std::to_string(it->second) + " is newer than " + std::to_string(kNewestOpset) + ", the newest known here; operators are taken in their older meaning");
+  fuse_dynamic_quantization(model.graph);
   Driver driver(model, options, result);
   MLT_TRY(driver.run());
   return result;

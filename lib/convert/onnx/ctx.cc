@@ -26,6 +26,8 @@ Tensor to_mil(const Tensor& tensor) {
   return out;
 }
 
+const Tensor* Ctx::raw_named(const std::string& name) { return driver_.raw(name); }
+
 Val Ctx::val(size_t i) {
   if (!has(i)) bad_input("input " + std::to_string(i) + " is missing");
   return driver_.lookup(node.inputs[i]);

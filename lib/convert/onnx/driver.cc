@@ -58,7 +58,25 @@ Val Driver::constant(const Tensor& tensor, std::string_view name) {
   Val v;
   v.type = tensor.dtype();
   v.value = lower_->constant(to_mil(tensor), name);
+  if (is_integer(tensor.dtype()) && dtype_bits(tensor.dtype()) <= 8) v.raw = std::make_shared<Tensor>(tensor);
   return v;
+}
+
+const Tensor* Driver::raw(const std::string& name) {
+  for (size_t i = scopes_.size(); i-- > 0;) {
+    if (auto it = scopes_[i].values.find(name); it != scopes_[i].values.end()) return it->second.raw.get();
+    if (scopes_[i].graph)
+      if (auto it = scopes_[i].graph->initializers.find(name); it != scopes_[i].graph->initializers.end()) return &it->second;
+    if (scopes_[i].barrier) break;
+  }
+  return nullptr;
+}
+
+bool Driver::may_use(ops::Opset opset) {
+  if (lower_->at_least(opset)) return true;
+  if (!options_.fixed_target) unsupported("quantized values need a newer target", "choose a newer --target");
+  warn("quantized values are written as floats for this target; " + std::string(opset == ops::Opset::kCoreML6 ? "iOS16" : opset == ops::Opset::kCoreML7 ? "iOS17" : "iOS18") + " can keep them");
+  return false;
 }
 
 Val Driver::lookup(const std::string& name) {

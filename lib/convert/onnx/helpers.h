@@ -19,6 +19,19 @@ V cast_to(Ctx& c, V x, DType from, DType to);
 // x / scale rounded, shifted and saturated to the integers of `type`; scale and zero point broadcast already.
 V quantize(Lower& l, V x, V scale, V zero_point, DType type);
 V dequantize(Lower& l, V x, V scale, V zero_point);
+// Constants that stay small in the program (compressed.cc). data: 8- or 4-bit integers; scale and zero point (may be null)
+// scalars, vectors along axis, or by blocks. Null when data is no constant of such a type, is small enough to be written as
+// floats, or the target is too old.
+V compressed(Ctx& c, const Tensor* data, const Tensor* scale, const Tensor* zero_point, int64_t axis, int64_t block = 0);
+// The constants behind inputs of the node, for compressed(): x at i, its scale at s, its zero point at z.
+V compressed_input(Ctx& c, size_t i, size_t s, size_t z, int64_t axis, int64_t block = 0);
+bool is_compressed(V x);
+// The transpose of a compressed matrix.
+V compressed_transpose(Lower& l, V x);
+// quantize() and dequantize() as operations of the program where scale and zero point are single constants and the target
+// has them.
+V quantize_op(Ctx& c, V x, V scale, V zero_point, DType type);
+V dequantize_op(Ctx& c, V x, V scale, V zero_point);
 // Per-axis parameter [n] as [1, n, 1 ...] for operand of rank `rank`; scalars stay.
 V along_axis(Lower& l, V parameter, int64_t axis, int64_t rank);
 // Indices into an axis of `extent`, negative ones counted from the end.

@@ -23,6 +23,14 @@ void gemm(Ctx& c) {
   if (Lower::rank(a) != 2 || Lower::rank(b) != 2) bad_input("Gemm needs matrices");
   const Tensor *weight = Lower::known(b), *offset = bias ? Lower::known(bias) : nullptr;
   int64_t n = Lower::dims(b)[trans_b ? 0 : 1];
+  if (is_compressed(b) && alpha == 1 && !Lower::known(a)) {
+    std::vector<Input> inputs = {{"x", trans_a ? c.l.transpose(a, {1, 0}) : a}, {"weight", trans_b ? b : compressed_transpose(c.l, b)}};
+    bool vector = offset && beta == 1 && offset->size() == n && offset->dims().back() == n;
+    if (vector) inputs.push_back({"bias", c.l.constant(offset->reshaped({n}), bias->name)});
+    V y = c.l.op("linear", inputs);
+    if (bias && !vector) y = c.l.add(y, beta == 1 ? bias : c.l.mul(bias, beta));
+    return same(c, y);
+  }
   if (weight && Lower::dtype(a) == DType::kF32 && !Lower::known(a)) {
     if (trans_a) a = c.l.transpose(a, {1, 0});
     Tensor w = trans_b ? *weight : permuted(*weight, {1, 0});
@@ -46,6 +54,7 @@ void gemm(Ctx& c) {
 }
 
 V matmul_any(Lower& l, V a, V b) {
+  if (is_compressed(b) && Lower::rank(b) == 2 && Lower::rank(a) >= 2 && Lower::rank(a) <= 3) return l.op("linear", {{"x", a}, {"weight", compressed_transpose(l, b)}});
   bool left = Lower::rank(a) == 1, right = Lower::rank(b) == 1;
   if (left) a = l.expand_dims(a, {0});
   if (right) b = l.expand_dims(b, {1});
@@ -80,11 +89,12 @@ void matmul_integer(Ctx& c) {
 void qlinear_matmul(Ctx& c) {
   auto rows = [&](V v) { return v && Lower::rank(v) == 1 && Lower::dims(v)[0] != 1 ? c.l.expand_dims(v, {1}) : v && Lower::rank(v) == 1 ? c.l.squeeze(v, {0}) : v; };
   auto cols = [&](V v) { return v && Lower::rank(v) == 1 && Lower::dims(v)[0] == 1 ? c.l.squeeze(v, {0}) : v; };
-  V a = dequantize(c.l, c.in(0), rows(c.fin(1)), rows(c.opt(2)));
-  V b = dequantize(c.l, c.in(3), cols(c.fin(4)), cols(c.opt(5)));
+  V a = dequantize_op(c, c.in(0), rows(c.fin(1)), rows(c.opt(2)));
+  V b = compressed_input(c, 3, 4, 5, c.raw(3) ? c.raw(3)->rank() - 1 : 0);
+  if (b == nullptr) b = dequantize(c.l, c.in(3), cols(c.fin(4)), cols(c.opt(5)));
   V y = matmul_any(c.l, a, b);
   DType type = c.opt(7) ? c.type(7) : DType::kU8;
-  c.out(0, quantize(c.l, y, rows(c.fin(6)), rows(c.opt(7)), type), type);
+  c.out(0, quantize_op(c, y, rows(c.fin(6)), rows(c.opt(7)), type), type);
 }
 
 void einsum_op(Ctx& c) {

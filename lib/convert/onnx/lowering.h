@@ -26,6 +26,7 @@ struct Val {
   std::shared_ptr<std::vector<Val>> sequence;  // a sequence whose elements are known values
   bool none = false;                           // an optional without a value
   bool poisoned = false;                       // its producer could not be lowered
+  std::shared_ptr<const Tensor> raw;           // a narrow integer constant as the file has it
 };
 
 class Driver;
@@ -42,6 +43,8 @@ class Ctx {
   bool has(size_t i) const { return i < node.inputs.size() && !node.inputs[i].empty(); }
   V in(size_t i);   // a tensor; throws when it is absent
   V opt(size_t i);  // null when it is absent
+  // A constant of the file in its own element type, without making a value of it; null for what is computed.
+  const Tensor* raw(size_t i) { return has(i) ? raw_named(node.inputs[i]) : nullptr; }
   Val val(size_t i);
   DType type(size_t i) { return val(i).type; }
   Dims dims(size_t i) { return in(i)->type.dims; }
@@ -85,6 +88,7 @@ class Ctx {
 
  private:
   const Attribute* find(std::string_view name, Attribute::Kind kind);
+  const Tensor* raw_named(const std::string& name);
   Driver& driver_;
   int64_t version_;
   std::set<std::string, std::less<>> used_;
@@ -112,6 +116,10 @@ class Driver {
   // Lowers into a block of a control flow op; output values are appended to the block's outputs.
   std::vector<Val> lower_block(const Graph& graph, const std::vector<Val>& inputs, ir::Block* block);
   Val lookup(const std::string& name);
+  const Tensor* raw(const std::string& name);
+  // Whether operations since `opset` may be used. When they may not, but no target was asked for, the node is lowered
+  // again for a newer one.
+  bool may_use(ops::Opset opset);
   // A constant of the source as a value.
   Val constant(const Tensor& tensor, std::string_view name = {});
   void warn(std::string text);

@@ -79,6 +79,8 @@ struct Model {
 // files are mapped. kInput when the bytes are no ONNX model or contradict themselves, kUnsupported (all element types
 // concerned listed) when a tensor has an element type this library cannot hold.
 Result<Model> read_model(const Blob& bytes, const std::string& directory);
+// Rewrites groups of nodes that are one operator (rewrite.cc).
+void fuse_dynamic_quantization(Graph& graph);
 // A TensorProto by itself, as in ONNX's test data sets.
 Result<Tensor> read_tensor(const Blob& bytes, std::string* name = nullptr);
 

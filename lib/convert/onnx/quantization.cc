@@ -27,7 +27,7 @@ void quantize_linear(Ctx& c) {
   c.ignore({"saturate", "precision"});
   V x = c.in(0);
   int64_t rank = Lower::rank(x), axis = rank == 0 ? 0 : c.i64("axis", 1);
-  if (rank > 0 && Lower::rank(c.in(1)) > 0) axis = Lower::axis_of(axis, rank);
+  if (rank > 0 && Lower::rank(c.in(1)) > 0 && Lower::dims(c.in(1)) != Dims{1}) axis = Lower::axis_of(axis, rank);
   int64_t block = c.i64("block_size", 0);
   DType type = DType::kU8;
   if (c.opt(2)) type = c.type(2);
@@ -38,18 +38,22 @@ void quantize_linear(Ctx& c) {
   }
   if (c.opt(2)) c.ignore({"output_dtype"});
   const Dims dims = Lower::dims(x);
-  V y = quantize(c.l, c.l.cast(x, DType::kF32), place(c, c.fin(1), dims, axis, block), place(c, c.opt(2), dims, axis, block), type);
+  V y = quantize_op(c, c.l.cast(x, DType::kF32), place(c, c.fin(1), dims, axis, block), place(c, c.opt(2), dims, axis, block), type);
   c.out(0, y, type);
 }
 
 void dequantize_linear(Ctx& c) {
   c.ignore({"output_dtype"});
+  if (const Tensor* data = c.raw(0)) {
+    int64_t n = data->rank(), along = c.i64("axis", 1);
+    if (V y = compressed_input(c, 0, 1, 2, along < 0 ? along + n : along, c.i64("block_size", 0))) return c.out(0, y, c.type(1));
+  }
   V x = c.in(0);
   int64_t rank = Lower::rank(x), axis = rank == 0 ? 0 : c.i64("axis", 1);
-  if (rank > 0 && Lower::rank(c.in(1)) > 0) axis = Lower::axis_of(axis, rank);
+  if (rank > 0 && Lower::rank(c.in(1)) > 0 && Lower::dims(c.in(1)) != Dims{1}) axis = Lower::axis_of(axis, rank);
   int64_t block = c.i64("block_size", 0);
   const Dims dims = Lower::dims(x);
-  V y = dequantize(c.l, x, place(c, c.fin(1), dims, axis, block), place(c, c.opt(2), dims, axis, block));
+  V y = dequantize_op(c, x, place(c, c.fin(1), dims, axis, block), place(c, c.opt(2), dims, axis, block));
   c.out(0, y, c.type(1));
 }
 

@@ -149,3 +149,95 @@ TEST_CASE("onnx: a one-sided spectrum comes back whole") {
   // DC 4 and nothing else over 4 samples: ones.
   check({node_of("DFT", 1, {ob::attribute_int("inverse", 1), ob::attribute_int("onesided", 1), ob::attribute_int("axis", 1)}), {f({1, 3, 2}, {4, 0, 0, 0, 0, 0})}, {1, 1, 1, 1}, 17});
 }
+
+namespace {
+
+// y = x W with W of 8 bits, one scale for each column, x quantized before and after.
+ob::Graph quantized_product() {
+  std::vector<int8_t> w(64 * 32);
+  std::vector<float> scales(32);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<int8_t>(static_cast<int>(i * 37 % 251) - 125);
+  for (size_t i = 0; i < scales.size(); ++i) scales[i] = 0.01f + 0.001f * static_cast<float>(i);
+  ob::Graph g;
+  g.initializers = {ob::tensor<int8_t>("w", 3, {64, 32}, w), ob::floats("s", {32}, scales), ob::floats("xs", {}, {0.02f}), ob::tensor<uint8_t>("xz", 2, {}, {128})};
+  g.nodes = {ob::node("QuantizeLinear", {"x", "xs", "xz"}, {"q"}), ob::node("DequantizeLinear", {"q", "xs", "xz"}, {"xq"}),
+             ob::node("DequantizeLinear", {"w", "s"}, {"wf"}, {ob::attribute_int("axis", 1)}), ob::node("MatMul", {"xq", "wf"}, {"out"})};
+  g.inputs = {ob::value("x", 1, {1, 64})};
+  g.outputs = {ob::value("out", 1, {1, 32})};
+  return g;
+}
+
+size_t count_kind(const ir::Function& f, std::string_view kind) {
+  size_t n = 0;
+  f.for_each_op([&](const ir::Op& op) { n += op.kind == kind; });
+  return n;
+}
+
+}  // namespace
+
+TEST_CASE("onnx: quantized weights and activations stay what they are, unless the target is too old") {
+  ob::Graph g = quantized_product();
+  std::vector<float> x(64);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = 0.05f * static_cast<float>(i) - 1.5f;
+  std::vector<std::vector<float>> answers;
+  for (bool old : {false, true}) {
+    foreign::Request request;
+    request.float16 = false;
+    if (old) request.target = ops::Opset::kCoreML5;
+    auto made = foreign::convert_source(Blob(ob::model(g, 17)), "", request);
+    REQUIRE_MESSAGE(made.ok(), made.error().to_string());
+    const ir::Function& main = *made->converted.program->functions[0];
+    CHECK(made->opset == (old ? ops::Opset::kCoreML5 : ops::Opset::kCoreML7));
+    CHECK(made->converted.warnings.empty() == !old);
+    CHECK(count_kind(main, "constexpr_affine_dequantize") == (old ? 0 : 1));
+    CHECK(count_kind(main, "quantize") == (old ? 0 : 1));
+    CHECK(count_kind(main, "dequantize") == (old ? 0 : 1));
+    CHECK(count_kind(main, "linear") == 1);
+    auto out = reference::run(main, {f({1, 64}, x)});
+    REQUIRE_MESSAGE(out.ok(), out.error().to_string());
+    answers.push_back(to_floats((*out)[0].tensor));
+  }
+  for (size_t i = 0; i < 32; ++i) CHECK(answers[0][i] == doctest::Approx(answers[1][i]).epsilon(1e-5));
+}
+
+TEST_CASE("onnx: float16 takes the scale of compressed weights along, but not one that would lose digits") {
+  for (float factor : {1.0f, 1e-4f}) {
+    ob::Graph g = quantized_product();
+    std::vector<float> scales(32, 0.01f * factor);
+    g.initializers[1] = ob::floats("s", {32}, scales);
+    auto made = foreign::convert_source(Blob(ob::model(g, 17)), "", foreign::Request());
+    REQUIRE_MESSAGE(made.ok(), made.error().to_string());
+    made->converted.program->functions[0]->for_each_op([&](const ir::Op& op) {
+      if (op.kind == "constexpr_affine_dequantize") CHECK(op.output()->type.dtype == (factor == 1 ? DType::kF16 : DType::kF32));
+    });
+  }
+}
+
+TEST_CASE("onnx: dynamic quantization's four nodes are one product with small weights") {
+  std::vector<uint8_t> w(64 * 32);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<uint8_t>(i * 37 % 251);
+  ob::Graph g;
+  g.initializers = {ob::tensor<uint8_t>("w", 2, {64, 32}, w), ob::floats("ws", {}, {0.01f}), ob::tensor<uint8_t>("wz", 2, {}, {128})};
+  g.nodes = {ob::node("DynamicQuantizeLinear", {"x"}, {"q", "s", "z"}), ob::node("MatMulInteger", {"q", "w", "z", "wz"}, {"m"}),
+             ob::node("Cast", {"m"}, {"f"}, {ob::attribute_int("to", 1)}), ob::node("Mul", {"s", "ws"}, {"both"}), ob::node("Mul", {"f", "both"}, {"out"})};
+  g.inputs = {ob::value("x", 1, {1, 64})};
+  g.outputs = {ob::value("out", 1, {1, 32})};
+  foreign::Request request;
+  request.float16 = false;
+  auto made = foreign::convert_source(Blob(ob::model(g, 17)), "", request);
+  REQUIRE_MESSAGE(made.ok(), made.error().to_string());
+  const ir::Function& main = *made->converted.program->functions[0];
+  CHECK(count_kind(main, "constexpr_affine_dequantize") == 1);
+  CHECK(count_kind(main, "linear") == 1);
+  std::vector<float> x(64);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = 0.25f * static_cast<float>(i) - 4;
+  auto out = reference::run(main, {f({1, 64}, x)});
+  REQUIRE_MESSAGE(out.ok(), out.error().to_string());
+  // By hand: range -4 .. 11.75.
+  float scale = 15.75f / 255, zero = std::nearbyint(4 / scale);
+  for (size_t n = 0; n < 32; ++n) {
+    float sum = 0;
+    for (size_t k = 0; k < 64; ++k) sum += (std::nearbyint(x[k] / scale) + zero - zero) * (static_cast<float>(w[k * 32 + n]) - 128);
+    CHECK(to_floats((*out)[0].tensor)[n] == doctest::Approx(sum * scale * 0.01f).epsilon(1e-4));
+  }
+}
