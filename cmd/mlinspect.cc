@@ -6,6 +6,7 @@
 #include "lib/cli/model_input.h"
 #include "lib/container/compile.h"
 #include "lib/inspect/diff.h"
+#include "lib/inspect/drawing.h"
 #include "lib/inspect/inspect.h"
 #include "lib/inspect/lint.h"
 #include "lib/tensor/npy.h"
@@ -17,8 +18,9 @@ namespace {
 struct Options {
   std::string model;
   bool metadata = false, mil = false, ops = false, weights = false, validate = false, textconv = false, lint = false, json = false;
-  std::optional<std::string> weight, diff, format, fail_on, output;
+  std::optional<std::string> weight, diff, graph, format, fail_on, output;
   std::vector<std::string> ignore;
+  std::optional<int> max_nodes;
   cli::KeyOptions keys;
 };
 
@@ -37,11 +39,12 @@ inspect::Counts all_counts(const inspect::Report& report) {
 }
 
 Status check_usage(const Options& o) {
-  int views = o.metadata + o.mil + o.ops + o.weights + o.validate + o.textconv + o.lint + o.weight.has_value() + o.diff.has_value();
-  if (views > 1) return usage_error("give one of --metadata, --mil, --ops, --weights, --weight, --validate, --diff, --lint and --textconv");
-  if (o.json && (o.metadata || o.mil || o.weight || o.textconv))
+  int views = o.metadata + o.mil + o.ops + o.weights + o.validate + o.textconv + o.lint + o.weight.has_value() + o.diff.has_value() + o.graph.has_value();
+  if (views > 1) return usage_error("give one of --metadata, --mil, --ops, --weights, --weight, --validate, --diff, --lint, --graph and --textconv");
+  if (o.json && (o.metadata || o.mil || o.weight || o.textconv || o.graph))
     return usage_error("--json goes with the summary, --ops, --weights, --validate, --diff and --lint", o.metadata ? "--metadata is JSON already" : "");
   if (!o.lint && (o.format || o.fail_on || !o.ignore.empty())) return usage_error("--format, --fail-on and --ignore go with --lint");
+  if (o.max_nodes && !o.graph) return usage_error("--max-nodes goes with --graph");
   if (o.json && o.format && *o.format != "json") return usage_error("give one of --json and --format");
   if (o.weight && !o.output) return usage_error("--weight needs -o", "-o FILE.npy, or -o - for stdout");
   return {};
@@ -98,6 +101,9 @@ Result<int> inspect_model(const Options& o) {
     MLT_ASSIGN(auto findings, inspect::lint(subject, options));
     MLT_TRY(finish(lint_output(o, subject, findings)));
     return lint_status(o, findings);
+  } else if (o.graph) {
+    auto drawings = inspect::drawings_of(inspect::units_of(subject, true), inspect::examine(subject), static_cast<size_t>(o.max_nodes.value_or(150)));
+    MLT_TRY(finish(*o.graph == "svg" ? inspect::svg_text(drawings, subject.opened.name) : inspect::dot_text(drawings, subject.opened.name)));
   } else if (o.textconv) {
     MLT_TRY(finish(inspect::lines_text(subject)));
   } else if (o.mil) {
@@ -124,7 +130,7 @@ Result<int> inspect_model(const Options& o) {
 int main(int argc, char** argv) {
   cli::App app("mlinspect", "say what a Core ML model is, without running it");
   Options o;
-  app.usage("[--json] [--ops|--weights|--validate] [-o OUT] MODEL\n--metadata|--mil [-o OUT] MODEL\n--weight NAME -o OUT.npy MODEL\n--diff BEFORE [--json] MODEL\n--lint [--format FORM] [--fail-on LEVEL] MODEL");
+  app.usage("[--json] [--ops|--weights|--validate] [-o OUT] MODEL\n--metadata|--mil [-o OUT] MODEL\n--weight NAME -o OUT.npy MODEL\n--diff BEFORE [--json] MODEL\n--lint [--format FORM] [--fail-on LEVEL] MODEL\n--graph dot|svg [-o OUT] MODEL");
   app.positional(o.model, "MODEL", "model to look at; '-' is stdin").file();
   app.flag("--ops", o.ops, "count operations or layers by kind");
   app.flag("--weights", o.weights, "list the stored tensors, with the range of their values");
@@ -137,12 +143,14 @@ int main(int argc, char** argv) {
   app.option("--format", o.format, "FORM", "of --lint (text)").choices({"text", "json", "sarif", "github"});
   app.option("--fail-on", o.fail_on, "LEVEL", "of --lint, exit 1 at this level (error)").choices({"error", "warning", "note", "never"});
   app.option("--ignore", o.ignore, "RULE", "of --lint, leave out a rule");
+  app.option("--graph", o.graph, "FORM", "draw the graph").choices({"dot", "svg"});
+  app.option("--max-nodes", o.max_nodes, "N", "of --graph, join operations beyond N boxes (150); 0: never").range(0, 1e6);
   app.flag("--textconv", o.textconv, "the model in lines, for git diff");
   app.option("-o,--output", o.output, "OUT", "write to OUT instead of stdout; '-' is stdout").file();
   cli::add_key_options(app, o.keys);
   app.json_flag();
   app.not_yet("--passes", false);
-  for (const char* option : {"--graph", "--html"}) app.not_yet(option, true);
+  app.not_yet("--html", true);
   app.examples(
       "mlinspect MobileNet.mlpackage\n"
       "mlinspect --diff old.mlpackage new.mlpackage\n"

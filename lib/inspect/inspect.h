@@ -30,8 +30,8 @@ struct Subject {
 Result<Subject> prepare(OpenedModel opened);
 
 struct Statistics {
-  double min = 0, max = 0, mean = 0;  // of the finite elements; 0 when there are none
-  int64_t not_finite = 0;
+  double min = 0, max = 0, mean = 0, deviation = 0;  // of the finite elements; 0 when there are none
+  int64_t zeros = 0, not_finite = 0;
 };
 // One stored tensor.
 struct Weight {

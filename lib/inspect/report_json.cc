@@ -182,6 +182,8 @@ std::string weights_json(const std::string& file, const std::vector<Weight>& wei
       one["min"] = s->min;
       one["max"] = s->max;
       one["mean"] = s->mean;
+      one["deviation"] = s->deviation;
+      one["zeros"] = s->zeros;
       one["not_finite"] = s->not_finite;
     }
     list.push_back(std::move(one));

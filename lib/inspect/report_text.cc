@@ -162,12 +162,12 @@ std::string weights_text(const std::vector<Weight>& weights) {
     dims_width = std::max(dims_width, dims_column(weight.dims).size());
     storage_width = std::max(storage_width, weight.storage.size());
   }
-  std::string out = fmt::format("{:<{}}  {:<{}}  {:<{}}  {:>12}  {:>12}  {:>12}  {:>12}  {}\n", "NAME", name_width, "TYPE", storage_width, "SHAPE", dims_width, "BYTES", "MIN",
-                                "MAX", "MEAN", "PLACE");
+  std::string out = fmt::format("{:<{}}  {:<{}}  {:<{}}  {:>12}  {:>12}  {:>12}  {:>12}  {:>12}  {:>7}  {}\n", "NAME", name_width, "TYPE", storage_width, "SHAPE", dims_width, "BYTES", "MIN",
+                                "MAX", "MEAN", "DEVIATION", "ZEROS", "PLACE");
   for (const Weight& weight : weights) {
-    std::string statistics_columns = fmt::format("{:>12}  {:>12}  {:>12}", "-", "-", "-");
+    std::string statistics_columns = fmt::format("{:>12}  {:>12}  {:>12}  {:>12}  {:>7}", "-", "-", "-", "-", "-");
     if (const auto& s = weight.statistics) {
-      statistics_columns = fmt::format("{:>12.5g}  {:>12.5g}  {:>12.5g}", s->min, s->max, s->mean);
+      statistics_columns = fmt::format("{:>12.5g}  {:>12.5g}  {:>12.5g}  {:>12.5g}  {:>6.1f}%", s->min, s->max, s->mean, s->deviation, 100.0 * static_cast<double>(s->zeros) / static_cast<double>(std::max<int64_t>(weight.elements, 1)));
       if (s->not_finite > 0) statistics_columns += fmt::format("  ({} not finite)", s->not_finite);
     }
     out += fmt::format("{:<{}}  {:<{}}  {:<{}}  {:>12}  {}  {}{}\n", clean(weight.name, 200), name_width, weight.storage, storage_width, dims_column(weight.dims), dims_width,

@@ -134,7 +134,7 @@ std::optional<Statistics> statistics(const Tensor& tensor) {
   Tensor values = convert(tensor, DType::kF32);
   const float* data = values.data<float>();
   Statistics out;
-  double sum = 0;
+  double sum = 0, squares = 0;
   out.min = std::numeric_limits<double>::infinity();
   out.max = -out.min;
   for (int64_t i = 0; i < values.size(); ++i) {
@@ -146,10 +146,13 @@ std::optional<Statistics> statistics(const Tensor& tensor) {
     out.min = std::min(out.min, value);
     out.max = std::max(out.max, value);
     sum += value;
+    squares += value * value;
+    out.zeros += value == 0;
   }
   int64_t finite = values.size() - out.not_finite;
-  if (finite == 0) return Statistics{0, 0, 0, out.not_finite};
+  if (finite == 0) return Statistics{0, 0, 0, 0, 0, out.not_finite};
   out.mean = sum / static_cast<double>(finite);
+  out.deviation = std::sqrt(std::max(0.0, squares / static_cast<double>(finite) - out.mean * out.mean));
   return out;
 }
 
