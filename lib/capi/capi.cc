@@ -217,7 +217,7 @@ const char* mlt_model_structure(mlt_model* model) {
   const mlt_status status = guard([&] {
     if (model == nullptr) return fail(MLT_USAGE, "model must not be null");
     if (!model->structure.empty()) return MLT_OK;
-    auto json = program_structure_json(model->opened);
+    auto json = structure_json(model->opened);
     if (!json) return fail(json.error());
     model->structure = std::move(*json);
     return MLT_OK;

@@ -100,7 +100,8 @@ MLT_API void mlt_model_close(mlt_model *model);
 MLT_API const char *mlt_model_describe(const mlt_model *model);
 /* JSON of the operations of an ML program: {"program": {"functions": {NAME: {"inputs", "block": {"inputs", "operations", "outputs"}}}}}, an
  * operation being {"operator", "inputs": {PARAM: [NAME or null]}, "outputs", "blocks", "cost"}: its estimated part of the function's time, not
- * there for constants. NULL on failure; MLT_UNSUPPORTED for others. */
+ * there for constants. Of a neural network: {"neuralNetwork": {"layers": [{"name", "type", "inputs", "outputs"}]}}. NULL on failure;
+ * MLT_UNSUPPORTED for other models. */
 MLT_API const char *mlt_model_structure(mlt_model *model);
 /* inputs by name, missing optional ones left out. state: NULL for models without. *outputs is the caller's. */
 MLT_API mlt_status mlt_model_predict(mlt_model *model, const mlt_features *inputs, mlt_state *state, mlt_features **outputs);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lib/container/program.h"
+#include "lib/coreml/nn_layers.h"
 #include "lib/profile/cost.h"
 
 namespace mlt {
@@ -55,17 +56,23 @@ Json block_json(const ir::Block& block, double whole) {
 
 }  // namespace
 
-Result<std::string> program_structure_json(const OpenedModel& model) {
+Result<std::string> structure_json(const OpenedModel& model) {
+  auto dump = [](const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); };
+  if (coreml::is_neural_network(model.model.kind())) {
+    Json layers = Json::array();
+    for (const coreml::NnLayer& layer : coreml::nn_layers(model.model))
+      layers.push_back({{"name", layer.name}, {"type", layer.kind_name}, {"inputs", layer.inputs}, {"outputs", layer.outputs}});
+    return dump({{"neuralNetwork", {{"layers", std::move(layers)}}}});
+  }
   auto program = load_program(model);
   if (!program) {
     if (program.error().code != Code::kUsage) return std::move(program).error();
-    return unsupported_error("the structure of a " + std::string(model.model.kind_name()) + " is not available, only that of ML programs");
+    return unsupported_error("the structure of a " + std::string(model.model.kind_name()) + " is not available, only that of ML programs and neural networks");
   }
   Json functions = Json::object();
   for (const auto& function : (*program)->functions)
     functions[function->name] = {{"inputs", names(function->inputs)}, {"block", block_json(*function->body, estimated_seconds(*function->body))}};
-  Json json{{"program", {{"functions", std::move(functions)}}}};
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return dump({{"program", {{"functions", std::move(functions)}}}});
 }
 
 }  // namespace mlt

@@ -129,6 +129,11 @@ class Predictions(unittest.TestCase):
         self.assertGreater(costs["add"].weight, 0)
         self.assertAlmostEqual(sum(weights), 1)
 
+    def test_structure_of_a_network(self):
+        model = convert(program(), convert_to="neuralnetwork")
+        network = ct.models.compute_plan.MLModelStructure.load_from_path(model.get_compiled_model_path()).neuralnetwork
+        self.assertEqual([(layer.type, len(layer.input_names), len(layer.output_names)) for layer in network.layers], [("add", 2, 1)])
+
     def test_compute_devices(self):
         self.assertEqual(len(ct.models.MLModel.get_available_compute_devices()), 1)
         for unit in ct.ComputeUnit:

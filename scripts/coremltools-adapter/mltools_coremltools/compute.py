@@ -92,6 +92,14 @@ def model_structure(path):
         found = json.loads(text(found))
     finally:
         lib.mlt_model_close(handle)
+    if "neuralNetwork" in found:
+        layers = [
+            plan.MLModelStructureNeuralNetworkLayer(
+                name=layer["name"], type=layer["type"], input_names=layer["inputs"], output_names=layer["outputs"], __proxy__=None
+            )
+            for layer in found["neuralNetwork"]["layers"]
+        ]
+        return plan.MLModelStructure(neuralnetwork=plan.MLModelStructureNeuralNetwork(layers), program=None, pipeline=None)
     functions = {}
     for name, function in found["program"]["functions"].items():
         block = _block(function["block"])
