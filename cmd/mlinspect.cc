@@ -7,6 +7,7 @@
 #include "lib/container/compile.h"
 #include "lib/inspect/diff.h"
 #include "lib/inspect/drawing.h"
+#include "lib/inspect/html.h"
 #include "lib/inspect/inspect.h"
 #include "lib/inspect/lint.h"
 #include "lib/tensor/npy.h"
@@ -18,7 +19,7 @@ namespace {
 struct Options {
   std::string model;
   bool metadata = false, mil = false, ops = false, weights = false, validate = false, textconv = false, lint = false, json = false;
-  std::optional<std::string> weight, diff, graph, format, fail_on, output;
+  std::optional<std::string> weight, diff, graph, html, format, fail_on, output;
   std::vector<std::string> ignore;
   std::optional<int> max_nodes;
   cli::KeyOptions keys;
@@ -39,11 +40,12 @@ inspect::Counts all_counts(const inspect::Report& report) {
 }
 
 Status check_usage(const Options& o) {
-  int views = o.metadata + o.mil + o.ops + o.weights + o.validate + o.textconv + o.lint + o.weight.has_value() + o.diff.has_value() + o.graph.has_value();
-  if (views > 1) return usage_error("give one of --metadata, --mil, --ops, --weights, --weight, --validate, --diff, --lint, --graph and --textconv");
-  if (o.json && (o.metadata || o.mil || o.weight || o.textconv || o.graph))
+  int views = o.metadata + o.mil + o.ops + o.weights + o.validate + o.textconv + o.lint + o.weight.has_value() + o.diff.has_value() + o.graph.has_value() + o.html.has_value();
+  if (views > 1) return usage_error("give one of --metadata, --mil, --ops, --weights, --weight, --validate, --diff, --lint, --graph, --html and --textconv");
+  if (o.json && (o.metadata || o.mil || o.weight || o.textconv || o.graph || o.html))
     return usage_error("--json goes with the summary, --ops, --weights, --validate, --diff and --lint", o.metadata ? "--metadata is JSON already" : "");
   if (!o.lint && (o.format || o.fail_on || !o.ignore.empty())) return usage_error("--format, --fail-on and --ignore go with --lint");
+  if (o.html && o.output) return usage_error("--html takes the name of its file itself", "--html FILE, or --html - for stdout");
   if (o.max_nodes && !o.graph) return usage_error("--max-nodes goes with --graph");
   if (o.json && o.format && *o.format != "json") return usage_error("give one of --json and --format");
   if (o.weight && !o.output) return usage_error("--weight needs -o", "-o FILE.npy, or -o - for stdout");
@@ -70,7 +72,7 @@ std::string lint_output(const Options& o, const inspect::Subject& subject, const
 Result<int> inspect_model(const Options& o) {
   MLT_TRY(check_usage(o));
   auto content = o.weight ? cli::Content::kBinary : cli::Content::kText;
-  MLT_ASSIGN(cli::Output out, cli::Output::plan(o.output, content, o.diff ? std::vector<std::string>{o.model, *o.diff} : std::vector<std::string>{o.model}));
+  MLT_ASSIGN(cli::Output out, cli::Output::plan(o.html ? o.html : o.output, content, o.diff ? std::vector<std::string>{o.model, *o.diff} : std::vector<std::string>{o.model}));
   std::optional<inspect::Subject> before;
   if (o.diff) {
     MLT_ASSIGN(OpenedModel first, cli::read_model(*o.diff, o.keys));
@@ -104,6 +106,8 @@ Result<int> inspect_model(const Options& o) {
   } else if (o.graph) {
     auto drawings = inspect::drawings_of(inspect::units_of(subject, true), inspect::examine(subject), static_cast<size_t>(o.max_nodes.value_or(150)));
     MLT_TRY(finish(*o.graph == "svg" ? inspect::svg_text(drawings, subject.opened.name) : inspect::dot_text(drawings, subject.opened.name)));
+  } else if (o.html) {
+    MLT_TRY(finish(inspect::html_page(subject)));
   } else if (o.textconv) {
     MLT_TRY(finish(inspect::lines_text(subject)));
   } else if (o.mil) {
@@ -130,7 +134,7 @@ Result<int> inspect_model(const Options& o) {
 int main(int argc, char** argv) {
   cli::App app("mlinspect", "say what a Core ML model is, without running it");
   Options o;
-  app.usage("[--json] [--ops|--weights|--validate] [-o OUT] MODEL\n--metadata|--mil [-o OUT] MODEL\n--weight NAME -o OUT.npy MODEL\n--diff BEFORE [--json] MODEL\n--lint [--format FORM] [--fail-on LEVEL] MODEL\n--graph dot|svg [-o OUT] MODEL");
+  app.usage("[--json] [--ops|--weights|--validate] [-o OUT] MODEL\n--metadata|--mil [-o OUT] MODEL\n--weight NAME -o OUT.npy MODEL\n--diff BEFORE [--json] MODEL\n--lint [--format FORM] [--fail-on LEVEL] MODEL\n--graph dot|svg [-o OUT] MODEL\n--html FILE MODEL");
   app.positional(o.model, "MODEL", "model to look at; '-' is stdin").file();
   app.flag("--ops", o.ops, "count operations or layers by kind");
   app.flag("--weights", o.weights, "list the stored tensors, with the range of their values");
@@ -145,12 +149,12 @@ int main(int argc, char** argv) {
   app.option("--ignore", o.ignore, "RULE", "of --lint, leave out a rule");
   app.option("--graph", o.graph, "FORM", "draw the graph").choices({"dot", "svg"});
   app.option("--max-nodes", o.max_nodes, "N", "of --graph, join operations beyond N boxes (150); 0: never").range(0, 1e6);
+  app.option("--html", o.html, "FILE", "write a page with everything, graph and weights too").file();
   app.flag("--textconv", o.textconv, "the model in lines, for git diff");
   app.option("-o,--output", o.output, "OUT", "write to OUT instead of stdout; '-' is stdout").file();
   cli::add_key_options(app, o.keys);
   app.json_flag();
   app.not_yet("--passes", false);
-  app.not_yet("--html", true);
   app.examples(
       "mlinspect MobileNet.mlpackage\n"
       "mlinspect --diff old.mlpackage new.mlpackage\n"
