@@ -127,6 +127,14 @@ Status Lifter::nd_layer(const Layer& l, bool& known) {
       int64_t axis = l.cumsum().axis();
       if (has_in(1)) {
         MLT_ASSIGN(Blob given, in(1));
+        if (given.value->constant_tensor() == nullptr) {
+          // Known when the network runs: of the sums along each axis, one is taken.
+          std::vector<V> sums;
+          for (int64_t a = 0; a < x.rank(); ++a)
+            sums.push_back(op("cumsum", {{"x", plain(x)}, {"axis", b_.i32(a)}, {"exclusive", b_.boolean(l.cumsum().excludefinalsum())}, {"reverse", b_.boolean(l.cumsum().reverse())}}));
+          V all = op("stack", {{"values", sums}, {"axis", b_.i32(0)}});
+          return out(op("gather", {{"x", all}, {"indices", wrap_indices(view(given.value, {}), x.rank())}, {"axis", b_.i32(0)}, {"validate_indices", b_.boolean(true)}}));
+        }
         MLT_ASSIGN(Ints values, constant_ints(given, "the axis"));
         if (values.size() != 1) return bad("the axis must be one number");
         axis = values[0];
@@ -324,15 +332,13 @@ Status Lifter::nms(const spec::NonMaximumSuppressionLayerParams& p) {
   };
   MLT_ASSIGN(V iou, number(2, p.iouthreshold()));
   MLT_ASSIGN(V threshold, number(3, p.scorethreshold()));
-  auto count = static_cast<int64_t>(std::min<uint64_t>(p.maxboxes(), uint64_t{1} << 24));
+  V most = b_.i32(static_cast<int64_t>(std::min<uint64_t>(p.maxboxes(), uint64_t{1} << 24)));
   if (has_in(4)) {
     MLT_ASSIGN(Blob given, in(4));
-    MLT_ASSIGN(Ints values, constant_ints(given, "the number of boxes"));
-    if (values.size() != 1) return bad("the number of boxes must be one number");
-    count = values[0];
+    most = to_int(view(given.value, {}));
   }
   auto results = ops_of("nn_nms", {{"boxes", plain(boxes)}, {"scores", plain(scores)}, {"iou_threshold", iou}, {"score_threshold", threshold},
-                                   {"max_boxes", b_.i32(count)}, {"per_class", b_.boolean(p.perclasssuppression())}});
+                                   {"max_boxes", most}, {"per_class", b_.boolean(p.perclasssuppression())}});
   if (results.size() < 4) return failed();
   for (int i = 0; i < layer_->output_size(); ++i) MLT_TRY(out(results[static_cast<size_t>(i)], i));
   return {};

@@ -381,6 +381,16 @@ Status Lifter::constant_pad(const spec::ConstantPaddingLayerParams& p) {
   Ints pad;
   if (has_in(1)) {
     MLT_ASSIGN(Blob given, in(1));
+    if (given.value->constant_tensor() == nullptr) {
+      if (given.dims != Dims{2 * x.rank()}) return bad("the padding needs two values for each axis of " + dims_text(dims));
+      V amounts = to_int(plain(given));
+      if (p.padtogivenoutputsizemode()) {
+        Ints extents;
+        for (int64_t d : dims) extents.insert(extents.end(), {d, d});
+        amounts = op("maximum", {{"x", op("sub", {{"x", amounts}, {"y", b_.ints(extents)}})}, {"y", b_.i32(0)}});
+      }
+      return out(op("pad", {{"x", plain(x)}, {"pad", amounts}, {"mode", b_.string("constant")}, {"constant_val", b_.f32(p.value())}}));
+    }
     MLT_ASSIGN(pad, constant_ints(given, "the padding"));
   } else {
     for (uint64_t v : p.padamounts()) pad.push_back(static_cast<int64_t>(std::min<uint64_t>(v, uint64_t{1} << 40)));
@@ -416,22 +426,27 @@ Status Lifter::random_layer(const Layer& l, bool& known) {
   V shape = nullptr;
   switch (l.layer_case()) {
     case Layer::kRandomNormalLike: case Layer::kRandomUniformLike: case Layer::kRandomBernoulliLike: {
+      MLT_TRY(need(1, 1, 1, 1));
       MLT_ASSIGN(shape, like());
       break;
     }
     case Layer::kRandomNormalDynamic: case Layer::kRandomUniformDynamic: case Layer::kRandomBernoulliDynamic: {
+      MLT_TRY(need(1, 1, 1, 1));
       MLT_ASSIGN(shape, dynamic());
       break;
     }
     case Layer::kRandomNormalStatic: {
+      MLT_TRY(need(0, 0, 1, 1));
       MLT_ASSIGN(shape, fixed_shape(l.randomnormalstatic().outputshape()));
       break;
     }
     case Layer::kRandomUniformStatic: {
+      MLT_TRY(need(0, 0, 1, 1));
       MLT_ASSIGN(shape, fixed_shape(l.randomuniformstatic().outputshape()));
       break;
     }
     case Layer::kRandomBernoulliStatic: {
+      MLT_TRY(need(0, 0, 1, 1));
       MLT_ASSIGN(shape, fixed_shape(l.randombernoullistatic().outputshape()));
       break;
     }

@@ -1,6 +1,7 @@
 #include "lib/estimators/preprocess.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <unordered_map>
 
@@ -243,12 +244,23 @@ Result<std::unique_ptr<Estimator>> make_dict_vectorizer(Interface interface, Lab
     else by_text.try_emplace(keys.strings[i], i);
   }
   size_t count = keys.size();
-  auto apply = [by_text = std::move(by_text), by_int = std::move(by_int), count](const Port& in, const Port& out, const FeatureValue& value) -> Result<FeatureValue> {
+  bool integers = keys.integers;
+  auto apply = [by_text = std::move(by_text), by_int = std::move(by_int), count, integers](const Port& in, const Port& out, const FeatureValue& value) -> Result<FeatureValue> {
     IntDict sparse;
+    // The keys' kind is the vectorizer's, whatever the description says: coremltools writes string keys there for both.
     if (const auto* strings = std::get_if<StringDict>(&value)) {
-      for (const auto& [key, number] : *strings)
-        if (auto it = by_text.find(key); it != by_text.end()) sparse[static_cast<int64_t>(it->second)] = number;
+      for (const auto& [key, number] : *strings) {
+        if (!integers) {
+          if (auto it = by_text.find(key); it != by_text.end()) sparse[static_cast<int64_t>(it->second)] = number;
+          continue;
+        }
+        int64_t parsed = 0;
+        auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), parsed);
+        if (error != std::errc() || end != key.data() + key.size()) return wrong_type(in, "a dictionary with integer keys", value);
+        if (auto it = by_int.find(parsed); it != by_int.end()) sparse[static_cast<int64_t>(it->second)] = number;
+      }
     } else if (const auto* ints = std::get_if<IntDict>(&value)) {
+      if (!integers) return wrong_type(in, "a dictionary with string keys", value);
       for (const auto& [key, number] : *ints)
         if (auto it = by_int.find(key); it != by_int.end()) sparse[static_cast<int64_t>(it->second)] = number;
     } else {

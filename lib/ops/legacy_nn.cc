@@ -6,20 +6,28 @@
 #include <numeric>
 
 #include "lib/ops/call.h"
+#include "lib/ops/eval_util.h"
 #include "lib/ops/families.h"
 
 namespace mlt::ops {
 namespace {
 
+Status check_most(int64_t boxes) {
+  if (boxes < 1 || boxes > (int64_t{1} << 24)) return input_error("max_boxes must be between 1 and 2^24");
+  return {};
+}
+
 Result<std::vector<ir::Type>> infer_nn_nms(Call& call) {
   Dims boxes = call.type("boxes").dims, scores = call.type("scores").dims;
-  int64_t most = call.i64("max_boxes");
+  auto given = known_ints(call, "max_boxes");
+  if (given && given->size() != 1) return input_error("max_boxes must be one number");
+  int64_t most = given ? (*given)[0] : ir::kUnknown;
   if (call.failed()) return *call.error();
   if (boxes.size() != 3 || scores.size() != 3) return input_error("boxes and scores must have rank 3: [batch, boxes, 4] and [batch, boxes, classes]");
   if (boxes[2] >= 0 && boxes[2] != 4) return input_error("a box must have 4 values, not " + std::to_string(boxes[2]));
   for (size_t d = 0; d < 2; ++d)
     if (boxes[d] >= 0 && scores[d] >= 0 && boxes[d] != scores[d]) return input_error("boxes " + dims_text(boxes) + " and scores " + dims_text(scores) + " do not agree");
-  if (most < 1 || most > (int64_t{1} << 24)) return input_error("max_boxes must be between 1 and 2^24");
+  if (given) MLT_TRY(check_most(most));
   DType dtype = call.type("boxes").dtype;
   int64_t batch = boxes[0] >= 0 ? boxes[0] : scores[0];
   return std::vector<ir::Type>{ir::Type::tensor(dtype, {batch, most, 4}), ir::Type::tensor(dtype, {batch, most, scores[2]}), ir::Type::tensor(dtype, {batch, most}),
@@ -42,6 +50,8 @@ Status eval_nn_nms(Call& call) {
   float max_iou = iou.data<float>()[0], min_score = threshold.data<float>()[0];
   int64_t most = call.i64("max_boxes"), batch = boxes.dims()[0], count = boxes.dims()[1], classes = scores.dims()[2];
   bool per_class = call.flag("per_class");
+  if (call.failed()) return *call.error();
+  MLT_TRY(check_most(most));
   if (scores.dims()[0] != batch || scores.dims()[1] != count || boxes.dims()[2] != 4) return input_error("boxes and scores do not agree");
   if (count < 1 || classes < 1) return input_error("there are no boxes or no classes");
   MLT_TRY(element_count({batch, most, std::max<int64_t>(classes, 4)}));
@@ -89,7 +99,7 @@ Status eval_nn_nms(Call& call) {
 
 constexpr OpDef kOps[] = {
     {.name = "nn_nms",
-     .signature = "boxes: T, scores: T, iou_threshold: T, score_threshold: T, max_boxes: const int32, per_class: const bool = false -> "
+     .signature = "boxes: T, scores: T, iou_threshold: T, score_threshold: T, max_boxes: int32, per_class: const bool = false -> "
                   "kept_boxes, kept_scores, indices, count",
      .domains = "T: fp32",
      .infer = infer_nn_nms,

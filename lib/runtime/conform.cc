@@ -173,7 +173,8 @@ Result<FeatureValue> conform_feature(const FeatureValue& value, const FeatureDes
         }
         return wrong(feature, "a dictionary with integer keys", value);
       }
-      if (std::holds_alternative<StringDict>(value)) return value;
+      // Integer keys are the model's to judge: vectorizers of such are described with string keys.
+      if (std::holds_alternative<StringDict>(value) || std::holds_alternative<IntDict>(value)) return value;
       return wrong(feature, "a dictionary", value);
     }
     case FeatureKind::kSequence: {

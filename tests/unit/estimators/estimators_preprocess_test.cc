@@ -85,6 +85,14 @@ TEST_CASE("scaler and normalizer") {
 TEST_CASE("dictionaries, mappings, extraction, thresholds") {
   auto dict = make_dict_vectorizer(from_to(PortType::kStringDict, PortType::kArray), words({"a", "c", "b", "z"}));
   CHECK(vector_of((*dict)->predict({{"x", StringDict{{"a", 4}, {"c", 8}, {"unknown", 1}}}})) == std::vector<double>{4, 8, 0, 0});
+  CHECK_FALSE((*dict)->predict({{"x", IntDict{{1, 4}}}}).ok());
+  Labels ints;
+  ints.integers = true;
+  ints.ints = {7, -2};
+  auto by_int = make_dict_vectorizer(from_to(PortType::kStringDict, PortType::kArray), ints);
+  CHECK(vector_of((*by_int)->predict({{"x", IntDict{{7, 4}, {9, 1}}}})) == std::vector<double>{4, 0});
+  CHECK(vector_of((*by_int)->predict({{"x", StringDict{{"-2", 3}}}})) == std::vector<double>{0, 3});
+  CHECK_FALSE((*by_int)->predict({{"x", StringDict{{"two", 3}}}}).ok());
   CategoricalParams params;
   params.to_int = {{"yes", 1}};
   auto strict = make_categorical_mapping(from_to(PortType::kString, PortType::kInt), params);
