@@ -80,7 +80,8 @@ class Svm : public Estimator {
         for (size_t s = start[j]; s < start[j + 1]; ++s) sum += p_.coefficients[i][s] * k[s];
         votes[sum > 0 ? i : j] += 1;
         if (probability) {
-          double p = std::clamp(logistic(-(sum * p_.prob_a[pair] + p_.prob_b[pair])), 1e-7, 1 - 1e-7);
+          // As LIBSVM limits it: a sum that is no number (degenerate nu-SVMs have such coefficients) becomes the least.
+          double p = std::min(std::max(1e-7, logistic(-(sum * p_.prob_a[pair] + p_.prob_b[pair]))), 1 - 1e-7);
           pairwise[i][j] = p;
           pairwise[j][i] = 1 - p;
         }

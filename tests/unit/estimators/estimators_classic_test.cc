@@ -211,6 +211,9 @@ TEST_CASE("support vectors: kernels by hand, votes and Platt probabilities") {
   auto out = (*make_svm_classifier(classifier(PortType::kIntDict), c, ints({1, 2})))->predict(row({0.5}));
   CHECK(std::get<int64_t>((*out)["y"]) == 1);
   CHECK(std::get<IntDict>((*out)["p"])[1] == doctest::Approx(1 / (1 + std::exp(-0.75))));
+  c.rho = {std::nan("")};  // what training of a degenerate kernel leaves
+  out = (*make_svm_classifier(classifier(PortType::kIntDict), c, ints({1, 2})))->predict(row({0.5}));
+  CHECK(std::get<IntDict>((*out)["p"])[1] == doctest::Approx(1e-7));
   c.vectors_per_class = {1, 2};
   CHECK_FALSE(make_svm_classifier(classifier(PortType::kIntDict), c, ints({1, 2})).ok());
 }
