@@ -60,6 +60,17 @@ Status check_weights(const Dims& ih, const Dims& hh, int64_t gates, const Recurr
   return {};
 }
 
+// coremltools' converter gives packed sequences as many rows of initial state as there are steps. Where all are the same
+// it does not matter which of them are the batch's.
+bool rows_are_same(const Tensor* t) {
+  if (t == nullptr || t->rank() != 2 || t->dtype() != DType::kF32 || t->dims()[0] < 1) return false;
+  const float* values = t->data<float>();
+  const int64_t width = t->dims()[1];
+  for (int64_t i = width; i < t->size(); ++i)
+    if (values[i] != values[i - width]) return false;
+  return true;
+}
+
 // `dims` gives the extents of a parameter: those of its type or of its value.
 template <typename DimsOf>
 Result<RecurrentShape> recurrent_shape(Call& call, int64_t gates, DimsOf dims) {
@@ -91,7 +102,8 @@ Result<RecurrentShape> recurrent_shape(Call& call, int64_t gates, DimsOf dims) {
   for (std::string_view name : {"initial_h", "initial_c"}) {
     if (call.info().param(name) == nullptr) continue;
     Dims d = dims(name);
-    if (d.size() != 2 || !extents_agree(d[0], shape.batch) || !extents_agree(d[1], shape.directions * shape.hidden))
+    const bool rows = d.size() == 2 && (extents_agree(d[0], shape.batch) || (d[0] > shape.batch && rows_are_same(call.value(name))));
+    if (!rows || !extents_agree(d[1], shape.directions * shape.hidden))
       return input_error(std::string(name) + " " + dims_text(d) + " must be [batch, " + std::to_string(shape.directions * shape.hidden) + "]");
   }
   for (std::string_view name : {"activation", "recurrent_activation", "cell_activation"}) {
