@@ -9,6 +9,7 @@
 #include "lib/cli/io.h"
 #include "lib/cli/model_input.h"
 #include "lib/profile/measure.h"
+#include "lib/profile/report.h"
 #include "lib/runtime/records.h"
 
 using namespace mlt;
@@ -18,7 +19,7 @@ namespace {
 struct Options {
   std::string model;
   std::vector<std::string> values, fail_if;
-  std::optional<std::string> baseline, function, csv;
+  std::optional<std::string> baseline, function, csv, trace, html, speedscope, junit, github;
   MeasureOptions measure;
   std::optional<int> top;
   bool explain = false;
@@ -39,9 +40,11 @@ std::string table(const Profile& p, const Options& o) {
   out += fmt::format("open       {}\nload       {}\nfirst      {}\n", milliseconds(p.open), milliseconds(p.load), milliseconds(p.first));
   out += fmt::format("predict    {}  p90 {:.3f}  p99 {:.3f}  min {:.3f}  ({} runs, {} threads, {})\n", milliseconds(p.predict.p50), p.predict.p90 * 1e3,
                      p.predict.p99 * 1e3, p.predict.min * 1e3, p.runs, p.threads, p.cpu);
+  out += fmt::format("  95 %     {:10.3f} to {:.3f} ms; p90 {:.3f} to {:.3f}; p99 {:.3f} to {:.3f}\n", p.intervals[0].low * 1e3, p.intervals[0].high * 1e3, p.intervals[1].low * 1e3, p.intervals[1].high * 1e3,
+                     p.intervals[2].low * 1e3, p.intervals[2].high * 1e3);
   if (p.flops > 0)
     out += fmt::format("arithmetic {:10.3f} GFLOP, {:.1f} GFLOP/s; {:.1f} MB moved\n", p.flops / 1e9, p.flops / p.predict.p50 / 1e9, p.bytes / 1e6);
-  out += fmt::format("memory     {} activations, {:.1f} MiB packed constants, {:.1f} MiB peak resident\n", mebibytes(p.arena_bytes),
+  out += fmt::format("memory     {} activations, {:.1f} MiB weights, {:.1f} MiB packed constants, {:.1f} MiB peak resident\n", mebibytes(p.arena_bytes), static_cast<double>(p.weight_bytes) / (1 << 20),
                      static_cast<double>(p.packed_bytes) / (1 << 20), static_cast<double>(p.peak_resident_bytes) / (1 << 20));
   if (p.ops.empty()) return out;
 
@@ -63,26 +66,32 @@ std::string table(const Profile& p, const Options& o) {
   return out;
 }
 
-std::string csv(const Profile& p) {
-  std::string out = "name,kind,fused,kernel,ms,percent,flops,bytes\n";
-  for (const OpProfile& op : p.ops) {
-    std::string name = op.step.name;
-    std::replace(name.begin(), name.end(), '"', '\'');
-    out += fmt::format("\"{}\",{},{},\"{}\",{:.6f},{:.3f},{:.0f},{:.0f}\n", name, op.step.kind, fused_text(op.step), op.step.kernel, op.seconds * 1e3, op.percent,
-                       op.cost.flops, op.cost.bytes);
-  }
-  return out;
-}
+// A report that goes to a file of its own.
+struct FileReport {
+  const std::optional<std::string>* path;
+  std::string (*make)(const Profile&, const std::string& model, const std::vector<RuleOutcome>&);
+};
 
 Result<int> profile(const Options& o, bool json) {
   // What cannot work is said before anything is measured.
   if (json && (o.top || o.explain)) return usage_error("--top and --explain shape the table; --json has every op and every reason");
-  std::optional<cli::Output> csv_file;
-  if (o.csv) {
-    if (cli::is_standard(*o.csv) && (json || o.top || o.explain)) return usage_error("with \"--csv -\" nothing else is printed", "give --csv a file");
-    MLT_ASSIGN(cli::Output planned, cli::Output::plan(o.csv, cli::Content::kText, {o.model}));
-    csv_file.emplace(std::move(planned));
+  const FileReport reports[] = {
+      {&o.csv, [](const Profile& p, const std::string&, const auto&) { return profile_csv(p); }},
+      {&o.trace, [](const Profile& p, const std::string& m, const auto&) { return profile_trace(p, m); }},
+      {&o.speedscope, [](const Profile& p, const std::string& m, const auto&) { return profile_speedscope(p, m); }},
+      {&o.html, profile_html},
+      {&o.junit, profile_junit},
+      {&o.github, profile_markdown},
+  };
+  std::vector<std::pair<const FileReport*, cli::Output>> files;
+  int to_stdout = 0;
+  for (const FileReport& report : reports) {
+    if (!*report.path) continue;
+    to_stdout += cli::is_standard(**report.path);
+    MLT_ASSIGN(cli::Output planned, cli::Output::plan(*report.path, cli::Content::kText, {o.model}));
+    files.emplace_back(&report, std::move(planned));
   }
+  if (to_stdout > 1 || (to_stdout == 1 && (json || o.top || o.explain))) return usage_error("with a report on stdout nothing else is printed there", "give a file instead of \"-\"");
   std::vector<FailRule> rules;
   for (const std::string& text : o.fail_if) {
     MLT_ASSIGN(FailRule rule, parse_fail_rule(text));
@@ -104,14 +113,20 @@ Result<int> profile(const Options& o, bool json) {
   auto inputs_of = [&](const coreml::FunctionDescription& description) { return parse_record(o.values, description.inputs, cli::read_input); };
   MLT_ASSIGN(Profile p, measure(model, options, inputs_of, open_seconds, o.measure));
   std::string machine = profile_json(p, model.name);
-  MLT_ASSIGN(std::vector<std::string> failures, check_rules(rules, machine, baseline ? &*baseline : nullptr));
-  if (csv_file) {
-    MLT_TRY(csv_file->write(csv(p)));
-    MLT_TRY(csv_file->finish());
+  MLT_ASSIGN(std::vector<RuleOutcome> outcomes, check_rules(rules, machine, baseline ? &*baseline : nullptr));
+  for (auto& [report, file] : files) {
+    MLT_TRY(file.write(report->make(p, model.name, outcomes)));
+    MLT_TRY(file.finish());
   }
-  if (!o.csv || !cli::is_standard(*o.csv)) MLT_TRY(write_fd(1, as_bytes(json ? machine + "\n" : table(p, o)), "stdout"));
-  for (const std::string& failure : failures) cli::print_error(failure);
-  return failures.empty() ? 0 : exit_status(Code::kNegative);
+  if (to_stdout == 0) MLT_TRY(write_fd(1, as_bytes(json ? machine + "\n" : table(p, o)), "stdout"));
+  for (const std::string& warning : p.warnings) cli::print_warning(warning);
+  bool fails = false;
+  for (const RuleOutcome& outcome : outcomes) {
+    if (outcome.state == RuleOutcome::State::kFails) cli::print_error(outcome.rule + ": " + outcome.text);
+    if (outcome.state == RuleOutcome::State::kUndecided) cli::print_warning(outcome.rule + ": " + outcome.text);
+    fails |= outcome.state == RuleOutcome::State::kFails;
+  }
+  return fails ? exit_status(Code::kNegative) : 0;
 }
 
 }  // namespace
@@ -127,11 +142,14 @@ int main(int argc, char** argv) {
   app.option("--function", o.function, "NAME", "function of a multi-function model");
   app.option("--top", o.top, "N", "ops in the table (20)").range(0, 1e6);
   app.flag("--explain", o.explain, "every op in order, with the kernels that refused and why");
-  app.option("--csv", o.csv, "FILE", "write all ops as CSV; '-' is stdout").file();
+  app.option("--csv", o.csv, "FILE", "write all ops as CSV; of all reports, '-' is stdout").file();
   app.option("--baseline", o.baseline, "FILE", "profile (--json) to compare with").file();
   app.option("--fail-if", o.fail_if, "RULE", "exit 1 when RULE holds: 'predict.p50>+5%', 'first>200'");
-  app.not_yet("--trace", true);
-  app.not_yet("--html", true);
+  app.option("--trace", o.trace, "FILE", "write trace events, for Perfetto and Chrome").file();
+  app.option("--speedscope", o.speedscope, "FILE", "write a flame graph, for speedscope").file();
+  app.option("--html", o.html, "FILE", "write a page with plots").file();
+  app.option("--junit", o.junit, "FILE", "write the rules as test cases").file();
+  app.option("--github", o.github, "FILE", "write a summary in Markdown").file();
   app.json_flag("the profile as JSON");
   app.threads_option();
   add_key_options(app, o.keys);

@@ -5,11 +5,15 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "lib/base/cpu.h"
 #include "lib/base/threads.h"
+#include "lib/container/program.h"
+#include "lib/coreml/nn_layers.h"
 #include "lib/kernels/target.h"
 
 namespace mlt {
@@ -56,17 +60,41 @@ Result<FeatureValue> neutral_value(const coreml::FeatureDescription& feature) {
   }
 }
 
+// As examine() counts them. The description is read again: predictors keep nothing of it.
+Result<uint64_t> stored_weight_bytes(const OpenedModel& model) {
+  MLT_ASSIGN(auto programs, load_programs(model));
+  uint64_t bytes = 0;
+  for (const auto& program : programs) {
+    if (program == nullptr) continue;
+    std::set<std::pair<std::string, uint64_t>> seen;
+    for (const auto& function : program->functions)
+      function->for_each_op([&](const ir::Op& op) {
+        auto add = [&](const ir::Literal* literal) {
+          if (literal == nullptr || !literal->tensor.valid() || literal->type.dtype == DType::kString) return;
+          if (literal->blob && !seen.emplace(literal->blob->file, literal->blob->offset).second) return;
+          bytes += static_cast<uint64_t>(literal->tensor.nbytes());
+        };
+        for (const auto& [key, value] : op.attributes)
+          if (key != "name") add(value.get());
+        for (const ir::Arg& arg : op.args)
+          for (const ir::Operand& operand : arg.operands) add(operand.literal.get());
+      });
+  }
+  std::function<void(const coreml::Model&)> networks = [&](const coreml::Model& one) {
+    for (const coreml::NnWeight& weight : coreml::nn_weights(one)) bytes += weight.bytes;
+    for (size_t i = 0; i < one.child_count(); ++i) networks(one.child(i));
+  };
+  networks(model.model);
+  return bytes;
+}
+
 }  // namespace
 
 Percentiles percentiles(std::vector<double> seconds) {
   Percentiles p;
   if (seconds.empty()) return p;
   std::sort(seconds.begin(), seconds.end());
-  auto rank = [&](double q) {
-    auto n = static_cast<double>(seconds.size());
-    auto i = static_cast<size_t>(std::ceil(q * n));
-    return seconds[std::clamp<size_t>(i, 1, seconds.size()) - 1];
-  };
+  auto rank = [&](double q) { return quantile(seconds, q); };
   p.min = seconds.front();
   p.max = seconds.back();
   p.p50 = rank(0.5);
@@ -108,7 +136,9 @@ Result<Profile> measure(const OpenedModel& model, const PredictOptions& options,
   MLT_TRY(predictor->predict(inputs, &state));
   profile.first = since(start);
 
-  std::vector<double> times;
+  std::vector<double>& times = profile.samples;
+  profile.noise.load = load_average();
+  long switches = involuntary_switches();
   auto begin = Clock::now();
   while (static_cast<int>(times.size()) < measure_options.runs && (times.size() < 3 || since(begin) < measure_options.max_seconds)) {
     start = Clock::now();
@@ -117,6 +147,15 @@ Result<Profile> measure(const OpenedModel& model, const PredictOptions& options,
   }
   profile.predict = percentiles(times);
   profile.runs = static_cast<int>(times.size());
+  profile.noise.preempted = involuntary_switches() - switches;
+  std::vector<Interval> intervals = bootstrap(times, {0.5, 0.9, 0.99});
+  std::copy(intervals.begin(), intervals.end(), profile.intervals);
+  if (profile.predict.p50 > 0) profile.noise.spread = profile.predict.p90 / profile.predict.p50 - 1;
+  auto half = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+  double early = percentiles({times.begin(), half}).p50, late = percentiles({half, times.end()}).p50;
+  if (early > 0) profile.noise.drift = late / early - 1;
+  profile.machine = machine_facts();
+  profile.warnings = noise_warnings(profile.noise, profile.runs, profile.machine.cores);
 
   if (measure_options.ops && !predictor->executors().empty()) {
     // A second round with a clock around every step; the first one is not disturbed by it.
@@ -157,6 +196,7 @@ Result<Profile> measure(const OpenedModel& model, const PredictOptions& options,
     profile.arena_bytes += info->arena_bytes + info->scratch_bytes;
     profile.packed_bytes += info->packed_bytes;
   }
+  if (auto weights = stored_weight_bytes(model); weights.ok()) profile.weight_bytes = *weights;
   profile.peak_resident_bytes = peak_resident_bytes();
   return profile;
 }
@@ -174,10 +214,20 @@ std::string profile_json(const Profile& p, const std::string& model) {
   out["first"] = ms(p.first);
   out["predict"] = {{"runs", p.runs},         {"min", ms(p.predict.min)}, {"p50", ms(p.predict.p50)}, {"p90", ms(p.predict.p90)},
                     {"p99", ms(p.predict.p99)}, {"max", ms(p.predict.max)}, {"mean", ms(p.predict.mean)}};
+  const char* names[] = {"p50_interval", "p90_interval", "p99_interval"};
+  for (int k = 0; k < 3; ++k) out["predict"][names[k]] = {ms(p.intervals[k].low), ms(p.intervals[k].high)};
+  // Enough of the runs to compare with later: at most 1000, evenly taken.
+  ordered_json samples = ordered_json::array();
+  size_t step = (p.samples.size() + 999) / 1000;
+  for (size_t i = 0; i < p.samples.size(); i += step) samples.push_back(ms(p.samples[i]));
+  out["predict"]["samples"] = std::move(samples);
+  out["noise"] = {{"spread", p.noise.spread}, {"drift", p.noise.drift}, {"preempted", p.noise.preempted}, {"load", p.noise.load}};
+  out["warnings"] = p.warnings;
+  out["machine"] = {{"system", p.machine.system}, {"cpu_model", p.machine.model}, {"governor", p.machine.governor}, {"cores", p.machine.cores}, {"processors", p.machine.processors}, {"memory", p.machine.memory}};
   out["flops"] = p.flops;
   out["bytes"] = p.bytes;
   out["gflops_per_second"] = p.predict.p50 > 0 ? std::round(p.flops / p.predict.p50 / 1e6) / 1e3 : 0;
-  out["memory"] = {{"arena", p.arena_bytes}, {"packed", p.packed_bytes}, {"peak_resident", p.peak_resident_bytes}};
+  out["memory"] = {{"weights", p.weight_bytes}, {"arena", p.arena_bytes}, {"packed", p.packed_bytes}, {"peak_resident", p.peak_resident_bytes}};
   out["overhead"] = ms(p.op_overhead);
   out["ops"] = ordered_json::array();
   for (const OpProfile& op : p.ops)
@@ -228,32 +278,56 @@ std::optional<double> metric(const nlohmann::json& profile, const std::string& p
   return node->get<double>();
 }
 
+std::vector<double> sample_of(const nlohmann::json& profile) {
+  std::vector<double> out;
+  auto predict = profile.find("predict");
+  if (predict == profile.end() || !predict->is_object() || !predict->contains("samples") || !(*predict)["samples"].is_array()) return out;
+  for (const auto& value : (*predict)["samples"])
+    if (value.is_number() && out.size() < 100000) out.push_back(value.get<double>());
+  return out;
+}
+
 }  // namespace
 
-Result<std::vector<std::string>> check_rules(const std::vector<FailRule>& rules, const std::string& profile, const std::string* baseline) {
+Result<std::vector<RuleOutcome>> check_rules(const std::vector<FailRule>& rules, const std::string& profile, const std::string* baseline) {
   nlohmann::json now = nlohmann::json::parse(profile, nullptr, false), then;
   if (baseline != nullptr) {
     then = nlohmann::json::parse(*baseline, nullptr, false);
     if (then.is_discarded() || !then.is_object() || !then.contains("schema") || then["schema"] != "mlprofile" || !then.contains("schema_version") || then["schema_version"] != 1)
       return input_error("the baseline is no profile written by mlprofile --json");
   }
-  std::vector<std::string> failures;
+  using State = RuleOutcome::State;
+  std::vector<RuleOutcome> out;
   for (const FailRule& rule : rules) {
     auto value = metric(now, rule.metric);
     if (!value) return usage_error("rule \"" + rule.text + "\": the profile has no number \"" + rule.metric + "\"");
     double limit = rule.limit;
     std::string against;
+    auto beyond = [&](double x, double bound) { return rule.greater ? (rule.or_equal ? x >= bound : x > bound) : (rule.or_equal ? x <= bound : x < bound); };
+    RuleOutcome outcome{rule.text, "", State::kHolds};
     if (rule.relative) {
       if (baseline == nullptr) return usage_error("rule \"" + rule.text + "\" compares with a baseline, and none is given", "add --baseline FILE");
       auto base = metric(then, rule.metric);
       if (!base) return usage_error("rule \"" + rule.text + "\": the baseline has no number \"" + rule.metric + "\"");
       limit = *base * (1 + rule.limit);
       against = fmt::format(", baseline {}", *base);
+      double q = rule.metric == "predict.p50" ? 0.5 : rule.metric == "predict.p90" ? 0.9 : rule.metric == "predict.p99" ? 0.99 : 0;
+      std::vector<double> a = sample_of(now), b = sample_of(then);
+      if (q > 0 && a.size() >= 3 && b.size() >= 3) {
+        Interval ratio = bootstrap_ratio(a, b, q);
+        bool low = beyond(ratio.low, 1 + rule.limit), high = beyond(ratio.high, 1 + rule.limit);
+        outcome.state = low && high ? State::kFails : low || high ? State::kUndecided : State::kHolds;
+        outcome.text = fmt::format("{} is {}{}: {:+.1f} % (95 % interval {:+.1f} to {:+.1f} %)", rule.metric, *value, against, (*value / *base - 1) * 100, (ratio.low - 1) * 100, (ratio.high - 1) * 100);
+        if (outcome.state == State::kUndecided) outcome.text += ", which does not decide; more --runs may";
+        out.push_back(std::move(outcome));
+        continue;
+      }
     }
-    bool fails = rule.greater ? (rule.or_equal ? *value >= limit : *value > limit) : (rule.or_equal ? *value <= limit : *value < limit);
-    if (fails) failures.push_back(fmt::format("{}: {} is {}{}", rule.text, rule.metric, *value, against));
+    if (beyond(*value, limit)) outcome.state = State::kFails;
+    outcome.text = fmt::format("{} is {}{}", rule.metric, *value, against);
+    out.push_back(std::move(outcome));
   }
-  return failures;
+  return out;
 }
 
 }  // namespace mlt

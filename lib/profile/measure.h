@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lib/profile/cost.h"
+#include "lib/profile/statistics.h"
 #include "lib/runtime/predictor.h"
 
 namespace mlt {
@@ -27,10 +28,16 @@ struct Profile {
   double load = 0;    // program, constants
   double first = 0;   // first prediction: shapes, kernels, packing, and the prediction
   Percentiles predict;  // steady state
+  std::vector<double> samples;  // of the steady state, seconds, in order
+  Interval intervals[3];        // of p50, p90, p99
+  Noise noise;
+  std::vector<std::string> warnings;  // why not to trust the numbers
+  Machine machine;
   int runs = 0, threads = 0;
   std::vector<OpProfile> ops;  // in execution order; empty for models that are not run op by op
   double op_overhead = 0;      // seconds of a median prediction that no op accounts for
   double flops = 0, bytes = 0;
+  uint64_t weight_bytes = 0;  // as stored
   size_t arena_bytes = 0, packed_bytes = 0, peak_resident_bytes = 0;
   std::string cpu;  // instruction set in use
 };
@@ -62,7 +69,14 @@ struct FailRule {
   std::string text;
 };
 Result<FailRule> parse_fail_rule(const std::string& text);
-// The rules that fail, in words. kUsage when a metric is not in the profile, or a relative rule has no baseline.
-Result<std::vector<std::string>> check_rules(const std::vector<FailRule>& rules, const std::string& profile, const std::string* baseline);
+struct RuleOutcome {
+  enum class State { kHolds, kFails, kUndecided };  // kHolds: the model is as it should be
+  std::string rule, text;
+  State state = State::kHolds;
+};
+// Relative rules on predict.p50, p90 and p99 are decided by the 95 % interval of the ratio: it fails when the whole
+// interval lies beyond the limit, and is undecided when the limit lies within it. Other rules compare numbers. kUsage
+// when a metric is not in the profile, or a relative rule has no baseline.
+Result<std::vector<RuleOutcome>> check_rules(const std::vector<FailRule>& rules, const std::string& profile, const std::string* baseline);
 
 }  // namespace mlt

@@ -7,6 +7,6 @@ mlprofile absent.mlmodel || echo $?
 mlprofile m.mil x=[1,2] || echo $?
 mlprofile m.mil --function other || echo $?
 mlprofile m.mil --runs 1 >/dev/full || echo $?
-mlprofile m.mil --runs 1 --csv /dev/full >/dev/null || echo $?
+mlprofile -q m.mil --runs 1 --csv /dev/full >/dev/null || echo $?
 mlprofile m.mil --runs 1 --csv absent/ops.csv || echo $?
 ls

@@ -1,6 +1,6 @@
 # Wrong usage is exit 2 with a hint; foreseen but absent is exit 4.
 . "$HERE/../mlpredict/models.inc"
-mlprofile m.mil --runs 1 --json >base.json
+mlprofile -q m.mil --runs 1 --json >base.json
 refused() {
   local status=0
   mlprofile "$@" >out 2>&1 || status=$?
@@ -22,8 +22,6 @@ refused m.mil --baseline m.mil --fail-if 'predict.p50>+5%'
 for rule in '' p50 'predict.p50' 'predict.p50>' '>5' 'predict.p50>fast' 'predict.p50=5' 'predict.p50>+5%' 'predict.p50>+x%'; do refused m.mil --runs 1 --fail-if "$rule"; done
 refused m.mil --runs 1 --fail-if 'nonsense>5'
 refused m.mil --runs 1 --fail-if 'ops>5'
-refused m.mil --trace t
-refused m.mil --html h
 refused m.mil --csv m.mil
 refused - x=@- <m.mil
 rm out

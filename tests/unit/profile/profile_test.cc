@@ -35,10 +35,11 @@ TEST_CASE("failure rules") {
   now.predict.p50 = 0.010;
   std::string baseline = profile_json(now, "m");
   auto failures = [&](const char* text) { return check_rules({*parse_fail_rule(text)}, profile, &baseline); };
-  CHECK(failures("predict.p50>+5%")->size() == 1);
-  CHECK(failures("predict.p50>+20%")->empty());
-  CHECK(failures("predict.p50>10.5")->size() == 1);
-  CHECK(failures("predict.p50<-1%")->empty());
+  using State = RuleOutcome::State;
+  CHECK(failures("predict.p50>+5%")->at(0).state == State::kFails);
+  CHECK(failures("predict.p50>+20%")->at(0).state == State::kHolds);
+  CHECK(failures("predict.p50>10.5")->at(0).state == State::kFails);
+  CHECK(failures("predict.p50<-1%")->at(0).state == State::kHolds);
   CHECK(failures("predict.p51>1").error().code == Code::kUsage);
   CHECK(check_rules({*parse_fail_rule("predict.p50>+5%")}, profile, nullptr).error().code == Code::kUsage);
   std::string other = "{\"schema\": \"else\"}";
