@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "lib/base/float16.h"
+
 namespace mlt::compress {
 namespace {
 
@@ -18,8 +20,8 @@ struct Layout {
   size_t at(int64_t o, int64_t channel, int64_t rest) const { return static_cast<size_t>((o * extent + channel) * inner + rest); }
 };
 
-// The value below which a share of the magnitudes lies, as numpy.percentile interpolates it.
-double percentile(std::vector<float> magnitudes, double share) {
+// The value below which a share of the magnitudes lies, as numpy.percentile interpolates it: in their own precision.
+double percentile(std::vector<float> magnitudes, double share, bool half) {
   double place = share * 100 / 100 * static_cast<double>(magnitudes.size() - 1);
   auto below = static_cast<size_t>(std::floor(place));
   double part = place - static_cast<double>(below);
@@ -28,12 +30,15 @@ double percentile(std::vector<float> magnitudes, double share) {
   double low = *at;
   if (part == 0 || below + 1 == magnitudes.size()) return low;
   double high = *std::min_element(at + 1, magnitudes.end());
-  return part < 0.5 ? low + (high - low) * part : high - (high - low) * (1 - part);
+  auto rounded = [half](double v) { return half ? static_cast<double>(round_to_half(static_cast<float>(v))) : v; };
+  double step = rounded(high - low);
+  return part < 0.5 ? rounded(low + rounded(step * part)) : rounded(high - rounded(step * (1 - part)));
 }
 
 }  // namespace
 
-Pruned prune(std::span<const float> values, const Dims& dims, const Prune& how) {
+Pruned prune(std::span<const float> values, const Dims& dims, const Prune& how, bool half) {
+  auto rounded = [half](float v) { return half ? round_to_half(v) : v; };
   Pruned out;
   auto refuse = [&](std::string why) {
     out.kept.clear();
@@ -57,15 +62,18 @@ Pruned prune(std::span<const float> values, const Dims& dims, const Prune& how) 
         for (int64_t rest = 0; rest < layout.inner; ++rest)
           for (int64_t first = 0; first < layout.extent; first += how.block) {
             int64_t last = std::min(layout.extent, first + how.block);
-            double squares = 0;
-            for (int64_t c = first; c < last; ++c) squares += std::pow(static_cast<double>(values[layout.at(o, c, rest)]), 2);
-            for (int64_t c = first; c < last; ++c) magnitudes[layout.at(o, c, rest)] = static_cast<float>(std::sqrt(squares));
+            float squares = 0;
+            for (int64_t c = first; c < last; ++c) {
+              float v = values[layout.at(o, c, rest)];
+              squares = rounded(squares + rounded(v * v));
+            }
+            for (int64_t c = first; c < last; ++c) magnitudes[layout.at(o, c, rest)] = rounded(std::sqrt(squares));
           }
     }
     if (how.sparsity >= 1) {
       std::fill(kept.begin(), kept.end(), 0);
     } else if (how.sparsity > 0) {
-      double limit = percentile(magnitudes, how.sparsity);
+      double limit = percentile(magnitudes, how.sparsity, half);
       for (size_t i = 0; i < values.size(); ++i) kept[i] = static_cast<double>(magnitudes[i]) > limit ? 1 : 0;
     }
   } else {

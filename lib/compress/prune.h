@@ -16,7 +16,8 @@ struct Pruned {
   std::string refused;        // why the weight cannot be pruned so; then the rest is empty
 };
 
-// values: finite, row-major of extents dims (two or more axes for blocks and patterns).
-Pruned prune(std::span<const float> values, const Dims& dims, const Prune& how);
+// values: finite, row-major of extents dims (two or more axes for blocks and patterns). half: they are float16, and so is
+// all arithmetic.
+Pruned prune(std::span<const float> values, const Dims& dims, const Prune& how, bool half = false);
 
 }  // namespace mlt::compress

@@ -92,7 +92,7 @@ class Encoder {
   bool prune_it() {
     const Prune& how = *recipe_.prune;
     if ((how.kind == Prune::Kind::kPattern || how.block > 1) && !use_.structured) return refuse("blocks and patterns are for weights of conv and linear");
-    Pruned pruned = prune(original_, dims_, how);
+    Pruned pruned = prune(original_, dims_, how, half_);
     if (!pruned.refused.empty()) return refuse(pruned.refused);
     kept_ = std::move(pruned.kept);
     kept_count_ = pruned.count;
