@@ -3,71 +3,18 @@
 
 #include <algorithm>
 
+#include "cmd/mlquantize.h"
 #include "lib/cli/app.h"
 #include "lib/cli/diag.h"
 #include "lib/cli/io.h"
-#include "lib/cli/model_input.h"
-#include "lib/cli/seal.h"
 #include "lib/compress/compress.h"
-#include "lib/compress/settings.h"
 #include "lib/container/program.h"
 #include "lib/container/save.h"
-#include "lib/tensor/npy.h"
+#include "lib/tune/search.h"
 
 using namespace mlt;
 
 namespace {
-
-struct Options {
-  std::string model, output;
-  cli::SealOptions to;
-  bool decompress = false;
-  compress::Settings settings;
-  std::optional<std::string> table, config, target, report;
-  std::vector<std::string> only, skip, rules;
-  cli::KeyOptions keys;
-};
-
-Result<std::vector<float>> read_table(const std::string& path) {
-  MLT_ASSIGN(Blob bytes, cli::read_input(path));
-  MLT_ASSIGN(Tensor tensor, read_npy(bytes).in(path));
-  if (tensor.dtype() == DType::kString || tensor.size() > 1 << 16) return input_error("is no table of numbers").in_path(path);
-  return to_floats(tensor);
-}
-
-Result<compress::Config> read_config(const Options& o) {
-  compress::Config config;
-  compress::Settings settings = o.settings;
-  bool method = settings.float16 || settings.linear || settings.palettize || settings.prune;
-  if (!method && !o.decompress && !o.config && o.rules.empty()) return usage_error("what is to be done?", "give --float16, --linear, --palettize, --prune, --config, --rule or --decompress");
-  if (o.decompress && (method || o.config || !o.rules.empty())) return usage_error("--decompress excludes the other methods");
-  if (o.decompress && settings.threshold) return usage_error("--min-elements is for compressing");
-  config.decompress = o.decompress;
-  for (const std::string& text : o.rules) {
-    MLT_ASSIGN(compress::Rule rule, compress::parse_rule(text));
-    config.rules.push_back(std::move(rule));
-  }
-  if (o.config) {
-    if (method || settings.mode || settings.granularity) return usage_error("--config excludes methods and their settings", "exceptions are given by --rule");
-    if (settings.threshold) return usage_error("--min-elements and --config exclude each other", "weight_threshold is in the file");
-    MLT_ASSIGN(Blob bytes, cli::read_input(*o.config));
-    MLT_TRY(compress::read_optimization_config({reinterpret_cast<const char*>(bytes.bytes().data()), bytes.size()}, &config).in(*o.config));
-  }
-  if (o.table) { MLT_ASSIGN(settings.table, read_table(*o.table)); }
-  if (!o.config && !o.decompress) { MLT_ASSIGN(config.recipe, compress::make_recipe(settings)); }
-  for (const auto& [option, from, to] : {std::tuple("--only", &o.only, &config.only), std::tuple("--skip", &o.skip, &config.skip)})
-    for (const std::string& text : *from) {
-      MLT_ASSIGN(compress::Pattern pattern, compress::Pattern::compile(text).in(fmt::format("option {}", option)));
-      to->push_back(std::move(pattern));
-    }
-  if (o.target) {
-    std::string token = *o.target;
-    std::transform(token.begin(), token.end(), token.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    config.target = ops::opset_from_token(token);
-    if (!config.target) return usage_error(fmt::format("option --target: \"{}\" is not one of iOS15, iOS16, iOS17, iOS18, iOS26", *o.target));
-  }
-  return config;
-}
 
 // A directory is replaced as a whole, so only a package (or nothing yet) may be in the way.
 Status check_directory(const std::string& path) {
@@ -85,25 +32,87 @@ void tell(const compress::Report& report, const compress::Config& config) {
   for (const compress::WeightReport& w : report.weights)
     cli::print_info(cli::printable(fmt::format("{}{}{}: {}{}, {} -> {} bytes", w.stage, w.stage.empty() ? "" : ": ", w.name, w.changed ? "" : "unchanged, ", w.form, w.bytes_before, w.bytes_after)));
   cli::print_info(fmt::format("{} of {} weights changed, {} -> {} bytes", report.changed(), report.weights.size(), report.bytes_before(), report.bytes_after()));
-  if (report.changed() > 0) return;
+  if (report.changed() > 0 || (config.recipe.none() && config.rules.empty() && !config.decompress)) return;
   cli::print_warning(config.decompress ? "no weight was decompressed" : "no weight was compressed");
 }
 
-Status quantize(const Options& o) {
+Status write_report(const std::optional<std::string>& path, std::optional<cli::Output>& output, const compress::Report& report) {
+  if (!output) return {};
+  MLT_TRY(output->write(path->ends_with(".html") ? report.html() : report.json()));
+  return output->finish();
+}
+
+// A result that has been run, and what is to be said about it.
+struct Tried {
+  tune::Candidate candidate;
+  std::optional<Error> refused;
+};
+
+// Makes the result without writing it; measures, and searches when asked to.
+Result<Tried> try_it(const QuantizeArguments& o, const OpenedModel& model, compress::Config config) {
+  Tried out;
+  MLT_ASSIGN(std::optional<double> max_drop, read_drop(o));
+  MLT_ASSIGN(std::optional<uint64_t> target, read_size(o));
+  MLT_ASSIGN(std::optional<ActivationChoice> activations, read_activations(o, config));
+  bool searches = target || (max_drop && config.recipe.none() && config.rules.empty() && !activations && !config.decompress);
+  if (searches && activations) return usage_error("--target-size and --activations exclude each other");
+  std::optional<tune::Reference> reference;
+  if (o.verify) {
+    MLT_ASSIGN(auto records, read_data(*o.verify, model, o.batch));
+    MLT_ASSIGN(auto made, tune::Reference::create(model, std::move(records)));
+    reference.emplace(std::move(made));
+  }
+  if (searches) {
+    tune::SearchOptions options{target, max_drop, config, [](const std::string& text) { cli::print_info(cli::printable(text)); }};
+    MLT_ASSIGN(tune::SearchResult result, tune::search(model, reference ? &*reference : nullptr, options));
+    out.candidate = std::move(result.candidate);
+    out.refused = result.refused;
+    for (const std::string& line : tune::to_text(result)) cli::print_info(line);
+    out.candidate.report.method = target ? fmt::format("the best for {} bytes", *target) : fmt::format("the smallest that loses at most {:g}%", 100 * *max_drop);
+    out.candidate.report.sections.emplace_back("search", tune::to_json(result, options));
+  } else {
+    std::optional<compress::ActivationPlan> plan;
+    if (activations) {
+      MLT_ASSIGN(auto records, read_data(*o.calibrate, model, o.batch));
+      activations->plan.target = config.target;
+      MLT_ASSIGN(plan, tune::calibrate(model, records, activations->plan, activations->observer));
+    }
+    MLT_ASSIGN(out.candidate, tune::make_candidate(model, config, plan ? &*plan : nullptr));
+    if (plan) out.candidate.report.sections.emplace_back("activations", tune::to_json(*plan));
+  }
+  if (!reference) return out;
+  MLT_ASSIGN(tune::Fidelity fidelity, reference->compare(out.candidate.model));
+  auto worst = reference->worst_layers(model, out.candidate.model, 5);
+  if (worst) fidelity.worst = std::move(*worst);
+  else if (worst.error().code != Code::kUnsupported) return std::move(worst).error();
+  for (const std::string& line : tune::to_text(fidelity)) cli::print_info(cli::printable(line));
+  out.candidate.report.sections.emplace_back("verify", tune::to_json(fidelity));
+  if (max_drop && !(fidelity.drop <= *max_drop) && !out.refused)
+    out.refused = Error{Code::kNegative, fmt::format("{}, {:.3g}% are allowed", tune::drop_text(fidelity), 100 * *max_drop), {}, "nothing was written; --report says which weights suffer most"};
+  return out;
+}
+
+Status quantize(const QuantizeArguments& o) {
   // 1. What, and where to.
   MLT_ASSIGN(compress::Config config, read_config(o));
-  std::optional<SaveFormat> named;
+  MLT_ASSIGN([[maybe_unused]] auto drop, read_drop(o));
+  MLT_ASSIGN([[maybe_unused]] auto size, read_size(o));
+  MLT_ASSIGN([[maybe_unused]] auto choice, read_activations(o, config));
   bool streamed = cli::is_standard(o.output) || o.to.given();
+  std::optional<SaveFormat> named;
   if (!streamed) {
     MLT_ASSIGN(named, save_format(o.output));
   } else if (cli::is_standard(o.output) && o.report && cli::is_standard(*o.report)) {
     return usage_error("the model and the report cannot both go to stdout");
   }
-  MLT_TRY(cli::check_output(o.output, cli::Content::kBinary, {o.model}));
+  std::vector<std::string> sources{o.model};
+  for (const auto& data : {o.verify, o.calibrate, o.config, o.table})
+    if (data) sources.push_back(*data);
+  MLT_TRY(cli::check_output(o.output, cli::Content::kBinary, sources));
   if (named == SaveFormat::kPackage) MLT_TRY(check_directory(o.output));
   std::optional<cli::Output> report_output;
   if (o.report) {
-    MLT_ASSIGN(cli::Output planned, cli::Output::plan(*o.report, cli::Content::kText, {o.model}));
+    MLT_ASSIGN(cli::Output planned, cli::Output::plan(*o.report, cli::Content::kText, sources));
     report_output.emplace(std::move(planned));
   }
 
@@ -117,7 +126,17 @@ Status quantize(const Options& o) {
   if (has_program && named == SaveFormat::kModelFile) return usage_error("an ML program is stored as a package", "name the output .mlpackage");
   bool package = named ? named == SaveFormat::kPackage : has_program || model.kind == FileKind::kPackage;
 
-  // 3. Compress into the output.
+  // 3. Try, when there is something to try on.
+  std::optional<Tried> tried;
+  if (o.tried()) {
+    MLT_ASSIGN(tried, try_it(o, model, config));
+    if (tried->refused) {
+      MLT_TRY(write_report(o.report, report_output, tried->candidate.report));
+      return std::move(*tried->refused).in_path(model.origin);
+    }
+  }
+
+  // 4. Compress into the output.
   std::optional<cli::SealedOutput> stream;
   if (streamed) {
     MLT_ASSIGN(auto planned, cli::SealedOutput::plan(o.output, {o.model}, o.to));
@@ -131,33 +150,38 @@ Status quantize(const Options& o) {
     } else {
       MLT_ASSIGN(writer, PackageWriter::to_directory(o.output));
     }
-    if (has_program) {
+    if (has_program && !tried) {
       MLT_ASSIGN(sink, writer->weights());
     }
   }
-  MLT_ASSIGN(compress::Report report, compress::compress(model.model, programs, config, sink).in(model.origin));
+  compress::Report report;
+  coreml::Model& result = tried ? tried->candidate.model.model : model.model;
+  if (tried) {
+    report = std::move(tried->candidate.report);
+    if (writer && tried->candidate.weights.size() > 64) MLT_TRY(writer->add_file("weights/weight.bin", tried->candidate.weights));
+  } else {
+    MLT_ASSIGN(report, compress::compress(model.model, programs, config, sink).in(model.origin));
+  }
   if (writer) {
-    MLT_TRY(writer->finish(model.model));
+    MLT_TRY(writer->finish(result));
   } else if (stream) {
-    MLT_ASSIGN(Bytes bytes, model.model.serialize());
+    MLT_ASSIGN(Bytes bytes, result.serialize());
     MLT_TRY(stream->write(bytes));
   } else {
-    MLT_TRY(save_model_file(model.model, o.output));
+    MLT_TRY(save_model_file(result, o.output));
   }
   if (stream) MLT_TRY(stream->finish());
 
-  // 4. Report.
+  // 5. Report.
   tell(report, config);
-  if (!report_output) return {};
-  MLT_TRY(report_output->write(report.json()));
-  return report_output->finish();
+  return write_report(o.report, report_output, report);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   cli::App app("mlquantize", "make the weights of a Core ML model smaller");
-  Options o;
+  QuantizeArguments o;
   app.usage("METHOD [options] -o OUT MODEL");
   app.positional(o.model, "MODEL", "model to compress; '-' is stdin").file();
   app.option("-o,--output", o.output, "OUT", ".mlpackage directory, .mlmodel file, or '-' for stdout").file().required();
@@ -179,13 +203,19 @@ int main(int argc, char** argv) {
   app.option("--skip", o.skip, "REGEX", "not those that match");
   app.option("--min-elements", to.threshold, "N", "leave weights of N elements or fewer alone (2048)").range(0, 9e15);
   app.option("--target", o.target, "T", "raise an ML program's opset: iOS16, iOS17, iOS18, iOS26");
-  app.option("--report", o.report, "FILE", "write what was done, as JSON; '-' is stdout").file();
-  for (const char* option : {"--activations", "--calibrate", "--verify", "--target-size", "--max-drop"})
-    app.not_yet(option, true);
+  app.option("--report", o.report, "FILE", "write what was done, as JSON, or a page for .html; '-' is stdout").file();
+  app.option("--activations", o.activations, "TYPE", "activations, too: int8 or uint8[,asymmetric]; needs --calibrate");
+  app.option("--calibrate", o.calibrate, "DATA", "records from which the ranges of activations come").file();
+  app.option("--observer", o.observer, "HOW", "of --calibrate: minmax (default), percentile, mse");
+  app.option("--verify", o.verify, "DATA", "run both models on these records, and compare").file();
+  app.flag("--batch", o.batch, "DATA's arrays hold a record at each index of their first axis");
+  app.option("--max-drop", o.max_drop, "SHARE", "of --verify: write nothing when more is lost, e.g. 1%");
+  app.option("--target-size", o.target_size, "SIZE", "find the best methods, weight by weight, for this size, e.g. 12MB");
   app.threads_option();
   cli::add_seal_options(app, o.to);
   cli::add_key_options(app, o.keys);
   app.examples(
+      "mlquantize --target-size 2MB --verify val.npz --batch --max-drop 1% -o small.mlpackage m.mlpackage\n"
       "mlquantize --linear int8 -o small.mlpackage MobileNet.mlpackage\n"
       "mlconvert m.onnx -o - | mlquantize --palettize 4 -o - - | mlcompile -o m.mlmodelc -");
   return app.run(argc, argv, [&] { return quantize(o); });

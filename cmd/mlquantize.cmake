@@ -1,1 +1,1 @@
-mlt_tool(mlquantize DEPS cli compress container)
+mlt_tool(mlquantize SOURCES mlquantize_arguments.cc DEPS cli compress container tune runtime)

@@ -27,11 +27,14 @@ struct Report {
   std::vector<WeightReport> weights;   // every float weight of more than nine elements, in order
   std::vector<std::string> notes;      // "function main: opset CoreML5 becomes CoreML6 (iOS16)"
   std::vector<std::string> warnings;
+  std::vector<std::pair<std::string, std::string>> sections;  // further members: name, JSON text
   uint64_t bytes_before() const;
   uint64_t bytes_after() const;
   size_t changed() const;
   // JSON, schema "mltools.quantize" version 1; the fields are those of the manual.
   std::string json() const;
+  // The same as a page that needs nothing but itself.
+  std::string html() const;
 };
 
 }  // namespace mlt::compress

@@ -33,9 +33,18 @@ try -o out.mlmodel --linear uint4 n.mlmodel
 # And some that ML programs have not.
 try -o out.mlpackage --linear uint3 m.mil
 try -o out.mlpackage --linear int8 --mode dynamic m.mil
-# In later versions.
-try -o out.mlpackage --linear int8 --activations int8 --calibrate d m.mil
-try -o out.mlpackage --linear int8 --verify d --target-size 1M --max-drop 1 m.mil
+# Data, sizes and shares.
+try -o out.mlpackage --linear int8 --activations int8 m.mil
+try -o out.mlpackage --linear int8 --activations int4 --calibrate d.jsonl m.mil
+try -o out.mlpackage --linear int8 --calibrate d.jsonl m.mil
+try -o out.mlpackage --linear int8 --max-drop 1% m.mil
+try -o out.mlpackage --linear int8 --verify d.jsonl --max-drop 2 m.mil
+try -o out.mlpackage --linear int8 --target-size 1MB m.mil
+try -o out.mlpackage --target-size big m.mil
+try -o out.mlpackage --linear int8 --verify missing.jsonl m.mil
+try -o out.mlpackage --linear int8 --verify m.mil m.mil
+echo '{"x": [1, 2]}' >short.jsonl
+try -o out.mlpackage --linear int8 --verify short.jsonl m.mil
 # Need a newer opset than the program has.
 try -o out.mlpackage --palettize 3 m.mil
 try -o out.mlpackage --linear int4 m.mil
