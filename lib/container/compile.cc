@@ -12,6 +12,7 @@
 #include "lib/container/mlmodelc.h"
 #include "lib/container/program.h"
 #include "lib/coreml/espresso.h"
+#include "lib/coreml/limits.h"
 #include "lib/coreml/mil_read.h"
 #include "lib/coreml/nn_layers.h"
 #include "lib/ir/text.h"
@@ -298,6 +299,7 @@ class Compiler {
   }
 
   Status pipeline(const coreml::Model& model, const std::string& prefix) {
+    if (std::count(prefix.begin(), prefix.end(), '/') >= coreml::kMaxPipelineNesting) return input_error("pipelines nest too deep");
     CoremlData data = header(model);
     data.format_version = {1, 0, 0};
     data.second_version = {0, 1, 0};

@@ -5,13 +5,13 @@
 #include "lib/base/bytes.h"
 #include "lib/container/compiled_metadata.h"
 #include "lib/container/espresso.h"
+#include "lib/coreml/limits.h"
 #include "lib/coreml/wire.h"
 
 namespace mlt {
 namespace {
 
 constexpr int kMaxChildren = 1000;
-constexpr int kMaxNesting = 16;
 
 using coreml::ModelKind;
 using coreml::put_bytes_field;
@@ -311,7 +311,7 @@ Status load_network(CompiledModel& compiled) {
 }
 
 Result<CompiledModel> open_nested(const FileTree& tree, int depth) {
-  if (depth > kMaxNesting) return input_error("compiled pipelines nest too deep");
+  if (depth > coreml::kMaxPipelineNesting) return input_error("compiled pipelines nest too deep");
   CompiledModel out;
   out.tree = tree;
   auto optional_file = [&](const char* name, std::optional<Blob>* blob) -> Status {

@@ -3,17 +3,16 @@
 #include <algorithm>
 
 #include "lib/coreml/classic_parts.h"
+#include "lib/coreml/limits.h"
 #include "lib/estimators/pipeline.h"
 
 namespace mlt::coreml {
 namespace {
 
-constexpr int kMaxNesting = 16;
-
 Result<std::unique_ptr<Estimator>> make(const Model& model, const StageFactory& other_kinds, int depth);
 
 Result<std::unique_ptr<Estimator>> make_pipeline(const Model& model, const StageFactory& other_kinds, int depth) {
-  if (depth > kMaxNesting) return input_error("pipelines nest more than " + std::to_string(kMaxNesting) + " deep");
+  if (depth > kMaxPipelineNesting) return input_error("pipelines nest more than " + std::to_string(kMaxPipelineNesting) + " deep");
   std::vector<PipelineStage> stages;
   for (size_t i = 0; i < model.child_count(); ++i) {
     Model child = model.child(i);

@@ -3,13 +3,12 @@
 #include <map>
 #include <set>
 
+#include "lib/coreml/limits.h"
 #include "lib/coreml/model_proto.h"
 #include "lib/coreml/validate/checker.h"
 
 namespace mlt::coreml {
 namespace {
-
-constexpr int kMaxNesting = 16;
 
 size_t rank_of(const ArrayType& array) {
   if (array.flexibility == Flexibility::kEnumerated)
@@ -35,7 +34,7 @@ bool compatible(const FeatureType& a, const FeatureType& b) {
 }  // namespace
 
 void check_pipeline(const Model& model, Checker& check, int depth) {
-  if (depth >= kMaxNesting) {
+  if (depth >= kMaxPipelineNesting) {
     check.error("pipelines nest too deep");
     return;
   }

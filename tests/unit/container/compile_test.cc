@@ -3,8 +3,8 @@
 #include <doctest/doctest.h>
 #include <sodium.h>
 
-#include <filesystem>
 #include <cstring>
+#include <filesystem>
 #include <set>
 
 #include "lib/container/bucket_order.h"
@@ -272,4 +272,29 @@ TEST_CASE("the hash order of keys") {
   for (int i = 0; i < 1000; ++i) many.push_back("key" + std::to_string(i));
   CHECK(bucket_order({many.begin(), many.end()}, TableGrowth::kGrowing).size() == 1000);
   CHECK(bucket_order({many.begin(), many.begin() + 600}, TableGrowth::kGrowing).size() == 600);
+}
+
+// A pipeline of one pipeline of one ..., its messages written by hand: Model.specificationVersion = 1, Model.pipeline = 202,
+// Pipeline.models = 1, Pipeline.names = 2.
+TEST_CASE("pipelines compile only as deep as compiled models are read") {
+  auto field = [](std::string tag, const std::string& content) {
+    for (size_t n = content.size();; n >>= 7) {
+      tag.push_back(static_cast<char>(n < 128 ? n : (n & 127) | 128));
+      if (n < 128) return tag + content;
+    }
+  };
+  auto nested = [&](int depth) {
+    std::string model("\x08\x01\xa2\x38\x00", 5);  // Model.identity = 900
+    for (int i = 0; i < depth; ++i) model = std::string("\x08\x01", 2) + field("\xd2\x0c", field("\x0a", model) + field("\x12", "stage"));
+    Bytes bytes(model.size());
+    std::memcpy(bytes.data(), model.data(), model.size());
+    auto opened = open_memory(Blob(std::move(bytes)), "nested");
+    REQUIRE(opened.ok());
+    return compile_model(*opened, {});
+  };
+  auto shallow = nested(2);
+  REQUIRE_MESSAGE(shallow.ok(), shallow.error().to_string());
+  auto deep = nested(40);
+  REQUIRE_FALSE(deep.ok());
+  CHECK_MESSAGE(deep.error().to_string().find("nest too deep") != std::string::npos, deep.error().to_string());
 }
