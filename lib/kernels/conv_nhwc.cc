@@ -70,7 +70,7 @@ struct ConvNhwcPlan::Impl {
   int64_t across() const { return (g.out[2] + 3) / 4; }
   int64_t down() const { return (g.out[1] + 3) / 4; }
   void choose(bool allow_winograd);
-  Status pack(const float* w);
+  Status pack(const float* w, const uint16_t* half);
   size_t scratch_floats() const;
   size_t winograd_slot() const {
     return align_up(static_cast<size_t>(kPositions * (g.channels + rows) * tiles_per_block) * sizeof(float)) / sizeof(float) + kSlack;
@@ -134,11 +134,12 @@ void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
   piece = std::clamp<int64_t>(kDepth / length, 1, segments);
 }
 
-Status ConvNhwcPlan::Impl::pack(const float* w) {
+Status ConvNhwcPlan::Impl::pack(const float* w, const uint16_t* half) {
   const int64_t c = g.channels, taps = g.taps();
   switch (method) {
     case Method::kPointwise: {
-      MLT_ASSIGN(dense, PackedWeights::pack(rows, c, w));
+      MLT_ASSIGN(dense, half != nullptr ? PackedWeights::pack_half(rows, c, half) : PackedWeights::pack(rows, c, w));
+      if (half != nullptr) name += " float16";
       return {};
     }
     case Method::kDepthwise:
@@ -392,7 +393,8 @@ bool ConvNhwcPlan::takes(const ConvShape& s) noexcept {
   return s.groups == 1 || (s.groups == s.in_channels && s.groups == s.out_channels);
 }
 
-Result<ConvNhwcPlan> ConvNhwcPlan::create(const ConvShape& s, const float* weights, const float* bias, const Activation& f, bool allow_winograd) {
+Result<ConvNhwcPlan> ConvNhwcPlan::create(const ConvShape& s, const float* weights, const float* bias, const Activation& f, bool allow_winograd,
+                                          const uint16_t* half_weights) {
   if (!takes(s)) return usage_error("convolution: not of two axes, or grouped");
   MLT_ASSIGN(const ConvGeometry geometry, convolution_geometry(s));
   auto impl = std::make_unique<Impl>();
@@ -408,7 +410,7 @@ Result<ConvNhwcPlan> ConvNhwcPlan::create(const ConvShape& s, const float* weigh
     return resource_error("out of memory for a convolution's weights");
   for (int64_t i = 0; i < s.out_channels; ++i) impl->bias.data()[i] = bias != nullptr ? bias[i] : 0;
   std::fill_n(impl->zeros.data(), s.in_channels, 0.0f);
-  MLT_TRY(impl->pack(weights));
+  MLT_TRY(impl->pack(weights, half_weights));
   return ConvNhwcPlan(std::move(impl));
 }
 

@@ -18,9 +18,10 @@ class ConvNhwcPlan {
   // Two spatial axes, and either one group or one group for each channel (depthwise, as many outputs as inputs).
   static bool takes(const ConvShape& shape) noexcept;
   // weights: [out_channels, in_channels / groups, kh, kw] as in ConvPlan; bias: [out_channels] or null; both are copied.
-  // kUsage when the shape is not valid or not taken, kResource when memory runs out. Accuracy as ConvPlan's.
+  // kUsage when the shape is not valid or not taken, kResource when memory runs out. Accuracy as ConvPlan's. half_weights:
+  // the same weights as float16, or null; where a convolution is a plain product they stay so.
   static Result<ConvNhwcPlan> create(const ConvShape& shape, const float* weights, const float* bias, const Activation& f = {},
-                                     bool allow_winograd = true);
+                                     bool allow_winograd = true, const uint16_t* half_weights = nullptr);
   ConvNhwcPlan(ConvNhwcPlan&&) noexcept;
   ConvNhwcPlan& operator=(ConvNhwcPlan&&) noexcept;
   ~ConvNhwcPlan();

@@ -27,8 +27,8 @@ constexpr std::string_view kBinary[] = {"add", "sub", "mul", "real_div", "floor_
 
 // What a node saves with channels innermost, in passes over its images counted in floats; nothing when it cannot work so.
 std::optional<double> saving(Plan& plan, Node& node) {
-  if (node.eager || node.dead || node.attention != nullptr || node.outs.size() != 1) return std::nullopt;
   const std::string& kind = node.op->kind;
+  if (node.eager || node.dead || node.attention != nullptr || node.outs.empty() || (node.outs.size() != 1 && kind != "split")) return std::nullopt;
   const int out = node.outs[0], x = node.in("x");
   const auto size = [&](int id) { return static_cast<double>(floats(plan, id)); };
   const Dims& od = plan.values[static_cast<size_t>(out)].type.dims;
@@ -53,7 +53,9 @@ std::optional<double> saving(Plan& plan, Node& node) {
   if (kind == "max_pool" || kind == "avg_pool") {
     if (!float_image(plan, x) || !node.call.known("kernel_sizes")) return std::nullopt;
     auto kernel = node.call.ints("kernel_sizes");
-    if (kernel.size() != 2 || kernel[0] > 16) return std::nullopt;
+    const Dims& xd = plan.values[static_cast<size_t>(x)].type.dims;
+    const bool whole = kind == "avg_pool" && kernel == std::vector<int64_t>{xd[2], xd[3]} && od[2] * od[3] == 1;
+    if (kernel.size() != 2 || (kernel[0] > 16 && !whole)) return std::nullopt;
     const bool ceil = node.call.info().param("ceil_mode") != nullptr && node.call.has("ceil_mode") && node.call.known("ceil_mode") && node.call.flag("ceil_mode");
     if (ceil && kind == "avg_pool") return std::nullopt;
     return 0.5 * size(x);
@@ -64,6 +66,14 @@ std::optional<double> saving(Plan& plan, Node& node) {
     if (!axis || *axis != 1) return std::nullopt;
     for (const Node::Source& s : node.sources)
       if (s.param == "values" && !float_image(plan, s.id)) return std::nullopt;
+    return 0;
+  }
+  if (kind == "split") {
+    if (!float_image(plan, x) || !node.call.known("axis")) return std::nullopt;
+    auto axis = ops::normalize_axis(node.call.i64("axis"), 4);
+    if (!axis || *axis != 1) return std::nullopt;
+    for (int id : node.outs)
+      if (!float_image(plan, id)) return std::nullopt;
     return 0;
   }
   if (kind == "batch_norm") {

@@ -57,7 +57,9 @@ std::optional<Lowered> lower_conv(Lowering& l) {
   const float* b = bias >= 0 ? biases.data<float>() : nullptr;
   const Activation act = l.node().act.value_or(Activation{});
   if (l.node().channels_last) {
-    auto plan = ConvNhwcPlan::create(*shape, weights.data<float>(), b, act);
+    Tensor stored = l.stored_dtype(weight) == DType::kF16 ? l.stored_constant(weight) : Tensor();
+    auto plan = ConvNhwcPlan::create(*shape, weights.data<float>(), b, act, true,
+                                     stored.valid() ? reinterpret_cast<const uint16_t*>(stored.bytes().data()) : nullptr);
     if (!plan) return l.refuse(plan.error().message);
     auto shared = std::make_shared<ConvNhwcPlan>(std::move(*plan));
     const int64_t pitch = l.pitch(out);
@@ -158,7 +160,7 @@ std::optional<Lowered> lower_pool(Lowering& l, Pool op) {
   for (int64_t d : spatial) inner *= d;
   Lowered lowered;
   if (l.node().channels_last) {
-    if (op == Pool::kL2 || kernel[0] > 16) return l.refuse("not with channels innermost");
+    if (op == Pool::kL2 || (kernel[0] > 16 && !(whole && op == Pool::kAverage))) return l.refuse("not with channels innermost");
     lowered.kernel = whole && op == Pool::kAverage ? "nhwc global" : "nhwc window";
     lowered.run = [=](RunContext& c) {
       if (whole && op == Pool::kAverage) {
@@ -231,6 +233,35 @@ std::optional<Lowered> lower_concat_nhwc(Lowering& l) {
   return lowered;
 }
 
+std::optional<Lowered> lower_split_nhwc(Lowering& l) {
+  const int x = l.in("x");
+  const Dims& xd = l.type(x).dims;
+  struct Part {
+    int id;
+    StridedCopy copy;
+    int64_t at;
+  };
+  std::vector<Part> parts;
+  int64_t at = 0;
+  for (int id : l.node().outs) {
+    const int64_t channels = l.type(id).dims[1];
+    StridedCopy copy;
+    copy.rank = 2;
+    copy.shape = {xd[0] * xd[2] * xd[3], channels};
+    copy.in_stride = {xd[1], 1};
+    copy.out_stride = {channels, 1};
+    parts.push_back({id, copy, at});
+    at += channels;
+  }
+  Lowered lowered;
+  lowered.kernel = "nhwc copy";
+  lowered.run = [=](RunContext& c) {
+    for (const Part& part : parts) strided_copy(part.copy, c.f32(x) + part.at, c.f32_out(part.id), sizeof(float));
+    return Status();
+  };
+  return lowered;
+}
+
 std::optional<Lowered> lower_batch_norm_nhwc(Lowering& l) {
   const int x = l.in("x"), out = l.out();
   auto folded = folded_batch_norm(l, l.type(x).dims[1]);
@@ -277,6 +308,7 @@ constexpr LowerRow kChannelsLast[] = {
     {"max_pool", "nhwc window", lower_max_pool},
     {"avg_pool", "nhwc window", lower_avg_pool},
     {"concat", "nhwc copy", lower_concat_nhwc},
+    {"split", "nhwc copy", lower_split_nhwc},
     {"batch_norm", "nhwc scale and bias", lower_batch_norm_nhwc},
     {"upsample_nearest_neighbor", "nhwc nearest", lower_upsample_nearest_nhwc},
     {"reduce_mean", "nhwc global", lower_reduce_mean_nhwc},

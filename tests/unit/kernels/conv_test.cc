@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/base/float16.h"
 #include "lib/kernels/nhwc.h"
 #include "tests/unit/kernels/kernels_test.h"
 
@@ -275,6 +276,25 @@ TEST_CASE("one and three spatial axes, batches, uneven padding") {
   check_conv(v);
   v.in_channels = v.out_channels = v.groups = 3;
   check_conv(v);
+}
+
+TEST_CASE("channels innermost: float16 weights of a plain product stay so") {
+  const ConvShape s = shape2(24, 50, 7, 9, 1);
+  std::vector<uint16_t> half(24 * 50);
+  std::vector<float> w(half.size());
+  const auto raw = numbers(w.size(), 5), x = numbers(24 * 63, 6);
+  for (size_t i = 0; i < w.size(); ++i) half[i] = float_to_half(raw[i]), w[i] = half_to_float(half[i]);
+  const auto want = channels_last(expected_conv(s, x, w, nullptr, nullptr, {}), 1, 50, 50, 0.0);
+  const auto in = channels_last(x, 1, 24, 24, 0.0f);
+  on_every_target([&] {
+    auto whole = ConvNhwcPlan::create(s, w.data(), nullptr), plan = ConvNhwcPlan::create(s, w.data(), nullptr, {}, true, half.data());
+    REQUIRE(whole.ok());
+    REQUIRE(plan.ok());
+    CHECK(2 * plan->weight_bytes() == whole->weight_bytes());
+    std::vector<float> y(want.size());
+    plan->run(in.data(), y.data(), 50, nullptr, nullptr);
+    CHECK(distance(y, want) < 2e-5);
+  });
 }
 
 TEST_CASE("wrong convolution shapes are refused") {
