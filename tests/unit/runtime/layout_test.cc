@@ -46,8 +46,8 @@ struct Net {
   ir::Value* concat(std::vector<ir::Value*> values) {
     return b.op("concat", {{"values", std::move(values)}, {"axis", b.i32(1)}, {"interleave", b.boolean(false)}});
   }
-  ir::Value* pool(const char* kind, ir::Value* x, int64_t kernel, int64_t stride, int64_t pad) {
-    std::vector<ops::Input> args{{"x", x}, {"kernel_sizes", b.ints({kernel, kernel})}, {"strides", b.ints({stride, stride})},
+  ir::Value* pool(const char* kind, ir::Value* x, int64_t kernel, int64_t stride, int64_t pad, int64_t wider = 0) {
+    std::vector<ops::Input> args{{"x", x}, {"kernel_sizes", b.ints({kernel, kernel + wider})}, {"strides", b.ints({stride, stride})},
                                       {"pad_type", b.string("custom")}, {"pad", b.ints({pad, pad, pad, pad})}, {"ceil_mode", b.boolean(false)}};
     if (std::string_view(kind) == "avg_pool") args.push_back({"exclude_padding_from_average", b.boolean(true)});
     return b.op(kind, args);
@@ -121,7 +121,7 @@ TEST_CASE("layout: a network with everything that keeps channels innermost") {
   x = net.pool("avg_pool", x, 3, 1, 1);
   x = net.pair("mul", x, b.constant(noise({57, 1, 1}, 94)));
   x = net.pair("sub", b.f32(0.25f), x);
-  auto kernels = net.check({x, squeezed, net.pool("avg_pool", net.conv(x, 57, 20, 1), 20, 1, 0)});
+  auto kernels = net.check({x, squeezed, net.pool("avg_pool", net.conv(x, 57, 20, 1), 20, 1, 0, 2)});
   CHECK(count(kernels, "nhwc") >= 14);
   CHECK(count(kernels, "channels last") == 1);    // the picture
   CHECK(count(kernels, "channels first") == 2);   // two outputs; the third is what the pooling leaves of an image
