@@ -214,7 +214,8 @@ Status Lifter::shape_layer(const Layer& l, bool& known) {
       MLT_TRY(need(1, 1, 1, 1));
       MLT_ASSIGN(Blob x, in());
       MLT_ASSIGN(Dims dims, fixed(x));
-      int rank = x.rank() + l.expanddims().axes_size();
+      if (x.single) dims.clear();
+      int rank = static_cast<int>(dims.size()) + l.expanddims().axes_size();
       if (rank > 16) return bad("too many axes");
       std::vector<bool> fresh(static_cast<size_t>(rank), false);
       for (int64_t a : l.expanddims().axes()) {

@@ -80,8 +80,8 @@ Status Lifter::failed() const {
 Status Lifter::out(V value, const Dims& dims, int i) {
   if (value == nullptr) return failed();
   if (i >= layer_->output_size()) return {};  // an optional output that is not asked for
-  Blob blob{value, dims};
-  if (blob.dims.empty()) {  // networks have no scalars
+  Blob blob{value, dims, dims.empty()};
+  if (blob.single) {
     blob.dims = {1};
     blob.value = view(value, {1});
     if (blob.value == nullptr) return failed();

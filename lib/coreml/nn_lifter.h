@@ -24,6 +24,7 @@ class Lifter {
   struct Blob {
     V value = nullptr;
     Dims dims;
+    bool single = false;  // a layer left no axes; networks have no scalars, and dims is {1}
     int rank() const { return static_cast<int>(dims.size()); }
   };
 

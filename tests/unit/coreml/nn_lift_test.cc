@@ -170,6 +170,19 @@ TEST_CASE("lift: exact shapes, broadcasting, reshapes by another blob's shape") 
   CHECK(to_floats(out["t"]) == std::vector<float>{11, 14, 22, 25, 33, 36});
 }
 
+TEST_CASE("lift: what is expanded from no axes has the new axes alone") {
+  Net n;
+  n.exact();
+  n.interface({{"x", array({2})}}, {{"y", array({})}, {"e", array({})}});
+  auto* cut = n.layer("cut", {"x"}, {"y"})->mutable_slicestatic();
+  cut->add_beginids(1), cut->add_endids(2), cut->add_strides(1), cut->add_beginmasks(false), cut->add_endmasks(false), cut->add_squeezemasks(true);
+  n.layer("expand", {"y"}, {"e"})->mutable_expanddims()->add_axes(0);
+  auto out = run(n.model, {{"x", floats({2}, {3, 4})}});
+  CHECK(out["y"].dims() == Dims{1});
+  CHECK(out["e"].dims() == Dims{1});
+  CHECK(to_floats(out["e"]) == std::vector<float>{4});
+}
+
 TEST_CASE("lift: repetitions of the last axes, a picture's axes without its batch") {
   Net n;
   n.exact();
