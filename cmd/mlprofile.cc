@@ -10,6 +10,7 @@
 #include "lib/cli/model_input.h"
 #include "lib/profile/measure.h"
 #include "lib/profile/report.h"
+#include "lib/profile/variants.h"
 #include "lib/runtime/records.h"
 
 using namespace mlt;
@@ -18,53 +19,14 @@ namespace {
 
 struct Options {
   std::string model;
-  std::vector<std::string> values, fail_if;
+  std::vector<std::string> values, fail_if, sweeps, compare;
   std::optional<std::string> baseline, function, csv, trace, html, speedscope, junit, github;
   MeasureOptions measure;
   std::optional<int> top;
-  bool explain = false;
+  int cold = 0;
+  bool explain = false, roofline = false;
   cli::KeyOptions keys;
 };
-
-std::string milliseconds(double seconds) { return fmt::format("{:10.3f} ms", seconds * 1e3); }
-std::string mebibytes(size_t bytes) { return fmt::format("{:10.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
-
-std::string fused_text(const StepInfo& step) {
-  std::string text;
-  for (const std::string& kind : step.fused) text += (text.empty() ? "" : "+") + kind;
-  return text;
-}
-
-std::string table(const Profile& p, const Options& o) {
-  std::string out;
-  out += fmt::format("open       {}\nload       {}\nfirst      {}\n", milliseconds(p.open), milliseconds(p.load), milliseconds(p.first));
-  out += fmt::format("predict    {}  p90 {:.3f}  p99 {:.3f}  min {:.3f}  ({} runs, {} threads, {})\n", milliseconds(p.predict.p50), p.predict.p90 * 1e3,
-                     p.predict.p99 * 1e3, p.predict.min * 1e3, p.runs, p.threads, p.cpu);
-  out += fmt::format("  95 %     {:10.3f} to {:.3f} ms; p90 {:.3f} to {:.3f}; p99 {:.3f} to {:.3f}\n", p.intervals[0].low * 1e3, p.intervals[0].high * 1e3, p.intervals[1].low * 1e3, p.intervals[1].high * 1e3,
-                     p.intervals[2].low * 1e3, p.intervals[2].high * 1e3);
-  if (p.flops > 0)
-    out += fmt::format("arithmetic {:10.3f} GFLOP, {:.1f} GFLOP/s; {:.1f} MB moved\n", p.flops / 1e9, p.flops / p.predict.p50 / 1e9, p.bytes / 1e6);
-  out += fmt::format("memory     {} activations, {:.1f} MiB weights, {:.1f} MiB packed constants, {:.1f} MiB peak resident\n", mebibytes(p.arena_bytes), static_cast<double>(p.weight_bytes) / (1 << 20),
-                     static_cast<double>(p.packed_bytes) / (1 << 20), static_cast<double>(p.peak_resident_bytes) / (1 << 20));
-  if (p.ops.empty()) return out;
-
-  std::vector<const OpProfile*> order;
-  for (const OpProfile& op : p.ops)
-    if (op.step.kernel != "view") order.push_back(&op);
-  if (!o.explain) {
-    std::stable_sort(order.begin(), order.end(), [](const OpProfile* a, const OpProfile* b) { return a->seconds > b->seconds; });
-    if (order.size() > static_cast<size_t>(o.top.value_or(20))) order.resize(static_cast<size_t>(o.top.value_or(20)));
-  }
-  out += fmt::format("\n{:>9} {:>6} {:>9} {:>8}  {:<24} {:<26} {}\n", "ms", "%", "GFLOP/s", "GB/s", "kernel", "op", "name");
-  for (const OpProfile* op : order) {
-    double s = std::max(op->seconds, 1e-12);
-    out += fmt::format("{:9.3f} {:6.2f} {:9.1f} {:8.1f}  {:<24} {:<26} {}\n", op->seconds * 1e3, op->percent, op->cost.flops / s / 1e9, op->cost.bytes / s / 1e9,
-                       op->step.kernel, fused_text(op->step), cli::printable(op->step.name));
-    if (o.explain)
-      for (const std::string& refused : op->step.refused) out += fmt::format("{:>37}  not {}\n", "", refused);
-  }
-  return out;
-}
 
 // A report that goes to a file of its own.
 struct FileReport {
@@ -97,6 +59,12 @@ Result<int> profile(const Options& o, bool json) {
     MLT_ASSIGN(FailRule rule, parse_fail_rule(text));
     rules.push_back(std::move(rule));
   }
+  std::vector<SweepAxis> axes;
+  for (const std::string& text : o.sweeps) {
+    MLT_ASSIGN(SweepAxis axis, parse_sweep(text));
+    axes.push_back(std::move(axis));
+  }
+  if (o.cold > 0 && cli::is_standard(o.model)) return usage_error("--cold opens the model again and again, and stdin can be read once");
   if (o.baseline && rules.empty()) return usage_error("--baseline needs a rule to compare by", "add --fail-if 'predict.p50>+5%'");
   std::optional<std::string> baseline;
   if (o.baseline) {
@@ -104,21 +72,37 @@ Result<int> profile(const Options& o, bool json) {
     baseline = std::string(file.text());
   }
 
-  auto start = std::chrono::steady_clock::now();
-  MLT_ASSIGN(OpenedModel model, cli::read_model(o.model, o.keys));
-  double open_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-
   PredictOptions options;
   options.function = o.function.value_or("");
   auto inputs_of = [&](const coreml::FunctionDescription& description) { return parse_record(o.values, description.inputs, cli::read_input); };
+  std::optional<ColdStart> cold;
+  if (o.cold > 0) {
+    MLT_ASSIGN(cold, measure_cold([&] { return cli::read_model(o.model, o.keys); }, [&] { return evict_page_cache(o.model); }, options, inputs_of, o.cold));
+  }
+  auto start = std::chrono::steady_clock::now();
+  MLT_ASSIGN(OpenedModel model, cli::read_model(o.model, o.keys));
+  double open_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   MLT_ASSIGN(Profile p, measure(model, options, inputs_of, open_seconds, o.measure));
+  p.cold = std::move(cold);
+  if (o.roofline) p.peaks = measure_peaks();
+  MLT_ASSIGN(p.sweeps, sweep(model, options, inputs_of, axes, o.measure));
+  if (!o.compare.empty()) {
+    std::vector<OpenedModel> others;
+    for (const std::string& path : o.compare) {
+      MLT_ASSIGN(OpenedModel other, cli::read_model(path, o.keys));
+      others.push_back(std::move(other));
+    }
+    std::vector<const OpenedModel*> all{&model};
+    for (const OpenedModel& other : others) all.push_back(&other);
+    MLT_ASSIGN(p.compared, compare_models(all, options, inputs_of, o.measure));
+  }
   std::string machine = profile_json(p, model.name);
   MLT_ASSIGN(std::vector<RuleOutcome> outcomes, check_rules(rules, machine, baseline ? &*baseline : nullptr));
   for (auto& [report, file] : files) {
     MLT_TRY(file.write(report->make(p, model.name, outcomes)));
     MLT_TRY(file.finish());
   }
-  if (to_stdout == 0) MLT_TRY(write_fd(1, as_bytes(json ? machine + "\n" : table(p, o)), "stdout"));
+  if (to_stdout == 0) MLT_TRY(write_fd(1, as_bytes(json ? machine + "\n" : profile_text(p, static_cast<size_t>(o.top.value_or(20)), o.explain)), "stdout"));
   for (const std::string& warning : p.warnings) cli::print_warning(warning);
   bool fails = false;
   for (const RuleOutcome& outcome : outcomes) {
@@ -142,6 +126,10 @@ int main(int argc, char** argv) {
   app.option("--function", o.function, "NAME", "function of a multi-function model");
   app.option("--top", o.top, "N", "ops in the table (20)").range(0, 1e6);
   app.flag("--explain", o.explain, "every op in order, with the kernels that refused and why");
+  app.option("--sweep", o.sweeps, "AXIS=A,B", "measure at threads=1,2, batch=1,8 or INPUT=1x3x64x64,...");
+  app.option("--compare", o.compare, "MODEL", "measure MODEL in turn with the first").file();
+  app.option("--cold", o.cold, "N", "start N times from the file, forgotten by the system").range(1, 1e4);
+  app.flag("--roofline", o.roofline, "measure the machine's peaks; operations in percent of them");
   app.option("--csv", o.csv, "FILE", "write all ops as CSV; of all reports, '-' is stdout").file();
   app.option("--baseline", o.baseline, "FILE", "profile (--json) to compare with").file();
   app.option("--fail-if", o.fail_if, "RULE", "exit 1 when RULE holds: 'predict.p50>+5%', 'first>200'");

@@ -201,8 +201,33 @@ Result<Profile> measure(const OpenedModel& model, const PredictOptions& options,
   return profile;
 }
 
+namespace {
+
+double ms(double seconds) { return std::round(seconds * 1e9) / 1e6; }
+ordered_json both(const Interval& interval) { return {ms(interval.low), ms(interval.high)}; }
+
+void add_variants(const Profile& p, ordered_json& out) {
+  if (p.peaks) out["peak"] = {{"gflops_per_second", p.peaks->flops / 1e9}, {"gbytes_per_second", p.peaks->bytes / 1e9}, {"cache_gbytes_per_second", p.peaks->cache_bytes / 1e9}};
+  if (p.cold)
+    out["cold"] = {{"runs", p.cold->runs}, {"evicted", p.cold->evicted}, {"open", ms(p.cold->open)}, {"load", ms(p.cold->load)}, {"first", ms(p.cold->first)}, {"p50", ms(p.cold->total.p50)}, {"p50_interval", both(p.cold->total_p50)},
+                   {"p90", ms(p.cold->total.p90)}};
+  for (const SweepPoint& s : p.sweeps) {
+    ordered_json one = {{"axis", s.axis}, {"value", s.value}};
+    if (s.refused) one["refused"] = *s.refused;
+    else
+      for (const auto& [key, value] : {std::pair{"p50", ordered_json(ms(s.predict.p50))}, {"p50_interval", both(s.p50)}, {"p90", ordered_json(ms(s.predict.p90))}, {"p99", ordered_json(ms(s.predict.p99))},
+                                       {"first", ordered_json(ms(s.first))}, {"per_second", ordered_json(s.per_second)}})
+        one[key] = value;
+    out["sweeps"].push_back(std::move(one));
+  }
+  for (const Contender& c : p.compared)
+    out["compared"].push_back({{"model", c.name}, {"load", ms(c.load)}, {"first", ms(c.first)}, {"p50", ms(c.predict.p50)}, {"p50_interval", both(c.p50)}, {"p90", ms(c.predict.p90)}, {"p99", ms(c.predict.p99)}, {"ratio", c.ratio},
+                               {"ratio_interval", {c.ratio_interval.low, c.ratio_interval.high}}});
+}
+
+}  // namespace
+
 std::string profile_json(const Profile& p, const std::string& model) {
-  auto ms = [](double seconds) { return std::round(seconds * 1e9) / 1e6; };
   ordered_json out;
   out["schema"] = "mlprofile";
   out["schema_version"] = 1;
@@ -229,10 +254,14 @@ std::string profile_json(const Profile& p, const std::string& model) {
   out["gflops_per_second"] = p.predict.p50 > 0 ? std::round(p.flops / p.predict.p50 / 1e6) / 1e3 : 0;
   out["memory"] = {{"weights", p.weight_bytes}, {"arena", p.arena_bytes}, {"packed", p.packed_bytes}, {"peak_resident", p.peak_resident_bytes}};
   out["overhead"] = ms(p.op_overhead);
+  add_variants(p, out);
   out["ops"] = ordered_json::array();
-  for (const OpProfile& op : p.ops)
-    out["ops"].push_back({{"name", op.step.name}, {"kind", op.step.kind}, {"fused", op.step.fused}, {"kernel", op.step.kernel}, {"refused", op.step.refused},
-                          {"ms", ms(op.seconds)}, {"percent", std::round(op.percent * 100) / 100}, {"flops", op.cost.flops}, {"bytes", op.cost.bytes}});
+  for (const OpProfile& op : p.ops) {
+    ordered_json one = {{"name", op.step.name}, {"kind", op.step.kind}, {"fused", op.step.fused}, {"kernel", op.step.kernel}, {"refused", op.step.refused},
+                        {"ms", ms(op.seconds)}, {"percent", std::round(op.percent * 100) / 100}, {"flops", op.cost.flops}, {"bytes", op.cost.bytes}};
+    if (p.peaks) one["roofline_percent"] = std::round(roofline_percent(op, *p.peaks) * 100) / 100;
+    out["ops"].push_back(std::move(one));
+  }
   return out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 

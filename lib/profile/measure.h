@@ -1,6 +1,7 @@
 // Profiles of a model: phases, op times, percentiles, memory. Everything here is wall-clock time; nothing is printed.
 #pragma once
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,38 @@ struct Percentiles {
 // Nearest-rank percentiles; all zero for an empty list.
 Percentiles percentiles(std::vector<double> seconds);
 
+// One measurement of a sweep (variants.h).
+struct SweepPoint {
+  std::string axis, value;  // "threads", "4"
+  Percentiles predict;
+  Interval p50;
+  double first = 0, per_second = 0;  // per_second: predictions, or items of the batch
+  std::optional<std::string> refused;  // why the model does not take the value
+};
+// From nothing to an answer; medians, seconds.
+struct ColdStart {
+  int runs = 0;
+  bool evicted = false;  // the system was asked to drop the file from its cache, each time
+  double open = 0, load = 0, first = 0;
+  Percentiles total;
+  Interval total_p50;
+};
+// A model measured side by side with others.
+struct Contender {
+  std::string name;
+  double load = 0, first = 0;
+  Percentiles predict;
+  Interval p50;
+  double ratio = 1;  // of its median to the first model's
+  Interval ratio_interval;
+};
+// What the machine does at most, with our kernels and threads.
+struct Peaks {
+  double flops = 0;        // a second
+  double bytes = 0, cache_bytes = 0;  // read a second, from memory and from the cores' own caches
+  double cache_size = 1 << 20;         // bytes that these hold together
+};
+
 struct Profile {
   double open = 0;    // reading and parsing the model, seconds
   double load = 0;    // program, constants
@@ -40,7 +73,15 @@ struct Profile {
   uint64_t weight_bytes = 0;  // as stored
   size_t arena_bytes = 0, packed_bytes = 0, peak_resident_bytes = 0;
   std::string cpu;  // instruction set in use
+  // When asked for.
+  std::vector<SweepPoint> sweeps;
+  std::optional<ColdStart> cold;
+  std::vector<Contender> compared;  // this model first
+  std::optional<Peaks> peaks;
 };
+// The least time the operation could take, by its arithmetic or its bytes, in percent of what it took. What fits the
+// cores' own caches is taken to lie there.
+double roofline_percent(const OpProfile& op, const Peaks& peaks);
 
 struct MeasureOptions {
   int runs = 30;

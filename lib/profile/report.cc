@@ -85,6 +85,38 @@ std::string runs_plot(const Profile& p) {
   return out + fmt::format("<text x=\"{:.0f}\" y=\"{:.0f}\" fill=\"#56606b\">runs, in order; line: median, band: its 95 % interval</text></svg>\n", kLeft, kHeight - 6);
 }
 
+// Sweeps, cold starts and other models, each a table with bars of its medians.
+void variants_html(const Profile& p, std::string& out) {
+  auto row = [&](const std::string& label, double seconds, const Interval& interval, double most, const std::string& rest) {
+    out += fmt::format("<tr><td>{}</td><td class=\"n\">{}</td><td>{} to {}</td><td><span class=\"bar\" style=\"width:{:.0f}px\"></span> {}</td></tr>\n", escaped(clean(label, 80)), ms(seconds), ms(interval.low), ms(interval.high),
+                       most > 0 ? 300 * seconds / most : 0, rest);
+  };
+  const char* head = "<table><tr><th></th><th class=\"n\">ms</th><th>95 % interval</th><th></th></tr>\n";
+  if (p.cold) {
+    out += std::string("<h2>Cold against warm</h2>") + head;
+    row("cold: open, load, first", p.cold->total.p50, p.cold->total_p50, p.cold->total.p50, p.cold->evicted ? "" : "file still in memory");
+    row("warm: predict", p.predict.p50, p.intervals[0], p.cold->total.p50, "");
+    out += "</table>\n";
+  }
+  if (!p.sweeps.empty()) {
+    out += std::string("<h2>Sweeps</h2>") + head;
+    double most = 0;
+    for (const SweepPoint& s : p.sweeps) most = std::max(most, s.predict.p50);
+    for (const SweepPoint& s : p.sweeps) {
+      if (s.refused) out += fmt::format("<tr><td>{}</td><td colspan=\"3\">{}</td></tr>\n", escaped(clean(s.axis + " " + s.value, 80)), escaped(clean(*s.refused)));
+      else row(s.axis + " " + s.value, s.predict.p50, s.p50, most, fmt::format("{:.1f} per second", s.per_second));
+    }
+    out += "</table>\n";
+  }
+  if (!p.compared.empty()) {
+    out += std::string("<h2>Side by side</h2>") + head;
+    double most = 0;
+    for (const Contender& c : p.compared) most = std::max(most, c.predict.p50);
+    for (const Contender& c : p.compared) row(c.name, c.predict.p50, c.p50, most, fmt::format("{:.3f} ({:.3f} to {:.3f})", c.ratio, c.ratio_interval.low, c.ratio_interval.high));
+    out += "</table>\n";
+  }
+}
+
 }  // namespace
 
 std::string profile_csv(const Profile& p) {
@@ -210,6 +242,7 @@ std::string profile_html(const Profile& p, const std::string& model, const std::
     for (const RuleOutcome& o : outcomes) out += fmt::format("<tr><td>{}</td><td{}>{}</td><td>{}</td></tr>\n", escaped(o.rule), o.state == RuleOutcome::State::kFails ? " class=\"bad\"" : "", verdict(o), escaped(clean(o.text)));
     out += "</table>\n";
   }
+  variants_html(p, out);
   out += fmt::format("<h2>Memory</h2><table><tr><th>Weights as stored</th><td class=\"n\">{}</td></tr><tr><th>Activations</th><td class=\"n\">{}</td></tr><tr><th>Packed constants</th><td class=\"n\">{}</td></tr><tr><th>Peak of the process</th><td class=\"n\">{}</td></tr></table>\n",
                      inspect::size_text(p.weight_bytes), inspect::size_text(p.arena_bytes), inspect::size_text(p.packed_bytes), inspect::size_text(p.peak_resident_bytes));
   if (!p.ops.empty()) {
