@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "lib/base/threads.h"
+#include "lib/kernels/decimals.h"
 
 namespace mlt {
 namespace {
@@ -35,41 +36,6 @@ uint32_t digit_sum(uint64_t text) {
 
 constexpr double kPowers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                               1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-
-// How many of the eight characters, from the first on, are digits.
-inline int leading_digits(uint64_t text) {
-  uint64_t other = ((text + 0x4646464646464646u) | (text - 0x3030303030303030u)) & 0x8080808080808080u;
-  return std::countr_zero(other) / 8;
-}
-// Their number; at least one.
-inline uint64_t leading_value(uint64_t text, int digits) { return digit_sum((text - 0x3030303030303030u) << (64 - 8 * digits)); }
-
-// "-12.345" or "7" with at most eight digits on either side of the point, and room to look at 24 characters: what files of
-// numbers mostly hold. nullptr for anything else. No branch depends on how long a number is.
-[[gnu::always_inline]] inline const char* parse_short(const char* p, double* value) {
-  const bool negative = *p == '-';
-  p += negative;
-  uint64_t text;
-  std::memcpy(&text, p, 8);
-  const int whole = leading_digits(text);
-  if (whole == 0) return nullptr;
-  uint64_t mantissa = leading_value(text, whole);
-  p += whole;
-  int places = 0;
-  if (*p == '.') {
-    std::memcpy(&text, ++p, 8);
-    places = leading_digits(text);
-    if (places == 0) return nullptr;
-    constexpr uint64_t kScale[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
-    mantissa = mantissa * kScale[places] + leading_value(text, places);
-    if (mantissa > (uint64_t{1} << 53)) return nullptr;
-    p += places;
-  }
-  if ((*p >= '0' && *p <= '9') || *p == 'e' || *p == 'E') return nullptr;
-  const double x = static_cast<double>(mantissa) / kPowers[places];
-  *value = std::bit_cast<double>(std::bit_cast<uint64_t>(x) | static_cast<uint64_t>(negative) << 63);
-  return p;
-}
 
 }  // namespace
 
@@ -233,6 +199,7 @@ std::optional<CsvRows> CsvRows::make(const std::vector<CsvColumn>& columns, cons
       if (coreml::find_feature(features, column.feature) != nullptr) return std::nullopt;
       target.checked = column.keyed;
     }
+    out.all_checked_ = out.all_checked_ && target.checked;
     out.targets_.push_back(target);
   }
   if (std::find(given.begin(), given.end(), 0) != given.end()) return std::nullopt;
@@ -242,14 +209,26 @@ std::optional<CsvRows> CsvRows::make(const std::vector<CsvColumn>& columns, cons
 template <typename T>
 bool CsvRows::parse(std::string_view line, const char* text_end, T* row) const {
   const char *p = line.data(), *end = p + line.size();
+  auto store = [&](const Target& target, double value) {
+    if (target.at >= 0) row[target.at] = target.single ? static_cast<T>(static_cast<float>(value)) : static_cast<T>(value);
+  };
+  double some[256];
   for (size_t c = 0; c < targets_.size(); ++c) {
+    if (all_checked_) {
+      const char* stop = p;
+      const size_t most = std::min(targets_.size() - c, std::size(some));
+      const auto done = static_cast<size_t>(read_decimals(p, text_end, static_cast<int64_t>(most), some, &stop));
+      for (size_t i = 0; i < done; ++i) store(targets_[c + i], some[i]);
+      c += done;
+      if (c == targets_.size()) return stop == end;
+      if (done > 0) {
+        if (*stop != ',') return false;
+        p = stop + 1;
+      }
+    }
     const Target& target = targets_[c];
     double value = std::numeric_limits<double>::quiet_NaN();
-    const char* next = nullptr;
-    if (target.checked) {
-      if (std::endian::native == std::endian::little && text_end - p >= 24) next = parse_short(p, &value);
-      if (next == nullptr) next = parse_decimal(p, text_end, &value);
-    }
+    const char* next = target.checked ? parse_decimal(p, end, &value) : nullptr;
     if (next == nullptr || (next != end && *next != ',')) {
       next = std::find(p, end, ',');
       if (std::find(p, next, '"') != next) return false;
@@ -264,7 +243,7 @@ bool CsvRows::parse(std::string_view line, const char* text_end, T* row) const {
         value = std::numeric_limits<double>::quiet_NaN();
       }
     }
-    if (target.at >= 0) row[target.at] = target.single ? static_cast<T>(static_cast<float>(value)) : static_cast<T>(value);
+    store(target, value);
     bool last = c + 1 == targets_.size();
     if (last != (next == end)) return false;
     p = next + 1;

@@ -43,7 +43,7 @@ class CsvRows {
   Part next(std::string_view text);
 
  private:
-  // A number stops at the line's end by itself, so that more than the line can be looked at.
+  // Of what is behind the line, up to text_end, nothing is taken; it may be looked at.
   template <typename T>
   bool parse(std::string_view line, const char* text_end, T* row) const;
 
@@ -54,7 +54,7 @@ class CsvRows {
   };
   std::vector<Target> targets_;
   int64_t width_ = 0;
-  bool floats_ = false;
+  bool floats_ = false, all_checked_ = true;
   std::vector<float> f32_;
   std::vector<double> f64_;
   std::vector<std::string_view> lines_;
