@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "lib/convert/states.h"
 #include "lib/coreml/mil_write.h"
 #include "lib/ops/builder.h"
 #include "lib/passes/pipeline.h"
@@ -172,6 +173,7 @@ Result<Conversion> convert_source(const Blob& bytes, const std::string& path, co
   for (ops::Opset opset : kOpsets) {
     if (request.target && *request.target != opset) continue;
     if (!request.target && request.float16_io && opset < ops::Opset::kCoreML6) continue;
+    if (!request.target && !request.states.empty() && opset < ops::Opset::kCoreML8) continue;
     Options options;
     options.opset = opset;
     options.inputs = request.inputs;
@@ -204,6 +206,7 @@ Status finish_conversion(Conversion& out, const Request& request) {
     return {};
   }
   // 2. Interface.
+  MLT_TRY(make_states(c, request.states, out.opset));
   if (request.float16_io) {
     if (out.opset < ops::Opset::kCoreML6) return usage_error("float16 features need iOS16", "use --target iOS16 or newer");
     MLT_TRY(float16_interface(c, out.opset));
@@ -238,6 +241,7 @@ Result<coreml::Model> make_model(const Conversion& conversion, const Request& re
   coreml::Description d;
   d.inputs = conversion.converted.inputs;
   d.outputs = conversion.converted.outputs;
+  d.states = conversion.converted.states;
   if (request.labels) {
     d.predicted_feature_name = "classLabel";
     d.predicted_probabilities_name = "classLabel_probs";

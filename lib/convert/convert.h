@@ -25,6 +25,7 @@ struct Request {
   std::string stop_after;                  // "lower", "passes", or a pass's name; empty: all
   std::vector<InputOption> inputs;
   std::vector<std::pair<std::string, std::string>> output_names;  // from, to; an empty `from` counts outputs in order
+  std::vector<std::pair<std::string, std::string>> states;  // input, output: see states.h
   std::optional<Labels> labels;
   coreml::Metadata metadata;
   std::function<void(const passes::Pass&, size_t changes)> after_pass;

@@ -61,7 +61,7 @@ struct Source {
 // What a conversion yields: a program with one function "main", whose inputs and outputs are the features.
 struct Converted {
   std::unique_ptr<ir::Program> program;
-  std::vector<coreml::FeatureDescription> inputs, outputs;
+  std::vector<coreml::FeatureDescription> inputs, outputs, states;
   std::vector<Unsupported> unsupported;  // when not empty, the program is not usable
   std::vector<std::string> warnings;
   std::string keep_float32;  // not empty: why the program must not be turned to float16

@@ -11,7 +11,7 @@
 namespace mlt::foreign::onnx {
 namespace {
 
-constexpr int64_t kSmall = 1024;  // elements; fewer are not worth an op
+constexpr int64_t kSmall = 64;  // elements; fewer are not worth an op
 
 bool is_weight_type(DType t) { return t == DType::kI8 || t == DType::kU8 || t == DType::kI4 || t == DType::kU4; }
 
