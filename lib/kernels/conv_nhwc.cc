@@ -98,13 +98,14 @@ void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
   }
   tiles = shape.batch * across() * down();
   if (allow_winograd && nhwc->tile_in != nullptr && unit && g.kernel[1] == 3 && g.kernel[2] == 3 && c >= 12 && rows >= 12 && c <= kDepth) {
-    // Cycles: products at two vectors a cycle, transforms, and weights that are read from memory once a block.
+    // Cycles: products at two vectors a cycle, while weights come from memory once a block; and transforms.
     const double cn = static_cast<double>(c) * static_cast<double>(rows), per_cycle = 2 * lanes, bytes_per_cycle = 5;
     const double most = std::max<double>(static_cast<double>(gemm->mr), static_cast<double>(kWinogradFloats) / static_cast<double>(kPositions * (c + rows)));
     const double t = static_cast<double>(tiles), blocks = std::max(1.0, t / most);
-    const double direct = static_cast<double>(pixels()) * 9 * cn / per_cycle + 9 * 4 * cn / bytes_per_cycle;
-    const double winograd = t * kPositions * cn / per_cycle * (1 + 8 / static_cast<double>(c)) + t * 80 / lanes * static_cast<double>(c + rows) +
-                            (1 + (blocks - 1) / 4) * kPositions * 4 * cn / bytes_per_cycle;
+    const double direct = std::max(static_cast<double>(pixels()) * 9 * cn / per_cycle, 9 * 4 * cn / bytes_per_cycle);
+    const double winograd = std::max(t * kPositions * cn / per_cycle * (1 + 8 / static_cast<double>(c)),
+                                     (1 + (blocks - 1) / 4) * kPositions * 4 * cn / bytes_per_cycle) +
+                            t * 80 / lanes * static_cast<double>(c + rows);
     if (winograd < 0.9 * direct) {
       method = Method::kWinograd;
       name = std::string("nhwc winograd 4x4 ") + gemm->name;

@@ -41,10 +41,10 @@ struct Cheap {
 
 // kPixels outputs from x on whose taps [kx0, kx1) lie inside, for rows [ky0, ky1) of the kernel.
 template <int kPixels>
-HWY_INLINE void depthwise_pixels(const DepthwiseRow& r, int64_t x, int64_t ky0, int64_t ky1, int64_t kx0, int64_t kx1, const Cheap& cheap) {
+HWY_INLINE void depthwise_pixels(const DepthwiseRow& r, int64_t x, int64_t ky0, int64_t ky1, int64_t kx0, int64_t kx1, const Cheap& cheap, int64_t c0 = 0) {
   const D d;
   const int64_t step = r.stride * r.channels;
-  for (int64_t c = 0; c < r.channels; c += kLanes) {
+  for (int64_t c = c0; c < r.channels; c += kLanes) {
     const int64_t n = r.channels - c;
     V acc[kPixels];
     const V bias = load_first(d, r.bias + c, n);
@@ -70,6 +70,39 @@ HWY_INLINE void depthwise_pixels(const DepthwiseRow& r, int64_t x, int64_t ky0, 
   }
 }
 
+// 3x3 windows that lie inside, four outputs at a time from x on, for channels that fill vectors: the weights stay in
+// registers, and outputs share what they read. Returns where it stopped.
+template <int kStride>
+int64_t depthwise_square(const DepthwiseRow& r, int64_t x, int64_t end, const Cheap& cheap) {
+  constexpr int kColumns = 3 * kStride + 3;
+  const D d;
+  const int64_t c_end = r.channels / kLanes * kLanes, line = r.w * r.channels, stop = x + (end - x) / 4 * 4;
+  for (int64_t c = 0; c < c_end; c += kLanes) {
+    V w[9];
+    HWY_UNROLL(9) for (int i = 0; i < 9; ++i) w[i] = hn::LoadU(d, r.weights + i * r.channels + c);
+    const V bias = hn::LoadU(d, r.bias + c);
+    const float* in = r.in + (r.top * r.w + r.left + x * kStride) * r.channels + c;
+    for (int64_t at = x; at < stop; at += 4, in += 4 * kStride * r.channels) {
+      V acc[4] = {bias, bias, bias, bias};
+      HWY_UNROLL(3) for (int ky = 0; ky < 3; ++ky) {
+        V v[kColumns];
+        HWY_UNROLL(9) for (int i = 0; i < kColumns; ++i) v[i] = hn::LoadU(d, in + ky * line + i * r.channels);
+        HWY_UNROLL(3) for (int kx = 0; kx < 3; ++kx) {
+          HWY_UNROLL(4) for (int p = 0; p < 4; ++p) acc[p] = hn::MulAdd(w[ky * 3 + kx], v[p * kStride + kx], acc[p]);
+        }
+      }
+      HWY_UNROLL(4) for (int p = 0; p < 4; ++p) {
+        V o = acc[p];
+        if (r.residual != nullptr) o = hn::Add(o, hn::LoadU(d, r.residual + (at + p) * r.channels + c));
+        hn::StoreU(cheap(o), d, r.out + (at + p) * r.pitch + c);
+      }
+    }
+  }
+  if (c_end < r.channels)
+    for (int64_t at = x; at < stop; at += 4) depthwise_pixels<4>(r, at, 0, 3, 0, 3, cheap, c_end);
+  return stop;
+}
+
 // First and one past the last tap that lies inside [0, size), for a window that begins at `start`.
 HWY_INLINE void inside(int64_t start, int64_t taps, int64_t dilation, int64_t size, int64_t& first, int64_t& last) {
   first = start >= 0 ? 0 : (-start + dilation - 1) / dilation;
@@ -84,11 +117,18 @@ void depthwise(const DepthwiseRow& r) noexcept {
   int64_t ky0, ky1;
   inside(r.top, r.kernel_h, r.dilation_h, r.h, ky0, ky1);
   const int64_t reach = (r.kernel_w - 1) * r.dilation_w;
+  const bool square = r.kernel_h == 3 && r.kernel_w == 3 && r.dilation_h == 1 && r.dilation_w == 1 && ky1 - ky0 == 3 && r.stride <= 2;
   int64_t x = 0;
   while (x < r.count) {
     const int64_t start = r.left + x * r.stride;
     // Whole windows for several pixels, or one pixel at the edge.
     if (start >= 0 && x + 4 <= r.count && start + 3 * r.stride + reach < r.w) {
+      if (square) {
+        // Outputs whose windows end inside.
+        const int64_t end = std::min(r.count, (r.w - 1 - reach - r.left) / r.stride + 1);
+        x = r.stride == 1 ? depthwise_square<1>(r, x, end, cheap) : depthwise_square<2>(r, x, end, cheap);
+        continue;
+      }
       depthwise_pixels<4>(r, x, ky0, ky1, 0, r.kernel_w, cheap);
       x += 4;
       continue;

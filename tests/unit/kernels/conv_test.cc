@@ -241,6 +241,8 @@ TEST_CASE("grouped and depthwise convolutions") {
       check_conv(shape2(5, 5, 19, 23, k, stride, k / 2, 5), {Unary::kClip, 0, 6});
       check_conv(shape2(3, 6, 9, 34, k, stride, 0, 3), {Unary::kHardSwish, 1.0f / 6, 0.5f}, true, true);
     }
+  for (int64_t stride : {1, 2, 3})
+    for (int64_t width : {3, 6, 19, 24}) check_conv(shape2(37, 37, 7, width, 3, stride, 1, 37), {Unary::kClip, 0, 6}, true, stride == 1);
   check_conv(shape2(4, 4, 20, 20, 3, 1, 2, 4, 2));
   check_conv(shape2(4, 4, 20, 20, 3, 2, 3, 4, 3));
   check_conv(shape2(2, 2, 1, 1, 3, 1, 1, 2));
