@@ -8,6 +8,7 @@
 
 #include "lib/coreml/mil_types.h"
 #include "lib/coreml/model_proto.h"
+#include "lib/tensor/spill.h"
 
 namespace mlt::coreml {
 namespace {
@@ -88,6 +89,7 @@ class Writer {
           return input_error(literal.blob ? fmt::format("its weights ({}) are missing", literal.blob->file) : "a constant without a value");
         if (may_be_large && weights_ != nullptr && belongs_in_weight_file(literal.tensor.dtype(), literal.tensor.size(), spec_version_)) {
           MLT_ASSIGN(uint64_t offset, store(literal.tensor));
+          release_pages(literal.tensor);
           proto->mutable_blobfilevalue()->set_filename(weights_->file_name());
           proto->mutable_blobfilevalue()->set_offset(offset);
           return {};

@@ -13,6 +13,7 @@
 
 #include "lib/ops/call.h"
 #include "lib/passes/pattern.h"
+#include "lib/tensor/spill.h"
 
 namespace mlt::passes {
 namespace {
@@ -31,6 +32,7 @@ class Caster {
   Caster(ir::Function& function, Context& context) : function_(function), context_(context) {}
 
   Result<size_t> run() {
+    count_uses(*function_.body);
     MLT_TRY(block(*function_.body));
     // Outputs stay float32, under their names.
     ir::Block& body = *function_.body;
@@ -55,6 +57,16 @@ class Caster {
     ir::Block* block;
     std::unordered_map<const ir::Value*, V> half, full;
   };
+
+  void count_uses(const ir::Block& block) {
+    for (const auto& op : block.ops) {
+      for (const ir::Arg& arg : op->args)
+        for (const ir::Operand& operand : arg.operands)
+          if (operand.value) ++uses_[operand.value];
+      for (const auto& nested : op->blocks) count_uses(*nested);
+    }
+    for (const ir::Value* output : block.outputs) ++uses_[output];
+  }
 
   static void rename_op(V v) {
     if (v->producer && v->producer->outputs.size() == 1)
@@ -103,14 +115,35 @@ class Caster {
     return any;
   }
 
+  // In pieces: a large tensor is not there a third time.
   static Tensor half_tensor(const Tensor& t) {
-    Tensor copy = t.clone();
-    float* v = copy.mutable_data<float>();
-    for (int64_t i = 0; i < copy.size(); ++i) {
-      if (std::isfinite(v[i]) && std::abs(v[i]) > kLargest) v[i] = std::copysign(kLargest, v[i]);
-      else if (v[i] != 0 && std::abs(v[i]) < kSmallest) v[i] = std::copysign(t.size() <= 16 ? kSmallest : 0.0f, v[i]);
+    constexpr int64_t kPiece = 1 << 16;
+    Tensor out = Tensor::uninitialized(DType::kF16, t.dims());
+    const float* from = t.data<float>();
+    for (int64_t at = 0; at < t.size(); at += kPiece) {
+      int64_t n = std::min(kPiece, t.size() - at);
+      Tensor piece = Tensor::uninitialized(DType::kF32, {n});
+      float* v = piece.mutable_data<float>();
+      std::copy_n(from + at, n, v);
+      for (int64_t i = 0; i < n; ++i) {
+        if (std::isfinite(v[i]) && std::abs(v[i]) > kLargest) v[i] = std::copysign(kLargest, v[i]);
+        else if (v[i] != 0 && std::abs(v[i]) < kSmallest) v[i] = std::copysign(t.size() <= 16 ? kSmallest : 0.0f, v[i]);
+      }
+      Tensor half = convert(piece, DType::kF16);
+      std::copy_n(half.bytes().data(), half.bytes().size(), out.mutable_bytes() + 2 * at);
     }
-    return convert(copy, DType::kF16);
+    return out;
+  }
+
+  // The float16 form of a large constant; the float32 one goes away with its only use. What is beyond the first 512 MB
+  // lies in a file until it is written.
+  Tensor large_half(V v, const Tensor& t) {
+    Tensor half = half_tensor(t);
+    release_pages(t);
+    if (half_bytes_ + half.nbytes() > (int64_t{512} << 20)) half = spilled(half);
+    else half_bytes_ += half.nbytes();
+    if (uses_.at(v) == 1 && v->producer->is_const()) spent_.push_back(v->producer);
+    return half;
   }
 
   // A compressed constant is half when its scale is, unless the scale would lose digits.
@@ -136,7 +169,7 @@ class Caster {
     b.set_position(*position);
     V half;
     if (const Tensor* t = v->constant_tensor()) {
-      half = b.constant(half_tensor(*t), v->name + "_to_fp16");
+      half = b.constant(t->nbytes() < (1 << 20) ? half_tensor(*t) : large_half(v, *t), v->name + "_to_fp16");
     } else if (const Tensor* scale = half_scale(v->producer)) {
       std::vector<ops::Input> inputs;
       for (const ir::Arg& arg : v->producer->args) {
@@ -185,6 +218,8 @@ class Caster {
           if (!operand.value->type.is_tensor()) continue;
           if (half && operand.value->type.dtype == DType::kF32) {
             MLT_ASSIGN(operand.value, to_half(operand.value, &i));
+            for (ir::Op* spent : spent_) spent->attributes["val"] = std::make_shared<ir::Literal>(ir::Literal::of(Tensor::scalar(0.0f)));
+            spent_.clear();
           } else if (!half) {
             MLT_ASSIGN(operand.value, to_full(operand.value, &i));
           }
@@ -219,6 +254,9 @@ class Caster {
   std::vector<Scope> scopes_;
   std::unordered_set<const ir::Value*> made_half_;
   size_t changes_ = 0;
+  std::unordered_map<const ir::Value*, size_t> uses_;
+  std::vector<ir::Op*> spent_;  // constants whose float32 nobody needs any more
+  int64_t half_bytes_ = 0;
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <string_view>
 
 #include "lib/passes/pattern.h"
+#include "lib/tensor/spill.h"
 
 namespace mlt::passes {
 namespace {
@@ -30,6 +31,7 @@ void visit(ir::Block& block, Seen seen, const ir::Users& users, std::unordered_m
       const Tensor* tensor = value->constant_tensor();
       if (tensor == nullptr || users.is_block_output(value)) continue;
       size_t h = hash_of(*tensor);
+      release_pages(*tensor);
       V found = nullptr;
       for (auto [it, end] = seen.equal_range(h); it != end && found == nullptr; ++it)
         if (equal(*it->second->constant_tensor(), *tensor)) found = it->second;

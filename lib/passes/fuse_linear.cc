@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/passes/pattern.h"
+#include "lib/tensor/spill.h"
 
 namespace mlt::passes {
 namespace {
@@ -17,6 +18,7 @@ Tensor transposed(const Tensor& t) {
     for (int64_t c0 = 0; c0 < cols; c0 += kTile)
       for (int64_t r = r0; r < std::min(rows, r0 + kTile); ++r)
         for (int64_t c = c0; c < std::min(cols, c0 + kTile); ++c) to[c * rows + r] = in[r * cols + c];
+  release_pages(t);
   return convert(out, t.dtype());
 }
 
@@ -24,6 +26,14 @@ Tensor transposed(const Tensor& t) {
 
 Result<size_t> fuse_matmul_weight_bias(ir::Function& function, Context& context) {
   Rewriter r(function, context);
+  int64_t made = 0;
+  // Beyond the first 256 MB, transposed weights wait in a file.
+  auto turned = [&](const Tensor& t) {
+    Tensor out = transposed(t);
+    if (made + out.nbytes() > (int64_t{256} << 20)) return spilled(out);
+    made += out.nbytes();
+    return out;
+  };
   return r.run([&](ir::Op& op) -> Status {
     if (op.kind != "matmul" || !r.free({&op})) return {};
     V x = op.input("x");
@@ -33,7 +43,7 @@ Result<size_t> fuse_matmul_weight_bias(ir::Function& function, Context& context)
     if (x == nullptr || x->constant() || w == nullptr || w->rank() != 2 || !is_float(w->dtype()) || !tx || !ty || *tx || x->type.rank() < 2 || x->type.rank() > 3) return {};
     ops::OpBuilder b = r.before(op);
     V given = op.input("y");
-    V weight = *ty && given ? given : b.constant(*ty ? *w : transposed(*w), given ? given->name : "weight");
+    V weight = *ty && given ? given : b.constant(*ty ? *w : turned(*w), given ? given->name : "weight");
     V fresh = b.op("linear", {{"x", x}, {"weight", weight}});
     MLT_TRY(b.status());
     if (fresh->type != op.output()->type) return {};
