@@ -183,7 +183,7 @@ Status Lifter::unary_function(const spec::UnaryFunctionLayerParams& p) {
     case U::INVERSE: v = op("inverse", {{"x", v}, {"epsilon", b_.f32(epsilon)}}); break;
     case U::POWER: v = op("pow", {{"x", v}, {"y", b_.f32(p.alpha())}}); break;
     case U::EXP: v = op("exp", {{"x", v}}); break;
-    case U::LOG: v = op("log", {{"x", v}, {"epsilon", b_.f32(0)}}); break;
+    case U::LOG: v = op("log", {{"x", v}, {"epsilon", b_.f32(p.epsilon())}}); break;
     case U::ABS: v = op("abs", {{"x", v}}); break;
     case U::THRESHOLD: v = op("threshold", {{"x", v}, {"alpha", b_.f32(p.alpha())}}); break;
     default: return unsupported_error("unary function " + std::to_string(p.type()));

@@ -90,10 +90,12 @@ Status Lifter::deconvolution(const spec::ConvolutionLayerParams& p, const Blob& 
   MLT_ASSIGN(V value, nchw(x));
   MLT_ASSIGN(Ints kernel, pair_of(p.kernelsize(), 3, "kernelSize"));
   MLT_ASSIGN(Ints stride, pair_of(p.stride(), 1, "stride"));
+  MLT_ASSIGN(Ints dilation, pair_of(p.dilationfactor(), 1, "dilationFactor"));
   auto groups = static_cast<int64_t>(p.ngroups() == 0 ? 1 : p.ngroups());
   auto channels = static_cast<int64_t>(p.outputchannels()), kernel_channels = static_cast<int64_t>(p.kernelchannels());
   if (groups < 1 || groups > channels || channels % groups != 0) return bad("nGroups does not divide outputChannels");
-  if (kernel[0] < 1 || kernel[1] < 1 || stride[0] < 1 || stride[1] < 1) return bad("kernelSize and stride must be positive");
+  for (int64_t v : {kernel[0], kernel[1], stride[0], stride[1], dilation[0], dilation[1]})
+    if (v < 1 || v > kLimit) return bad("kernelSize, stride and dilationFactor must be positive, and not beyond measure");
   MLT_ASSIGN(V w, weight(p.weights(), {kernel_channels, channels / groups, kernel[0], kernel[1]}, "weight", 1));
   V bias = nullptr;
   if (p.hasbias()) {
@@ -105,7 +107,7 @@ Status Lifter::deconvolution(const spec::ConvolutionLayerParams& p, const Blob& 
   MLT_ASSIGN(Ints pad, borders(p.valid().paddingamounts()));
   for (size_t d = 0; d < 2; ++d) {
     if (in_dims[2 + d] > kLimit) return bad("the input is too large");
-    full[d] = (in_dims[2 + d] - 1) * stride[d] + kernel[d];
+    full[d] = (in_dims[2 + d] - 1) * stride[d] + (kernel[d] - 1) * dilation[d] + 1;
     wanted[d] = full[d] - pad[2 * d] - pad[2 * d + 1];
     begin[d] = pad[2 * d];
     if (!p.outputshape().empty() || p.has_same()) {
@@ -122,8 +124,8 @@ Status Lifter::deconvolution(const spec::ConvolutionLayerParams& p, const Blob& 
     trim.push_back(begin[d]);
     trim.push_back(std::max<int64_t>(end, 0));
   }
-  V y = op("conv_transpose", {{"x", value}, {"weight", w}, {"bias", bias}, {"strides", b_.ints(stride)}, {"groups", b_.i32(groups)},
-                              {"pad_type", b_.string(any(trim) ? "custom" : "valid")}, {"pad", any(trim) ? b_.ints(trim) : nullptr}});
+  V y = op("conv_transpose", {{"x", value}, {"weight", w}, {"bias", bias}, {"strides", b_.ints(stride)}, {"dilations", b_.ints(dilation)},
+                              {"groups", b_.i32(groups)}, {"pad_type", b_.string(any(trim) ? "custom" : "valid")}, {"pad", any(trim) ? b_.ints(trim) : nullptr}});
   if (y == nullptr) return failed();
   int64_t more_h = wanted[0] - y->type.dims[2], more_w = wanted[1] - y->type.dims[3];
   if (more_h < 0 || more_w < 0) return bad("outputShape does not fit");

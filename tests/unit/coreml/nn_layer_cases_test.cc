@@ -129,6 +129,8 @@ std::vector<LayerCase> simple_cases() {
   unary("unary", [](L& l) { l.mutable_unary()->set_type(spec::UnaryFunctionLayerParams::EXP), l.mutable_unary()->set_scale(2), l.mutable_unary()->set_shift(1); },
         [](double v) -> double { return std::exp(2 * v + 1); }, ab);
 
+  unary("unary", [](L& l) { l.mutable_unary()->set_type(spec::UnaryFunctionLayerParams::LOG), l.mutable_unary()->set_epsilon(1); },
+        [](double v) -> double { return std::log(v + 1); }, ab);
   auto binary = [&](const char* kind, std::function<void(L&)> make, double (*function)(double, double)) {
     const Array x{{2, 2}, {1, -2, 3, 0}}, y{{2}, {2, 3}};
     Values expected;
@@ -280,6 +282,13 @@ std::vector<LayerCase> network_cases() {
     p->set_outputchannels(1), p->set_kernelchannels(1), p->set_hasbias(true), p->mutable_valid();
     for (int i = 0; i < 2; ++i) p->add_kernelsize(2);
     fill(p->mutable_weights(), {1, 0, 0, 1}), fill(p->mutable_bias(), {0.5f});
+  });
+  // Transposed: each element of the input spreads over the kernel, whose elements lie two apart.
+  add("convolution", {{{1, 1, 1, 2}, {1, 2}}}, {{{1, 1, 1, 4}, {3, 6, 5, 10}}}, [](L& l) {
+    auto* p = l.mutable_convolution();
+    p->set_outputchannels(1), p->set_kernelchannels(1), p->set_isdeconvolution(true), p->mutable_valid();
+    for (uint64_t k : {1, 2}) p->add_kernelsize(k), p->add_dilationfactor(2), p->add_stride(1);
+    fill(p->mutable_weights(), {3, 5});
   });
   add("convolution3d", {cube}, {{{1, 1, 1, 1, 1}, {36}}}, [](L& l) {
     auto* p = l.mutable_convolution3d();
