@@ -75,7 +75,8 @@ class Reader {
       }
       std::string name = prefix + row->name + (row->repeated ? "[]" : "");
       if (row->kind == 'm') {
-        if (field.type == WireType::kBytes) read(row->type, field.bytes, name + ".", in_list || row->repeated, depth + 1);
+        if (field.type == WireType::kBytes)
+          read(row->type, field.bytes, name + ".", in_list || row->repeated, depth + 1);
         // An empty message is a choice made: "identity {}".
         if (row->oneof && field.bytes.empty()) column(name, 'b').ints.push_back(1);
       } else {
@@ -84,7 +85,8 @@ class Reader {
     }
     if (!in_list) return;
     for (const Row* row : rows_of(type))
-      if (!row->repeated && !row->oneof && row->kind != 'm' && !seen.contains(row->number)) add_default(*row, prefix + row->name);
+      if (!row->repeated && !row->oneof && row->kind != 'm' && !seen.contains(row->number))
+        add_default(*row, prefix + row->name);
   }
 
   std::vector<Parameter> take() {
@@ -94,18 +96,26 @@ class Reader {
       auto dims = [](size_t count) { return Dims{static_cast<int64_t>(count)}; };
       Tensor values;
       switch (c.kind) {
-        case 'v': values = Tensor::from<int64_t>(dims(c.ints.size()), c.ints); break;
+        case 'v':
+          values = Tensor::from<int64_t>(dims(c.ints.size()), c.ints);
+          break;
         case 'b':
           values = Tensor::uninitialized(DType::kBool, dims(c.ints.size()));
           for (size_t i = 0; i < c.ints.size(); ++i) values.mutable_data<bool>()[i] = c.ints[i] != 0;
           break;
-        case 'f': values = Tensor::from<float>(dims(c.floats.size()), c.floats); break;
-        case 'd': values = Tensor::from<double>(dims(c.doubles.size()), c.doubles); break;
+        case 'f':
+          values = Tensor::from<float>(dims(c.floats.size()), c.floats);
+          break;
+        case 'd':
+          values = Tensor::from<double>(dims(c.doubles.size()), c.doubles);
+          break;
         case 'y':
           values = Tensor::uninitialized(DType::kU8, dims(c.bytes.size()));
           if (!c.bytes.empty()) std::memcpy(values.mutable_bytes(), c.bytes.data(), c.bytes.size());
           break;
-        default: values = Tensor::of_strings(dims(c.texts.size()), c.texts); break;
+        default:
+          values = Tensor::of_strings(dims(c.texts.size()), c.texts);
+          break;
       }
       out.push_back({name, std::move(values)});
     }
@@ -129,19 +139,31 @@ class Reader {
   }
   static void put(Column& c, const Row& row, uint64_t value) {
     switch (row.kind) {
-      case 'e': c.texts.push_back(enumerator(row, value)); break;
-      case 'f': c.floats.push_back(std::bit_cast<float>(static_cast<uint32_t>(value))); break;
-      case 'd': c.doubles.push_back(std::bit_cast<double>(value)); break;
-      default: c.ints.push_back(static_cast<int64_t>(value)); break;
+      case 'e':
+        c.texts.push_back(enumerator(row, value));
+        break;
+      case 'f':
+        c.floats.push_back(std::bit_cast<float>(static_cast<uint32_t>(value)));
+        break;
+      case 'd':
+        c.doubles.push_back(std::bit_cast<double>(value));
+        break;
+      default:
+        c.ints.push_back(static_cast<int64_t>(value));
+        break;
     }
   }
   void add(const Row& row, const std::string& name, const WireField& field) {
     if (order_.size() >= kMostColumns) return;
     Column& c = column(name, row.kind);
-    if (row.kind == 't') c.texts.emplace_back(as_text(field.bytes));
-    else if (row.kind == 'y') c.bytes.insert(c.bytes.end(), field.bytes.begin(), field.bytes.end());
-    else if (field.type == WireType::kBytes) packed(c, row, field.bytes);
-    else put(c, row, field.value);
+    if (row.kind == 't')
+      c.texts.emplace_back(as_text(field.bytes));
+    else if (row.kind == 'y')
+      c.bytes.insert(c.bytes.end(), field.bytes.begin(), field.bytes.end());
+    else if (field.type == WireType::kBytes)
+      packed(c, row, field.bytes);
+    else
+      put(c, row, field.value);
   }
   static void packed(Column& c, const Row& row, ByteSpan bytes) {
     if (row.kind == 'f' || row.kind == 'd') {
@@ -166,14 +188,17 @@ class Reader {
   void add_default(const Row& row, const std::string& name) {
     if (order_.size() >= kMostColumns || row.kind == 'y') return;
     Column& c = column(name, row.kind);
-    if (row.kind == 't') c.texts.emplace_back();
-    else put(c, row, 0);
+    if (row.kind == 't')
+      c.texts.emplace_back();
+    else
+      put(c, row, 0);
   }
   void unknown(const std::string& name, const WireField& field) {
     if (order_.size() >= kMostColumns) return;
     Column& c = column(name, 'y');
     c.bytes.push_back(static_cast<std::byte>(field.type));
-    for (int i = 0; i < 8 && field.type != WireType::kBytes; ++i) c.bytes.push_back(static_cast<std::byte>(field.value >> (8 * i)));
+    for (int i = 0; i < 8 && field.type != WireType::kBytes; ++i)
+      c.bytes.push_back(static_cast<std::byte>(field.value >> (8 * i)));
     c.bytes.insert(c.bytes.end(), field.bytes.begin(), field.bytes.end());
   }
 
@@ -214,7 +239,8 @@ void add_layers(const Layers& layers, std::vector<std::vector<Parameter>>& out) 
     Bytes bytes = serialized(layer);
     std::vector<Parameter> kept;
     for (Parameter& p : message_parameters("NeuralNetworkLayer", bytes)) {
-      bool wiring = p.name == "name" || p.name == "input[]" || p.name == "output[]" || p.name.starts_with("inputTensor[]") || p.name.starts_with("outputTensor[]");
+      bool wiring = p.name == "name" || p.name == "input[]" || p.name == "output[]" ||
+                    p.name.starts_with("inputTensor[]") || p.name.starts_with("outputTensor[]");
       if (wiring) continue;
       // "convolution.kernelSize[]": the layer's kind goes without saying.
       size_t dot = p.name.find('.');
@@ -243,11 +269,17 @@ std::vector<Parameter> message_parameters(std::string_view type, ByteSpan bytes)
 std::vector<Parameter> body_parameters(const Model& model) {
   const spec::Model& proto = model.proto();
   switch (model.kind()) {
-    case ModelKind::kMlProgram: case ModelKind::kNone: return {};
-    case ModelKind::kNeuralNetwork: return network_parameters("NeuralNetwork", proto.neuralnetwork());
-    case ModelKind::kNeuralNetworkClassifier: return network_parameters("NeuralNetworkClassifier", proto.neuralnetworkclassifier());
-    case ModelKind::kNeuralNetworkRegressor: return network_parameters("NeuralNetworkRegressor", proto.neuralnetworkregressor());
-    default: break;
+    case ModelKind::kMlProgram:
+    case ModelKind::kNone:
+      return {};
+    case ModelKind::kNeuralNetwork:
+      return network_parameters("NeuralNetwork", proto.neuralnetwork());
+    case ModelKind::kNeuralNetworkClassifier:
+      return network_parameters("NeuralNetworkClassifier", proto.neuralnetworkclassifier());
+    case ModelKind::kNeuralNetworkRegressor:
+      return network_parameters("NeuralNetworkRegressor", proto.neuralnetworkregressor());
+    default:
+      break;
   }
   auto whole = model.serialize();
   if (!whole.ok()) return {};
@@ -266,9 +298,12 @@ std::vector<Parameter> body_parameters(const Model& model) {
 std::vector<std::vector<Parameter>> layer_parameters(const Model& model) {
   std::vector<std::vector<Parameter>> out;
   const spec::Model& proto = model.proto();
-  if (proto.has_neuralnetwork()) add_layers(proto.neuralnetwork().layers(), out);
-  else if (proto.has_neuralnetworkclassifier()) add_layers(proto.neuralnetworkclassifier().layers(), out);
-  else if (proto.has_neuralnetworkregressor()) add_layers(proto.neuralnetworkregressor().layers(), out);
+  if (proto.has_neuralnetwork())
+    add_layers(proto.neuralnetwork().layers(), out);
+  else if (proto.has_neuralnetworkclassifier())
+    add_layers(proto.neuralnetworkclassifier().layers(), out);
+  else if (proto.has_neuralnetworkregressor())
+    add_layers(proto.neuralnetworkregressor().layers(), out);
   return out;
 }
 

@@ -1,5 +1,5 @@
-// What differs between two models: interface, metadata, graph, weights, size and cost. Containers do not matter: a
-// package equals what it compiles to.
+// What differs between two models: interface, metadata, graph, weights, size and cost. Containers do not
+// matter: a package equals what it compiles to.
 #pragma once
 #include <string>
 #include <vector>
@@ -11,10 +11,10 @@ namespace mlt::inspect {
 struct Change {
   enum class Kind { kAdded, kRemoved, kChanged };
   Kind kind = Kind::kChanged;
-  std::string what;           // "input \"image\"", "author", "stage 1"; of nodes the kind of operation: "conv"
-  std::string name;           // of nodes
-  std::string place;          // unit of the node: "stage 1"; empty when there is one only
-  std::string before, after;  // texts; of added and removed nodes what they are made of in one line
+  std::string what;   // "input \"image\"", "author", "stage 1"; of nodes the kind of operation: "conv"
+  std::string name;   // of nodes
+  std::string place;  // unit of the node: "stage 1"; empty when there is one only
+  std::string before, after;         // texts; of added and removed nodes what they are made of in one line
   std::vector<std::string> details;  // of changed nodes: "strides: [1, 1] -> [2, 2]"
 };
 
@@ -23,14 +23,14 @@ struct Distance {
   int64_t elements = 0, changed = 0;  // changed: other bits, both NaN not counted
   int64_t not_finite = 0;             // in one of them; not in the numbers below
   double max = 0, mean = 0;           // absolute difference
-  double relative = 0;                // norm of the difference by the norm of the first; infinite when that is zero
-  double cosine = 1;                  // NaN when one is all zero
+  double relative = 0;  // norm of the difference by the norm of the first; infinite when that is zero
+  double cosine = 1;    // NaN when one is all zero
 };
 Distance distance(const Tensor& a, const Tensor& b);  // of equal dims, numeric
 
 struct WeightChange {
-  std::string name, name_after;   // of the constant in either model
-  std::string used_by, place;     // node and unit
+  std::string name, name_after;  // of the constant in either model
+  std::string used_by, place;    // node and unit
   std::string storage, storage_after;
   Dims dims, dims_after;
   uint64_t bytes = 0, bytes_after = 0;
@@ -61,12 +61,12 @@ Result<Comparison> compare(const Subject& before, const Subject& after);
 std::string comparison_text(const Comparison& comparison);
 std::string comparison_json(const Comparison& comparison);  // schema "mlinspect-diff"
 
-// Pairs the nodes of two units by what they do and how they hang together, by name only where that leaves a choice:
-// for each node of `a` the one of `b`, or -1.
+// Pairs the nodes of two units by what they do and how they hang together, by name only where that leaves a
+// choice: for each node of `a` the one of `b`, or -1.
 std::vector<int> match_nodes(const Unit& a, const Unit& b);
 
-// A model in lines for `git diff` (textconv): interface, metadata, one line for each operation, one for each weight. The
-// same model in another file gives the same lines.
+// A model in lines for `git diff` (textconv): interface, metadata, one line for each operation, one for each
+// weight. The same model in another file gives the same lines.
 std::string lines_text(const Subject& subject);
 
 }  // namespace mlt::inspect

@@ -1,5 +1,6 @@
-// Pairing of nodes. A node has a hash of everything upstream of it and one of everything downstream; equal hashes pair
-// first, so that an edit leaves both sides of it paired. Names, neighbours of pairs and order decide what is left.
+// Pairing of nodes. A node has a hash of everything upstream of it and one of everything downstream; equal
+// hashes pair first, so that an edit leaves both sides of it paired. Names, neighbours of pairs and order
+// decide what is left.
 #include <algorithm>
 #include <functional>
 #include <map>
@@ -42,23 +43,30 @@ struct Side {
       for (const Input& input : node.inputs) {
         if (input.constant < 0) continue;
         h = mix(h, hash_of(input.param));
-        for (int64_t d : u.constants[static_cast<size_t>(input.constant)].dims) h = mix(h, static_cast<uint64_t>(d));
+        for (int64_t d : u.constants[static_cast<size_t>(input.constant)].dims)
+          h = mix(h, static_cast<uint64_t>(d));
       }
       local[i] = mix(h, node.outputs.size());
       h = local[i];
-      if (node.parent >= 0) h = mix(h, up[static_cast<size_t>(node.parent)] + static_cast<uint64_t>(node.block));
+      if (node.parent >= 0)
+        h = mix(h, up[static_cast<size_t>(node.parent)] + static_cast<uint64_t>(node.block));
       for (const Input& input : node.inputs) {
         if (input.constant >= 0) continue;
         h = mix(h, hash_of(input.param));
-        if (input.producer < 0) h = mix(h, hash_of(input.name));
-        else if (static_cast<size_t>(input.producer) < i) h = mix(h, up[static_cast<size_t>(input.producer)] + static_cast<uint64_t>(input.output));
-        if (input.producer >= 0) users[static_cast<size_t>(input.producer)].emplace_back(static_cast<int>(i), input.param);
+        if (input.producer < 0)
+          h = mix(h, hash_of(input.name));
+        else if (static_cast<size_t>(input.producer) < i)
+          h = mix(h, up[static_cast<size_t>(input.producer)] + static_cast<uint64_t>(input.output));
+        if (input.producer >= 0)
+          users[static_cast<size_t>(input.producer)].emplace_back(static_cast<int>(i), input.param);
       }
       up[i] = h;
     }
     std::vector<uint64_t> ends(n, 0);
     for (size_t k = 0; k < u.outputs.size(); ++k)
-      if (u.outputs[k].producer >= 0) ends[static_cast<size_t>(u.outputs[k].producer)] += hash_of("output " + std::to_string(k) + "." + std::to_string(u.outputs[k].output));
+      if (u.outputs[k].producer >= 0)
+        ends[static_cast<size_t>(u.outputs[k].producer)] +=
+            hash_of("output " + std::to_string(k) + "." + std::to_string(u.outputs[k].output));
     for (size_t i = n; i-- > 0;) {
       uint64_t sum = ends[i];
       for (const auto& [user, param] : users[i])
@@ -95,7 +103,8 @@ class Matcher {
   // Kinds agree whenever two nodes pair, hashes that collide notwithstanding; and blocks stay together.
   bool may_pair(size_t i, size_t j) const {
     const Node &x = a_.unit.nodes[i], &y = b_.unit.nodes[j];
-    if (a_.match[i] >= 0 || b_.match[j] >= 0 || x.kind != y.kind || (x.parent < 0) != (y.parent < 0)) return false;
+    if (a_.match[i] >= 0 || b_.match[j] >= 0 || x.kind != y.kind || (x.parent < 0) != (y.parent < 0))
+      return false;
     return x.parent < 0 || (x.block == y.block && a_.match[static_cast<size_t>(x.parent)] == y.parent);
   }
   bool pair(size_t i, size_t j) {
@@ -135,7 +144,8 @@ class Matcher {
     }
   }
 
-  // From pairs to their neighbours: the producer at the same parameter, the only user of a kind at the same parameter.
+  // From pairs to their neighbours: the producer at the same parameter, the only user of a kind at the same
+  // parameter.
   void propagate() {
     while (!fresh_.empty()) {
       auto [i, j] = fresh_.back();
@@ -144,12 +154,14 @@ class Matcher {
       for (const Input& in : x.inputs) {
         if (in.producer < 0) continue;
         for (const Input& other : y.inputs)
-          if (other.param == in.param && other.producer >= 0 && other.output == in.output) pair(static_cast<size_t>(in.producer), static_cast<size_t>(other.producer));
+          if (other.param == in.param && other.producer >= 0 && other.output == in.output)
+            pair(static_cast<size_t>(in.producer), static_cast<size_t>(other.producer));
       }
       for (const auto& [user, param] : a_.users[static_cast<size_t>(i)]) {
         int found = -1, count = 0;
         for (const auto& [other, other_param] : b_.users[static_cast<size_t>(j)])
-          if (other_param == param && may_pair(static_cast<size_t>(user), static_cast<size_t>(other))) found = other, ++count;
+          if (other_param == param && may_pair(static_cast<size_t>(user), static_cast<size_t>(other)))
+            found = other, ++count;
         if (count == 1) pair(static_cast<size_t>(user), static_cast<size_t>(found));
       }
     }
@@ -180,11 +192,15 @@ class Matcher {
     auto at = [&](size_t r, size_t c) -> uint16_t& { return best[r * (columns + 1) + c]; };
     for (size_t r = rows; r-- > 0;)
       for (size_t c = columns; c-- > 0;)
-        at(r, c) = row_keys[r] == column_keys[c] ? static_cast<uint16_t>(at(r + 1, c + 1) + 1) : std::max(at(r + 1, c), at(r, c + 1));
+        at(r, c) = row_keys[r] == column_keys[c] ? static_cast<uint16_t>(at(r + 1, c + 1) + 1)
+                                                 : std::max(at(r + 1, c), at(r, c + 1));
     for (size_t r = 0, c = 0; r < rows && c < columns;) {
-      if (row_keys[r] == column_keys[c]) pair(left[r++], right[c++]);
-      else if (at(r + 1, c) >= at(r, c + 1)) ++r;
-      else ++c;
+      if (row_keys[r] == column_keys[c])
+        pair(left[r++], right[c++]);
+      else if (at(r + 1, c) >= at(r, c + 1))
+        ++r;
+      else
+        ++c;
     }
   }
 

@@ -34,9 +34,13 @@ std::vector<Group> runs_of(const std::vector<std::vector<std::string_view>>& nam
   auto split = [&](const Group& group) {
     std::vector<Group> out;
     for (size_t i = group.begin; i < group.end; ++i) {
-      auto part = [&](size_t k) { return group.depth < names[k].size() ? names[k][group.depth] : std::string_view(); };
-      if (!out.empty() && part(i) == part(i - 1) && !part(i).empty()) out.back().end = i + 1;
-      else out.push_back({i, i + 1, group.depth + 1});
+      auto part = [&](size_t k) {
+        return group.depth < names[k].size() ? names[k][group.depth] : std::string_view();
+      };
+      if (!out.empty() && part(i) == part(i - 1) && !part(i).empty())
+        out.back().end = i + 1;
+      else
+        out.push_back({i, i + 1, group.depth + 1});
     }
     return out;
   };
@@ -45,7 +49,9 @@ std::vector<Group> runs_of(const std::vector<std::vector<std::string_view>>& nam
   while (true) {
     size_t best = groups.size();
     for (size_t g = 0; g < groups.size(); ++g)
-      if (groups[g].size() > 1 && groups[g].depth < 40 && !whole.contains({groups[g].begin, groups[g].end}) && (best == groups.size() || groups[g].size() > groups[best].size())) best = g;
+      if (groups[g].size() > 1 && groups[g].depth < 40 && !whole.contains({groups[g].begin, groups[g].end}) &&
+          (best == groups.size() || groups[g].size() > groups[best].size()))
+        best = g;
     if (best == groups.size()) break;
     std::vector<Group> parts = split(groups[best]);
     if (parts.size() == 1) {
@@ -66,7 +72,9 @@ std::vector<Group> runs_of(const std::vector<std::vector<std::string_view>>& nam
   for (const Group& group : groups) {
     size_t pieces = std::min((group.size() + limit - 1) / limit, room + 1);
     room -= pieces - 1;
-    for (size_t p = 0; p < pieces; ++p) out.push_back({group.begin + group.size() * p / pieces, group.begin + group.size() * (p + 1) / pieces, group.depth});
+    for (size_t p = 0; p < pieces; ++p)
+      out.push_back({group.begin + group.size() * p / pieces, group.begin + group.size() * (p + 1) / pieces,
+                     group.depth});
   }
   return out;
 }
@@ -77,11 +85,15 @@ std::string hint_of(const Node& node, const Unit& unit) {
   std::string text = node.kind + " " + node.name;
   for (const Input& input : node.inputs) {
     text += "\n" + input.param + " = ";
-    if (input.constant < 0) text += input.name;
-    else text += fmt::format("{}[{}]", unit.constants[static_cast<size_t>(input.constant)].storage, dims_text(unit.constants[static_cast<size_t>(input.constant)].dims));
+    if (input.constant < 0)
+      text += input.name;
+    else
+      text += fmt::format("{}[{}]", unit.constants[static_cast<size_t>(input.constant)].storage,
+                          dims_text(unit.constants[static_cast<size_t>(input.constant)].dims));
   }
   for (const auto& [key, value] : node.fields) text += "\n" + key + " = " + clean(value, 80);
-  for (const Output& output : node.outputs) text += "\n-> " + output.name + (output.type.empty() ? "" : ": " + output.type);
+  for (const Output& output : node.outputs)
+    text += "\n-> " + output.name + (output.type.empty() ? "" : ": " + output.type);
   return text;
 }
 
@@ -89,10 +101,12 @@ std::string histogram(const std::vector<int>& members, const Unit& unit, std::st
   std::map<std::string, int> counts;
   for (int m : members) ++counts[unit.nodes[static_cast<size_t>(m)].kind];
   std::vector<std::pair<std::string, int>> order(counts.begin(), counts.end());
-  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
   if (commonest != nullptr) *commonest = order[0].first;
   std::string text;
-  for (size_t i = 0; i < std::min<size_t>(order.size(), 3); ++i) text += fmt::format("{}{} {}", i ? ", " : "", order[i].second, order[i].first);
+  for (size_t i = 0; i < std::min<size_t>(order.size(), 3); ++i)
+    text += fmt::format("{}{} {}", i ? ", " : "", order[i].second, order[i].first);
   return text + (order.size() > 3 ? ", ..." : "");
 }
 
@@ -129,9 +143,12 @@ Drawing draw(const Unit& unit, const Report& report, size_t most) {
   std::map<std::string, int> inputs;
   auto interface = report.description.function();
   if (unit.function != nullptr) {
-    for (const auto& [name, type] : unit.inputs) inputs[name] = terminal(DrawnNode::Shape::kInput, name, type);
+    for (const auto& [name, type] : unit.inputs)
+      inputs[name] = terminal(DrawnNode::Shape::kInput, name, type);
   } else if (interface && unit.place.empty()) {
-    for (const auto& feature : interface->inputs) inputs[feature.name] = terminal(DrawnNode::Shape::kInput, feature.name, coreml::format_type(feature.type));
+    for (const auto& feature : interface->inputs)
+      inputs[feature.name] =
+          terminal(DrawnNode::Shape::kInput, feature.name, coreml::format_type(feature.type));
   }
 
   for (const Group& group : groups) {
@@ -147,12 +164,17 @@ Drawing draw(const Unit& unit, const Report& report, size_t most) {
     } else {
       node.shape = DrawnNode::Shape::kGroup;
       std::string prefix, commonest;
-      for (size_t k = 0; k < group.depth && k < names[group.begin].size(); ++k) prefix += (k ? "_" : "") + std::string(names[group.begin][k]);
-      node.title = prefix.empty() ? fmt::format("{} ... {}", unit.nodes[static_cast<size_t>(node.members[0])].name, last.name) : prefix;
+      for (size_t k = 0; k < group.depth && k < names[group.begin].size(); ++k)
+        prefix += (k ? "_" : "") + std::string(names[group.begin][k]);
+      node.title =
+          prefix.empty()
+              ? fmt::format("{} ... {}", unit.nodes[static_cast<size_t>(node.members[0])].name, last.name)
+              : prefix;
       node.name = fmt::format("{} operations", group.size());
       node.detail = histogram(node.members, unit, &commonest);
       node.family = "group";
-      node.hint = node.title + "\n" + node.name + ": " + node.detail + "\n" + unit.nodes[static_cast<size_t>(node.members[0])].name + " ... " + last.name;
+      node.hint = node.title + "\n" + node.name + ": " + node.detail + "\n" +
+                  unit.nodes[static_cast<size_t>(node.members[0])].name + " ... " + last.name;
     }
     for (int m : node.members) drawn[static_cast<size_t>(m)] = static_cast<int>(out.nodes.size());
     out.nodes.push_back(std::move(node));
@@ -168,14 +190,18 @@ Drawing draw(const Unit& unit, const Report& report, size_t most) {
 
   std::set<std::pair<int, int>> seen;
   auto edge = [&](int from, int to, const std::string& label) {
-    if (from >= 0 && to >= 0 && from < to && seen.emplace(from, to).second) out.edges.push_back({from, to, label});
+    if (from >= 0 && to >= 0 && from < to && seen.emplace(from, to).second)
+      out.edges.push_back({from, to, label});
   };
   for (size_t i = 0; i < unit.nodes.size(); ++i)
     for (const Input& input : unit.nodes[i].inputs) {
       if (input.constant >= 0) continue;
       if (input.producer >= 0) {
         const Node& from = unit.nodes[static_cast<size_t>(input.producer)];
-        edge(drawn[static_cast<size_t>(input.producer)], drawn[i], static_cast<size_t>(input.output) < from.outputs.size() ? from.outputs[static_cast<size_t>(input.output)].type : "");
+        edge(drawn[static_cast<size_t>(input.producer)], drawn[i],
+             static_cast<size_t>(input.output) < from.outputs.size()
+                 ? from.outputs[static_cast<size_t>(input.output)].type
+                 : "");
       } else if (auto it = inputs.find(input.name); it != inputs.end()) {
         edge(it->second, drawn[i], "");
       } else if (unit.nodes[i].parent < 0 && unit.function == nullptr) {
@@ -199,8 +225,10 @@ Drawing draw(const Unit& unit, const Report& report, size_t most) {
       for (const auto& [name, node] : inputs) edge(node, drawn[static_cast<size_t>(tops[0])], "");
     for (const auto& feature : interface->outputs) {
       int node = terminal(DrawnNode::Shape::kOutput, feature.name, coreml::format_type(feature.type));
-      if (auto it = made.find(feature.name); it != made.end()) edge(it->second, node, "");
-      else if (alone) edge(drawn[static_cast<size_t>(tops[0])], node, "");
+      if (auto it = made.find(feature.name); it != made.end())
+        edge(it->second, node, "");
+      else if (alone)
+        edge(drawn[static_cast<size_t>(tops[0])], node, "");
     }
   }
   return out;
@@ -211,18 +239,75 @@ Drawing draw(const Unit& unit, const Report& report, size_t most) {
 std::string family_of(const std::string& kind) {
   static const std::pair<const char*, std::vector<std::string_view>> kFamilies[] = {
       {"conv", {"conv", "conv_transpose", "convolution", "convolution3d"}},
-      {"linear", {"linear", "matmul", "einsum", "innerProduct", "batchedMatmul", "scaled_dot_product_attention", "lstm", "gru", "rnn", "uniDirectionalLSTM", "biDirectionalLSTM", "simpleRecurrent"}},
-      {"activation", {"activation", "relu", "relu6", "leaky_relu", "prelu", "sigmoid", "sigmoid_hard", "tanh", "gelu", "silu", "elu", "softplus", "softplus_parametric", "softsign", "clamped_relu",
-                      "linear_activation", "scaled_tanh", "thresholded_relu", "softmax", "softmaxND", "clip"}},
-      {"norm", {"batch_norm", "batchnorm", "instance_norm", "layer_norm", "layerNormalization", "l2_norm", "l2normalize", "local_response_norm", "lrn", "mvn"}},
-      {"pool", {"avg_pool", "max_pool", "l2_pool", "pooling", "pooling3d", "globalPooling3d", "upsample", "resize_bilinear", "resizeBilinear", "upsample_nearest_neighbor", "upsample_bilinear", "resize"}},
-      {"control", {"cond", "while_loop", "branch", "loop", "read_state", "coreml_update_state", "custom", "classify"}},
-      {"elementwise", {"add", "sub", "mul", "real_div", "pow", "sqrt", "rsqrt", "exp", "log", "square", "abs", "maximum", "minimum", "multiply", "unary", "scale", "bias", "addBroadcastable", "multiplyBroadcastable",
-                       "subtractBroadcastable", "divideBroadcastable", "cast", "select", "greater", "less", "equal", "logical_and", "logical_or", "logical_not"}},
+      {"linear",
+       {"linear", "matmul", "einsum", "innerProduct", "batchedMatmul", "scaled_dot_product_attention", "lstm",
+        "gru", "rnn", "uniDirectionalLSTM", "biDirectionalLSTM", "simpleRecurrent"}},
+      {"activation",
+       {"activation",
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "sigmoid",
+        "sigmoid_hard",
+        "tanh",
+        "gelu",
+        "silu",
+        "elu",
+        "softplus",
+        "softplus_parametric",
+        "softsign",
+        "clamped_relu",
+        "linear_activation",
+        "scaled_tanh",
+        "thresholded_relu",
+        "softmax",
+        "softmaxND",
+        "clip"}},
+      {"norm",
+       {"batch_norm", "batchnorm", "instance_norm", "layer_norm", "layerNormalization", "l2_norm",
+        "l2normalize", "local_response_norm", "lrn", "mvn"}},
+      {"pool",
+       {"avg_pool", "max_pool", "l2_pool", "pooling", "pooling3d", "globalPooling3d", "upsample",
+        "resize_bilinear", "resizeBilinear", "upsample_nearest_neighbor", "upsample_bilinear", "resize"}},
+      {"control",
+       {"cond", "while_loop", "branch", "loop", "read_state", "coreml_update_state", "custom", "classify"}},
+      {"elementwise",
+       {"add",
+        "sub",
+        "mul",
+        "real_div",
+        "pow",
+        "sqrt",
+        "rsqrt",
+        "exp",
+        "log",
+        "square",
+        "abs",
+        "maximum",
+        "minimum",
+        "multiply",
+        "unary",
+        "scale",
+        "bias",
+        "addBroadcastable",
+        "multiplyBroadcastable",
+        "subtractBroadcastable",
+        "divideBroadcastable",
+        "cast",
+        "select",
+        "greater",
+        "less",
+        "equal",
+        "logical_and",
+        "logical_or",
+        "logical_not"}},
   };
   for (const auto& [family, kinds] : kFamilies)
     if (std::find(kinds.begin(), kinds.end(), kind) != kinds.end()) return family;
-  for (std::string_view part : {"reshape", "transpose", "concat", "slice", "split", "squeeze", "expand_dims", "expandDims", "permute", "flatten", "gather", "scatter", "pad", "tile", "stack", "crop", "shape", "depth"})
+  for (std::string_view part :
+       {"reshape", "transpose", "concat", "slice", "split", "squeeze", "expand_dims", "expandDims", "permute",
+        "flatten", "gather", "scatter", "pad", "tile", "stack", "crop", "shape", "depth"})
     if (kind.find(part) != std::string::npos) return "shape";
   return "other";
 }
@@ -237,7 +322,11 @@ std::string escaped(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size();) {
     auto c = static_cast<unsigned char>(text[i]);
-    size_t length = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    size_t length = c < 0x80                ? 1
+                    : c >= 0xc2 && c < 0xe0 ? 2
+                    : c >= 0xe0 && c < 0xf0 ? 3
+                    : c >= 0xf0 && c < 0xf5 ? 4
+                                            : 0;
     bool good = length > 0 && i + length <= text.size();
     uint32_t code = length == 1 ? c : length == 2 ? c & 0x1f : length == 3 ? c & 0x0f : c & 0x07;
     for (size_t k = 1; good && k < length; ++k) {
@@ -245,7 +334,9 @@ std::string escaped(std::string_view text) {
       good = (next & 0xc0) == 0x80;
       code = code << 6 | (next & 0x3f);
     }
-    if (good && ((length == 3 && code < 0x800) || (length == 4 && (code < 0x10000 || code > 0x10ffff)) || (code >= 0xd800 && code < 0xe000) || code == 0xfffe || code == 0xffff)) good = false;
+    if (good && ((length == 3 && code < 0x800) || (length == 4 && (code < 0x10000 || code > 0x10ffff)) ||
+                 (code >= 0xd800 && code < 0xe000) || code == 0xfffe || code == 0xffff))
+      good = false;
     if (good && ((code < 0x20 && code != '\n' && code != '\t') || code == 0x7f)) good = false, length = 1;
     if (!good) {
       out += "\xef\xbf\xbd";
@@ -253,12 +344,24 @@ std::string escaped(std::string_view text) {
       continue;
     }
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += text.substr(i, length); break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += text.substr(i, length);
+        break;
     }
     i += length;
   }
@@ -274,7 +377,10 @@ std::string dot_text(const std::vector<Drawing>& drawings, const std::string& na
     }
     return out + "\"";
   };
-  std::string out = fmt::format("digraph {} {{\n  rankdir = TB;\n  node [shape = box, style = \"rounded,filled\", fillcolor = white, fontname = \"sans-serif\", fontsize = 10];\n", quoted(name));
+  std::string out = fmt::format(
+      "digraph {} {{\n  rankdir = TB;\n  node [shape = box, style = \"rounded,filled\", fillcolor = white, "
+      "fontname = \"sans-serif\", fontsize = 10];\n",
+      quoted(name));
   for (size_t d = 0; d < drawings.size(); ++d) {
     const Drawing& drawing = drawings[d];
     bool cluster = drawings.size() > 1;
@@ -288,9 +394,14 @@ std::string dot_text(const std::vector<Drawing>& drawings, const std::string& na
           label += "\\n" + quoted(*line).substr(1);
         }
       bool terminal = n.shape == DrawnNode::Shape::kInput || n.shape == DrawnNode::Shape::kOutput;
-      out += fmt::format("    n{}_{} [label = {}{}];\n", d, i, label, terminal ? ", shape = ellipse" : n.shape == DrawnNode::Shape::kGroup ? ", shape = box3d, style = filled" : "");
+      out += fmt::format("    n{}_{} [label = {}{}];\n", d, i, label,
+                         terminal                              ? ", shape = ellipse"
+                         : n.shape == DrawnNode::Shape::kGroup ? ", shape = box3d, style = filled"
+                                                               : "");
     }
-    for (const DrawnEdge& e : drawing.edges) out += fmt::format("    n{}_{} -> n{}_{}{};\n", d, e.from, d, e.to, e.label.empty() ? "" : fmt::format(" [tooltip = {}]", quoted(e.label)));
+    for (const DrawnEdge& e : drawing.edges)
+      out += fmt::format("    n{}_{} -> n{}_{}{};\n", d, e.from, d, e.to,
+                         e.label.empty() ? "" : fmt::format(" [tooltip = {}]", quoted(e.label)));
     if (cluster) out += "  }\n";
   }
   return out + "}\n";

@@ -1,5 +1,5 @@
-// Drawings of a model's graph. Where there are many operations, neighbours in execution order that share the beginning
-// of their names are drawn as one box: what is contiguous in that order never makes a cycle.
+// Drawings of a model's graph. Where there are many operations, neighbours in execution order that share the
+// beginning of their names are drawn as one box: what is contiguous in that order never makes a cycle.
 #pragma once
 #include <string>
 #include <vector>
@@ -21,7 +21,7 @@ struct DrawnEdge {
   std::string label;  // shape of what flows
 };
 struct Drawing {
-  std::string title;  // of the unit
+  std::string title;             // of the unit
   std::vector<DrawnNode> nodes;  // in an order in which edges go forward
   std::vector<DrawnEdge> edges;
 };
@@ -29,7 +29,8 @@ struct Drawing {
 // One for each unit. most_nodes: boxes of operations in a drawing, more are joined; 0: never join.
 std::vector<Drawing> drawings_of(const std::vector<Unit>& units, const Report& report, size_t most_nodes);
 
-// What colour an operation has: "conv", "linear", "activation", "norm", "pool", "shape", "control", "elementwise", "other".
+// What colour an operation has: "conv", "linear", "activation", "norm", "pool", "shape", "control",
+// "elementwise", "other".
 std::string family_of(const std::string& kind);
 
 std::string dot_text(const std::vector<Drawing>& drawings, const std::string& name);

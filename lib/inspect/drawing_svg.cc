@@ -1,5 +1,6 @@
-// Layout in layers: a node lies one layer below the lowest of its producers; edges that pass layers get a bend in each,
-// so that they run around the boxes; neighbours pull on each other from side to side until they lie below one another.
+// Layout in layers: a node lies one layer below the lowest of its producers; edges that pass layers get a
+// bend in each, so that they run around the boxes; neighbours pull on each other from side to side until they
+// lie below one another.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -23,13 +24,14 @@ struct Item {
 struct Layout {
   std::vector<Item> items;
   std::vector<std::vector<int>> layers;
-  std::vector<int> layer_of;                 // by item
-  std::vector<std::vector<int>> paths;       // by edge: items from end to end
+  std::vector<int> layer_of;            // by item
+  std::vector<std::vector<int>> paths;  // by edge: items from end to end
   double width = 0, height = 0;
 };
 
 size_t letters(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<size_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 std::string shortened(const std::string& text, size_t most) {
   std::string plain = clean(text, 4000);
@@ -44,7 +46,9 @@ std::string shortened(const std::string& text, size_t most) {
 constexpr size_t kMostLetters = 34;
 
 double width_of(const DrawnNode& node) {
-  size_t most = std::max({letters(shortened(node.title, kMostLetters)), letters(shortened(node.name, kMostLetters)), letters(shortened(node.detail, kMostLetters)), size_t{6}});
+  size_t most =
+      std::max({letters(shortened(node.title, kMostLetters)), letters(shortened(node.name, kMostLetters)),
+                letters(shortened(node.detail, kMostLetters)), size_t{6}});
   return static_cast<double>(most) * kCharacter + 18;
 }
 
@@ -66,7 +70,8 @@ Layout lay_out(const Drawing& drawing) {
     int at = ready.back();
     ready.pop_back();
     for (int to : out[static_cast<size_t>(at)]) {
-      level[static_cast<size_t>(to)] = std::max(level[static_cast<size_t>(to)], level[static_cast<size_t>(at)] + 1);
+      level[static_cast<size_t>(to)] =
+          std::max(level[static_cast<size_t>(to)], level[static_cast<size_t>(at)] + 1);
       if (--waiting[static_cast<size_t>(to)] == 0) ready.push_back(to);
     }
   }
@@ -92,7 +97,9 @@ Layout lay_out(const Drawing& drawing) {
     l.layer_of.push_back(level[i]);
   }
   size_t bends = 0;
-  for (const DrawnEdge& e : drawing.edges) bends += static_cast<size_t>(std::max(0, level[static_cast<size_t>(e.to)] - level[static_cast<size_t>(e.from)] - 1));
+  for (const DrawnEdge& e : drawing.edges)
+    bends += static_cast<size_t>(
+        std::max(0, level[static_cast<size_t>(e.to)] - level[static_cast<size_t>(e.from)] - 1));
   bool bend = bends <= kMostBends;
   for (const DrawnEdge& e : drawing.edges) {
     std::vector<int> path{e.from};
@@ -154,7 +161,9 @@ void arrange(Layout& l) {
         bool any = false;
         wishes.emplace_back(centre(l.items[static_cast<size_t>(i)], upward, &any), i);
       }
-      if (sweep < sweeps / 2) std::stable_sort(wishes.begin(), wishes.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+      if (sweep < sweeps / 2)
+        std::stable_sort(wishes.begin(), wishes.end(),
+                         [](const auto& a, const auto& b) { return a.first < b.first; });
       std::vector<double> wish;
       for (size_t k = 0; k < wishes.size(); ++k) layer[k] = wishes[k].second, wish.push_back(wishes[k].first);
       place(l, layer, wish);
@@ -173,15 +182,19 @@ void arrange(Layout& l) {
 }
 
 const char* colour(const std::string& family) {
-  constexpr std::pair<const char*, const char*> kColours[] = {{"conv", "#cfe3fb"}, {"linear", "#d5d7fb"}, {"activation", "#fbdcd0"}, {"norm", "#d8f0d2"},   {"pool", "#d0f0ee"},  {"shape", "#eeeeee"},
-                                                              {"control", "#f6d5ee"}, {"elementwise", "#fbf2cc"}, {"group", "#ffffff"}, {"terminal", "#e4efe9"}, {"other", "#f4f4f4"}};
+  constexpr std::pair<const char*, const char*> kColours[] = {
+      {"conv", "#cfe3fb"},  {"linear", "#d5d7fb"},   {"activation", "#fbdcd0"}, {"norm", "#d8f0d2"},
+      {"pool", "#d0f0ee"},  {"shape", "#eeeeee"},    {"control", "#f6d5ee"},    {"elementwise", "#fbf2cc"},
+      {"group", "#ffffff"}, {"terminal", "#e4efe9"}, {"other", "#f4f4f4"}};
   for (const auto& [name, value] : kColours)
     if (family == name) return value;
   return "#f4f4f4";
 }
 
 void draw(const Drawing& drawing, const Layout& l, double x0, double y0, size_t index, std::string& out) {
-  auto y_of = [&](int item) { return y0 + static_cast<double>(l.layer_of[static_cast<size_t>(item)]) * (kHeight + kGapY); };
+  auto y_of = [&](int item) {
+    return y0 + static_cast<double>(l.layer_of[static_cast<size_t>(item)]) * (kHeight + kGapY);
+  };
   out += "<g class=\"edges\" fill=\"none\" stroke=\"#8a94a0\" stroke-width=\"1.2\">\n";
   for (size_t e = 0; e < l.paths.size(); ++e) {
     const std::vector<int>& path = l.paths[e];
@@ -191,27 +204,41 @@ void draw(const Drawing& drawing, const Layout& l, double x0, double y0, size_t 
     for (size_t k = 1; k < path.size(); ++k) {
       bool last = k + 1 == path.size();
       double nx = x_of(path[k]), ny = y_of(path[k]);
-      d += fmt::format(" C{:.1f} {:.1f} {:.1f} {:.1f} {:.1f} {:.1f}", x, (y + ny) / 2, nx, (y + ny) / 2, nx, ny);
+      d += fmt::format(" C{:.1f} {:.1f} {:.1f} {:.1f} {:.1f} {:.1f}", x, (y + ny) / 2, nx, (y + ny) / 2, nx,
+                       ny);
       if (!last) d += fmt::format(" V{:.1f}", ny + kHeight);
       x = nx, y = ny + kHeight;
     }
-    out += fmt::format("<path d=\"{}\" marker-end=\"url(#arrow)\"><title>{}</title></path>\n", d, escaped(clean(drawing.edges[e].label)));
+    out += fmt::format("<path d=\"{}\" marker-end=\"url(#arrow)\"><title>{}</title></path>\n", d,
+                       escaped(clean(drawing.edges[e].label)));
   }
   out += "</g>\n";
   for (size_t i = 0; i < drawing.nodes.size(); ++i) {
     const DrawnNode& n = drawing.nodes[i];
     const Item& item = l.items[i];
-    bool terminal = n.shape == DrawnNode::Shape::kInput || n.shape == DrawnNode::Shape::kOutput, group = n.shape == DrawnNode::Shape::kGroup;
+    bool terminal = n.shape == DrawnNode::Shape::kInput || n.shape == DrawnNode::Shape::kOutput,
+         group = n.shape == DrawnNode::Shape::kGroup;
     double left = x0 + item.x - item.width / 2, top = y_of(static_cast<int>(i)), middle = x0 + item.x;
-    out += fmt::format("<g class=\"node\" data-unit=\"{}\" data-first=\"{}\" data-last=\"{}\"><title>{}</title>", index, n.members.empty() ? -1 : n.members.front(), n.members.empty() ? -1 : n.members.back(), escaped(n.hint));
-    if (group) out += fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.0f}\" rx=\"6\" fill=\"#ffffff\" stroke=\"#6b7683\"/>", left + 4, top + 4, item.width, kHeight);
-    out += fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.0f}\" rx=\"{}\" fill=\"{}\" stroke=\"#6b7683\"/>", left, top, item.width, kHeight, terminal ? 23 : 6, colour(n.family));
+    out +=
+        fmt::format("<g class=\"node\" data-unit=\"{}\" data-first=\"{}\" data-last=\"{}\"><title>{}</title>",
+                    index, n.members.empty() ? -1 : n.members.front(),
+                    n.members.empty() ? -1 : n.members.back(), escaped(n.hint));
+    if (group)
+      out += fmt::format(
+          "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.0f}\" rx=\"6\" fill=\"#ffffff\" "
+          "stroke=\"#6b7683\"/>",
+          left + 4, top + 4, item.width, kHeight);
+    out += fmt::format(
+        "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.0f}\" rx=\"{}\" fill=\"{}\" "
+        "stroke=\"#6b7683\"/>",
+        left, top, item.width, kHeight, terminal ? 23 : 6, colour(n.family));
     std::vector<std::pair<std::string, const char*>> lines{{n.title, " font-weight=\"bold\""}};
     if (!n.name.empty() && n.name != n.title) lines.emplace_back(n.name, "");
     if (!n.detail.empty()) lines.emplace_back(n.detail, " fill=\"#56606b\"");
     double y = top + kHeight / 2 + 4 - 6.5 * static_cast<double>(lines.size() - 1);
     for (const auto& [text, style] : lines) {
-      out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\"{}>{}</text>", middle, y, style, escaped(shortened(text, kMostLetters)));
+      out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\"{}>{}</text>", middle, y, style,
+                         escaped(shortened(text, kMostLetters)));
       y += 13;
     }
     out += "</g>\n";
@@ -230,15 +257,23 @@ std::string svg_text(const std::vector<Drawing>& drawings, const std::string& na
     height += layouts.back().height + kMargin + (drawing.title.empty() ? 0 : 24);
   }
   width += 2 * kMargin;
-  std::string out = fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0f} {:.0f}\" width=\"{:.0f}\" height=\"{:.0f}\" font-family=\"sans-serif\" font-size=\"11\" text-anchor=\"middle\">\n", width,
-                                height, width, height);
-  out += fmt::format("<title>{}</title>\n<defs><marker id=\"arrow\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"#8a94a0\"/></marker></defs>\n",
-                     escaped(name));
+  std::string out = fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0f} {:.0f}\" width=\"{:.0f}\" "
+      "height=\"{:.0f}\" font-family=\"sans-serif\" font-size=\"11\" text-anchor=\"middle\">\n",
+      width, height, width, height);
+  out += fmt::format(
+      "<title>{}</title>\n<defs><marker id=\"arrow\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" "
+      "markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" "
+      "fill=\"#8a94a0\"/></marker></defs>\n",
+      escaped(name));
   out += fmt::format("<rect width=\"{:.0f}\" height=\"{:.0f}\" fill=\"#fcfcfc\"/>\n", width, height);
   double y = kMargin;
   for (size_t d = 0; d < drawings.size(); ++d) {
     if (!drawings[d].title.empty()) {
-      out += fmt::format("<text x=\"{:.0f}\" y=\"{:.1f}\" text-anchor=\"start\" font-size=\"14\" font-weight=\"bold\">{}</text>\n", kMargin, y + 12, escaped(clean(drawings[d].title)));
+      out += fmt::format(
+          "<text x=\"{:.0f}\" y=\"{:.1f}\" text-anchor=\"start\" font-size=\"14\" "
+          "font-weight=\"bold\">{}</text>\n",
+          kMargin, y + 12, escaped(clean(drawings[d].title)));
       y += 24;
     }
     draw(drawings[d], layouts[d], kMargin + (width - 2 * kMargin - layouts[d].width) / 2, y, d, out);

@@ -88,7 +88,9 @@ void row(std::string& out, const char* label, const std::string& value) {
 
 void features(std::string& out, const char* what, const std::vector<coreml::FeatureDescription>& list) {
   for (const auto& f : list)
-    out += fmt::format("<tr><td>{}</td><td>{}</td><td>{}{}</td><td>{}</td></tr>\n", what, escaped(f.name), escaped(coreml::format_type(f.type)), f.type.optional ? ", optional" : "", escaped(f.doc));
+    out += fmt::format("<tr><td>{}</td><td>{}</td><td>{}{}</td><td>{}</td></tr>\n", what, escaped(f.name),
+                       escaped(coreml::format_type(f.type)), f.type.optional ? ", optional" : "",
+                       escaped(f.doc));
 }
 
 void summary(std::string& out, const Report& r) {
@@ -101,17 +103,24 @@ void summary(std::string& out, const Report& r) {
   row(out, "Author", m.author);
   row(out, "License", m.license);
   row(out, "Version", m.version);
-  for (const FunctionInfo& f : r.functions) row(out, "Function", fmt::format("{}: {}, opset {}", f.name, plural(f.operations, "operation"), f.opset));
+  for (const FunctionInfo& f : r.functions)
+    row(out, "Function", fmt::format("{}: {}, opset {}", f.name, plural(f.operations, "operation"), f.opset));
   std::string weights;
-  for (const WeightTotal& t : r.weights) weights += fmt::format("{}{} {} in {}", weights.empty() ? "" : ", ", size_text(t.bytes), t.storage, plural(t.tensors, "tensor"));
+  for (const WeightTotal& t : r.weights)
+    weights += fmt::format("{}{} {} in {}", weights.empty() ? "" : ", ", size_text(t.bytes), t.storage,
+                           plural(t.tensors, "tensor"));
   row(out, "Weights", weights);
   for (const auto& [key, value] : m.user_defined) row(out, "Metadata", key + " = " + value);
   for (const std::string& need : r.needs) row(out, "Needs", need);
-  for (size_t i = 0; i < r.stages.size(); ++i) row(out, "Stage", fmt::format("{}: {} ({})", i, r.stages[i].name, r.stages[i].kind));
+  for (size_t i = 0; i < r.stages.size(); ++i)
+    row(out, "Stage", fmt::format("{}: {} ({})", i, r.stages[i].name, r.stages[i].kind));
   out += "</table>\n";
   auto interface = r.description.function();
   if (interface) {
-    out += "<h2 id=\"interface\">Interface</h2><table><thead><tr><th></th><th>Name</th><th>Type</th><th>About</th></tr></thead><tbody>\n";
+    out +=
+        "<h2 "
+        "id=\"interface\">Interface</h2><table><thead><tr><th></th><th>Name</th><th>Type</th><th>About</th></"
+        "tr></thead><tbody>\n";
     features(out, "input", interface->inputs);
     features(out, "output", interface->outputs);
     features(out, "state", interface->states);
@@ -119,7 +128,9 @@ void summary(std::string& out, const Report& r) {
     out += "</tbody></table>\n";
   }
   if (!r.labels.empty()) {
-    out += fmt::format("<h2 id=\"labels\">Class labels</h2><details{}><summary>{}</summary><p class=\"labels\">", r.labels.size() <= 40 ? " open" : "", plural(static_cast<int64_t>(r.labels.size()), "label"));
+    out += fmt::format(
+        "<h2 id=\"labels\">Class labels</h2><details{}><summary>{}</summary><p class=\"labels\">",
+        r.labels.size() <= 40 ? " open" : "", plural(static_cast<int64_t>(r.labels.size()), "label"));
     for (const std::string& label : r.labels) out += fmt::format("<span>{}</span>", escaped(label));
     out += "</p></details>\n";
   }
@@ -134,25 +145,36 @@ void kinds(std::string& out, const std::vector<Unit>& units, double flops) {
   std::map<std::string, Kind> table;
   int64_t most = 1;
   for (const Unit& unit : units)
-    for (size_t i = unit.function == nullptr && unit.nodes.size() > 1 ? 1 : 0; i < unit.nodes.size(); ++i) {  // a network's first node is its own fields
+    for (size_t i = unit.function == nullptr && unit.nodes.size() > 1 ? 1 : 0; i < unit.nodes.size();
+         ++i) {  // a network's first node is its own fields
       const Node& node = unit.nodes[i];
       Kind& kind = table[node.kind];
       kind.flops += node.cost.flops;
       most = std::max(most, ++kind.count);
     }
   std::vector<std::pair<std::string, Kind>> order(table.begin(), table.end());
-  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.second.count > b.second.count; });
-  out += "<h2 id=\"kinds\">Kinds of operations</h2><table><thead><tr><th>Kind</th><th class=\"n\">Count</th><th></th><th class=\"n\">MFLOP</th><th class=\"n\">Share</th></tr></thead><tbody>\n";
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto& a, const auto& b) { return a.second.count > b.second.count; });
+  out +=
+      "<h2 id=\"kinds\">Kinds of operations</h2><table><thead><tr><th>Kind</th><th "
+      "class=\"n\">Count</th><th></th><th class=\"n\">MFLOP</th><th "
+      "class=\"n\">Share</th></tr></thead><tbody>\n";
   for (const auto& [name, kind] : order)
-    out += fmt::format("<tr><td class=\"kind\">{}</td><td class=\"n\">{}</td><td><span class=\"bar\" style=\"width:{}px\"></span></td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n", escaped(name), kind.count,
-                       300 * kind.count / most, kind.flops > 0 ? number(kind.flops / 1e6) : "", flops > 0 && kind.flops > 0 ? fmt::format("{:.1f} %", 100 * kind.flops / flops) : "");
+    out += fmt::format(
+        "<tr><td class=\"kind\">{}</td><td class=\"n\">{}</td><td><span class=\"bar\" "
+        "style=\"width:{}px\"></span></td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
+        escaped(name), kind.count, 300 * kind.count / most, kind.flops > 0 ? number(kind.flops / 1e6) : "",
+        flops > 0 && kind.flops > 0 ? fmt::format("{:.1f} %", 100 * kind.flops / flops) : "");
   out += "</tbody></table>\n";
 }
 
 void operations(std::string& out, const std::vector<Unit>& units, double flops) {
   out +=
-      "<h2 id=\"operations\">Operations</h2><p><input type=\"search\" id=\"search\" placeholder=\"kind, name, shape ...\" aria-label=\"search\"> <span id=\"count\" class=\"small\"></span></p>\n"
-      "<div class=\"scroll\"><table id=\"ops\"><thead><tr><th class=\"n\">#</th><th>Kind</th><th>Name</th><th>Inputs and parameters</th><th>Output</th><th class=\"n\">MFLOP</th><th class=\"n\">Share</th></tr></thead><tbody>\n";
+      "<h2 id=\"operations\">Operations</h2><p><input type=\"search\" id=\"search\" placeholder=\"kind, "
+      "name, shape ...\" aria-label=\"search\"> <span id=\"count\" class=\"small\"></span></p>\n"
+      "<div class=\"scroll\"><table id=\"ops\"><thead><tr><th "
+      "class=\"n\">#</th><th>Kind</th><th>Name</th><th>Inputs and parameters</th><th>Output</th><th "
+      "class=\"n\">MFLOP</th><th class=\"n\">Share</th></tr></thead><tbody>\n";
   size_t base = 0;
   for (size_t u = 0; u < units.size(); ++u) {
     const Unit& unit = units[u];
@@ -160,15 +182,30 @@ void operations(std::string& out, const std::vector<Unit>& units, double flops) 
       const Node& node = unit.nodes[i];
       std::string inputs, outputs;
       for (const Input& input : node.inputs) {
-        std::string text = input.constant < 0 ? input.name : fmt::format("{}[{}]", unit.constants[static_cast<size_t>(input.constant)].storage, dims_text(unit.constants[static_cast<size_t>(input.constant)].dims));
+        std::string text =
+            input.constant < 0
+                ? input.name
+                : fmt::format("{}[{}]", unit.constants[static_cast<size_t>(input.constant)].storage,
+                              dims_text(unit.constants[static_cast<size_t>(input.constant)].dims));
         inputs += (inputs.empty() ? "" : ", ") + input.param + " = " + text;
       }
-      for (const auto& [key, value] : node.fields) inputs += (inputs.empty() ? "" : ", ") + key + " = " + clean(value, 120);
-      for (const Output& output : node.outputs) outputs += (outputs.empty() ? "" : ", ") + (output.type.empty() ? output.name : output.type);
-      std::string place = unit.place.empty() ? "" : fmt::format("<span class=\"small\">{}: </span>", escaped(unit.place));
-      std::string share = flops > 0 && node.cost.flops > 0 ? fmt::format("{:.1f} % <span class=\"bar\" style=\"width:{:.0f}px\"></span>", 100 * node.cost.flops / flops, 60 * node.cost.flops / flops) : "";
-      out += fmt::format("<tr data-n=\"{}\" data-unit=\"{}\" data-base=\"{}\"><td class=\"n\">{}</td><td class=\"kind\">{}</td><td>{}{}</td><td class=\"small\">{}</td><td class=\"small\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
-                         base + i, u, base, base + i, escaped(node.kind), place, escaped(node.name), escaped(clean(inputs, 1500)), escaped(outputs), node.cost.flops > 0 ? number(node.cost.flops / 1e6) : "", share);
+      for (const auto& [key, value] : node.fields)
+        inputs += (inputs.empty() ? "" : ", ") + key + " = " + clean(value, 120);
+      for (const Output& output : node.outputs)
+        outputs += (outputs.empty() ? "" : ", ") + (output.type.empty() ? output.name : output.type);
+      std::string place =
+          unit.place.empty() ? "" : fmt::format("<span class=\"small\">{}: </span>", escaped(unit.place));
+      std::string share = flops > 0 && node.cost.flops > 0
+                              ? fmt::format("{:.1f} % <span class=\"bar\" style=\"width:{:.0f}px\"></span>",
+                                            100 * node.cost.flops / flops, 60 * node.cost.flops / flops)
+                              : "";
+      out += fmt::format(
+          "<tr data-n=\"{}\" data-unit=\"{}\" data-base=\"{}\"><td class=\"n\">{}</td><td "
+          "class=\"kind\">{}</td><td>{}{}</td><td class=\"small\">{}</td><td class=\"small\">{}</td><td "
+          "class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
+          base + i, u, base, base + i, escaped(node.kind), place, escaped(node.name),
+          escaped(clean(inputs, 1500)), escaped(outputs),
+          node.cost.flops > 0 ? number(node.cost.flops / 1e6) : "", share);
     }
     base += unit.nodes.size();
   }
@@ -184,13 +221,15 @@ std::string bars(const Tensor& tensor, const Statistics& s) {
   const float* data = values.data<float>();
   double scale = kBins / (s.max - s.min);
   for (int64_t i = 0; i < values.size(); ++i)
-    if (std::isfinite(data[i])) ++bins[std::min(kBins - 1, static_cast<size_t>(std::max(0.0, (data[i] - s.min) * scale)))];
+    if (std::isfinite(data[i]))
+      ++bins[std::min(kBins - 1, static_cast<size_t>(std::max(0.0, (data[i] - s.min) * scale)))];
   int64_t most = std::max<int64_t>(1, *std::max_element(bins.begin(), bins.end()));
   std::string out = "<svg class=\"h\" width=\"128\" height=\"28\" role=\"img\">";
   for (size_t i = 0; i < kBins; ++i) {
     if (bins[i] == 0) continue;
     double height = std::max(0.7, 28.0 * static_cast<double>(bins[i]) / static_cast<double>(most));
-    out += fmt::format("<rect x=\"{}\" y=\"{:.1f}\" width=\"3.6\" height=\"{:.1f}\"/>", i * 4, 28 - height, height);
+    out += fmt::format("<rect x=\"{}\" y=\"{:.1f}\" width=\"3.6\" height=\"{:.1f}\"/>", i * 4, 28 - height,
+                       height);
   }
   return out + "</svg>";
 }
@@ -199,20 +238,30 @@ void weights(std::string& out, const std::vector<Unit>& units) {
   bool any = std::any_of(units.begin(), units.end(), [](const Unit& u) { return !u.constants.empty(); });
   if (!any) return;
   out +=
-      "<h2 id=\"weights\">Weights</h2><div class=\"scroll\"><table><thead><tr><th>Name</th><th>Stored as</th><th>Shape</th><th class=\"n\">Bytes</th><th class=\"n\">Least</th><th class=\"n\">Greatest</th>"
-      "<th class=\"n\">Mean</th><th class=\"n\">Deviation</th><th class=\"n\">Zeros</th><th>Values</th></tr></thead><tbody>\n";
+      "<h2 id=\"weights\">Weights</h2><div class=\"scroll\"><table><thead><tr><th>Name</th><th>Stored "
+      "as</th><th>Shape</th><th class=\"n\">Bytes</th><th class=\"n\">Least</th><th class=\"n\">Greatest</th>"
+      "<th class=\"n\">Mean</th><th class=\"n\">Deviation</th><th "
+      "class=\"n\">Zeros</th><th>Values</th></tr></thead><tbody>\n";
   for (const Unit& unit : units)
     for (const Constant& c : unit.constants) {
-      std::string columns = "<td></td><td></td><td></td><td></td><td></td>", name = unit.place.empty() ? c.name : unit.place + ": " + c.name;
+      std::string columns = "<td></td><td></td><td></td><td></td><td></td>",
+                  name = unit.place.empty() ? c.name : unit.place + ": " + c.name;
       auto values = c.missing ? Result<Tensor>(input_error("missing")) : c.values();
       if (!values.ok()) {
-        columns = fmt::format("<td colspan=\"5\" class=\"small\">{}</td>", c.missing ? "missing" : escaped(values.error().message));
+        columns = fmt::format("<td colspan=\"5\" class=\"small\">{}</td>",
+                              c.missing ? "missing" : escaped(values.error().message));
       } else if (auto s = statistics(*values)) {
-        columns = fmt::format("<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{:.1f} %</td><td>{}{}</td>", number(s->min), number(s->max), number(s->mean),
-                              number(s->deviation), 100.0 * static_cast<double>(s->zeros) / static_cast<double>(values->size()), bars(*values, *s),
-                              s->not_finite > 0 ? fmt::format(" {} not finite", s->not_finite) : "");
+        columns = fmt::format(
+            "<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td "
+            "class=\"n\">{:.1f} %</td><td>{}{}</td>",
+            number(s->min), number(s->max), number(s->mean), number(s->deviation),
+            100.0 * static_cast<double>(s->zeros) / static_cast<double>(values->size()), bars(*values, *s),
+            s->not_finite > 0 ? fmt::format(" {} not finite", s->not_finite) : "");
       }
-      out += fmt::format("<tr><td>{}</td><td class=\"kind\">{}</td><td class=\"kind\">{}</td><td class=\"n\">{}</td>{}</tr>\n", escaped(name), escaped(c.storage), dims_text(c.dims), c.bytes, columns);
+      out += fmt::format(
+          "<tr><td>{}</td><td class=\"kind\">{}</td><td class=\"kind\">{}</td><td "
+          "class=\"n\">{}</td>{}</tr>\n",
+          escaped(name), escaped(c.storage), dims_text(c.dims), c.bytes, columns);
     }
   out += "</tbody></table></div>\n";
 }
@@ -228,14 +277,25 @@ std::string html_page(const Subject& subject) {
   std::string title = escaped(clean(report.name));
   std::string out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n";
   // Should an escape ever be missing: no network, no images, no forms.
-  out += "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n";
-  out += fmt::format("<meta name=\"viewport\" content=\"width=device-width\"><title>{}</title>\n<style>{}</style></head><body>\n<h1>{}</h1>\n", title, kStyle, title);
-  out += "<nav><a href=\"#summary\">Summary</a><a href=\"#interface\">Interface</a><a href=\"#kinds\">Kinds</a><a href=\"#graph\">Graph</a><a href=\"#operations\">Operations</a><a href=\"#weights\">Weights</a></nav>\n";
+  out +=
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+      "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n";
+  out += fmt::format(
+      "<meta name=\"viewport\" "
+      "content=\"width=device-width\"><title>{}</title>\n<style>{}</style></head><body>\n<h1>{}</h1>\n",
+      title, kStyle, title);
+  out +=
+      "<nav><a href=\"#summary\">Summary</a><a href=\"#interface\">Interface</a><a "
+      "href=\"#kinds\">Kinds</a><a href=\"#graph\">Graph</a><a href=\"#operations\">Operations</a><a "
+      "href=\"#weights\">Weights</a></nav>\n";
   summary(out, report);
   for (const Unit& unit : units)
     if (!unit.unread.empty()) out += fmt::format("<p><b>Not read:</b> {}</p>\n", escaped(unit.unread));
   kinds(out, units, flops);
-  out += "<h2 id=\"graph\">Graph</h2><p><button id=\"in\">+</button> <button id=\"out\">&minus;</button> <button id=\"all\">all</button> <span class=\"small\">wheel: zoom, drag: move, click: show below</span></p>\n<div id=\"view\">";
+  out +=
+      "<h2 id=\"graph\">Graph</h2><p><button id=\"in\">+</button> <button id=\"out\">&minus;</button> "
+      "<button id=\"all\">all</button> <span class=\"small\">wheel: zoom, drag: move, click: show "
+      "below</span></p>\n<div id=\"view\">";
   out += svg_text(drawings_of(units, report, 150), report.name);
   out += "</div>\n";
   operations(out, units, flops);

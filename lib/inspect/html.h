@@ -6,8 +6,9 @@
 
 namespace mlt::inspect {
 
-// Summary, interface, class labels, histogram of operations, graph, operations with shapes and cost, weights with the
-// histogram of their values. Nothing of the model is ever part of a script, and all of it is escaped.
+// Summary, interface, class labels, histogram of operations, graph, operations with shapes and cost, weights
+// with the histogram of their values. Nothing of the model is ever part of a script, and all of it is
+// escaped.
 std::string html_page(const Subject& subject);
 
 }  // namespace mlt::inspect

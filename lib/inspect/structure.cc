@@ -43,13 +43,15 @@ std::string expression_storage(const ir::Op& op) {
   if (op.kind == "constexpr_blockwise_shift_scale") return "linear " + dtype("data");
   if (op.kind == "constexpr_lut_to_dense") {
     const ir::Literal* indices = literal_of(op, "indices");
-    if (indices != nullptr && dtype_bits(indices->type.dtype) < 8) return fmt::format("palette {}-bit", dtype_bits(indices->type.dtype));
+    if (indices != nullptr && dtype_bits(indices->type.dtype) < 8)
+      return fmt::format("palette {}-bit", dtype_bits(indices->type.dtype));
     int64_t entries = literal_size(literal_of(op, "lut"));
     int bits = 0;
     while (bits < 8 && (int64_t{1} << bits) < entries) ++bits;
     return fmt::format("palette {}-bit", bits);
   }
-  if (op.kind.starts_with("constexpr_sparse") || op.kind.starts_with("constexpr_lut_to_sparse")) return "sparse";
+  if (op.kind.starts_with("constexpr_sparse") || op.kind.starts_with("constexpr_lut_to_sparse"))
+    return "sparse";
   if (op.kind == "constexpr_cast") return dtype("source_val");
   return op.kind.substr(10);
 }
@@ -59,14 +61,17 @@ constexpr int kDeepest = 32;  // expressions within expressions
 uint64_t expression_bytes(const ir::Op& op, int depth = 0) {
   uint64_t bytes = 0;
   auto add = [&](const ir::Literal* literal) {
-    if (literal != nullptr && literal->type.is_static() && literal->type.dtype != DType::kString) bytes += static_cast<uint64_t>(storage_bytes(literal->type.dtype, literal_size(literal)));
+    if (literal != nullptr && literal->type.is_static() && literal->type.dtype != DType::kString)
+      bytes += static_cast<uint64_t>(storage_bytes(literal->type.dtype, literal_size(literal)));
   };
   for (const auto& [name, literal] : op.attributes)
     if (name != "name") add(literal.get());
   for (const ir::Arg& arg : op.args)
     for (const ir::Operand& operand : arg.operands) {
-      if (operand.constant() != nullptr) add(operand.constant());
-      else if (operand.value != nullptr && operand.value->producer != nullptr && is_expression(*operand.value->producer) && depth < kDeepest)
+      if (operand.constant() != nullptr)
+        add(operand.constant());
+      else if (operand.value != nullptr && operand.value->producer != nullptr &&
+               is_expression(*operand.value->producer) && depth < kDeepest)
         bytes += expression_bytes(*operand.value->producer, depth + 1);
     }
   return bytes;
@@ -79,7 +84,9 @@ bool expression_missing(const ir::Op& op, int depth = 0) {
     for (const ir::Operand& operand : arg.operands) {
       const ir::Literal* literal = operand.constant();
       if (literal != nullptr && literal->blob && !literal->tensor.valid()) return true;
-      if (literal == nullptr && operand.value != nullptr && operand.value->producer != nullptr && depth < kDeepest && expression_missing(*operand.value->producer, depth + 1)) return true;
+      if (literal == nullptr && operand.value != nullptr && operand.value->producer != nullptr &&
+          depth < kDeepest && expression_missing(*operand.value->producer, depth + 1))
+        return true;
     }
   return false;
 }
@@ -88,16 +95,16 @@ Result<std::vector<ops::RtValue>> expand(const ir::Op& op, ops::Opset opset, int
   if (depth > kDeepest) return unsupported_error("constants nest too deep");
   std::optional<Error> inner;
   MLT_ASSIGN(ops::Call call, ops::bind_call(op, opset, [&](const ir::Value& value) -> ops::RtValue {
-    if (value.producer == nullptr || inner) return {};
-    auto out = expand(*value.producer, opset, depth + 1);
-    if (!out.ok()) {
-      inner = out.error();
-      return {};
-    }
-    for (size_t i = 0; i < value.producer->outputs.size() && i < out->size(); ++i)
-      if (value.producer->outputs[i].get() == &value) return (*out)[i];
-    return {};
-  }));
+               if (value.producer == nullptr || inner) return {};
+               auto out = expand(*value.producer, opset, depth + 1);
+               if (!out.ok()) {
+                 inner = out.error();
+                 return {};
+               }
+               for (size_t i = 0; i < value.producer->outputs.size() && i < out->size(); ++i)
+                 if (value.producer->outputs[i].get() == &value) return (*out)[i];
+               return {};
+             }));
   if (inner) return *inner;
   MLT_TRY(ops::evaluate(call));
   return std::move(call.outputs());
@@ -105,18 +112,24 @@ Result<std::vector<ops::RtValue>> expand(const ir::Op& op, ops::Opset opset, int
 
 class ProgramReader {
  public:
-  ProgramReader(const ir::Function& function, Unit& unit) : function_(function), unit_(unit), opset_(ops::opset_from_token(function.opset).value_or(ops::Opset::kCoreML9)) {}
+  ProgramReader(const ir::Function& function, Unit& unit)
+      : function_(function),
+        unit_(unit),
+        opset_(ops::opset_from_token(function.opset).value_or(ops::Opset::kCoreML9)) {}
 
   void read() {
     unit_.function = &function_;
-    for (const auto& input : function_.inputs) unit_.inputs.emplace_back(input->name, input->type.to_string());
+    for (const auto& input : function_.inputs)
+      unit_.inputs.emplace_back(input->name, input->type.to_string());
     block(*function_.body, -1, 0);
-    for (const ir::Value* value : function_.body->outputs) unit_.outputs.push_back(input("", ir::Operand(const_cast<ir::Value*>(value)), nullptr));
+    for (const ir::Value* value : function_.body->outputs)
+      unit_.outputs.push_back(input("", ir::Operand(const_cast<ir::Value*>(value)), nullptr));
   }
 
  private:
   void block(const ir::Block& block, int parent, int index) {
-    for (size_t i = 0; parent >= 0 && i < block.inputs.size(); ++i) block_inputs_[block.inputs[i].get()] = fmt::format("block {} input {}", index, i);
+    for (size_t i = 0; parent >= 0 && i < block.inputs.size(); ++i)
+      block_inputs_[block.inputs[i].get()] = fmt::format("block {} input {}", index, i);
     for (const auto& op : block.ops) {
       if (op->is_const() || is_expression(*op)) continue;
       auto at = static_cast<int>(unit_.nodes.size());
@@ -144,7 +157,8 @@ class ProgramReader {
         }
         for (size_t i = 0; i < op->outputs.size(); ++i) {
           const ir::Value& value = *op->outputs[i];
-          node.outputs.push_back({value.name, value.type.to_string(), value.type.dims, value.type.is_tensor() && value.type.is_static()});
+          node.outputs.push_back({value.name, value.type.to_string(), value.type.dims,
+                                  value.type.is_tensor() && value.type.is_static()});
           made_by_[&value] = {at, static_cast<int>(i)};
           out.push_back(value.type);
         }
@@ -155,7 +169,8 @@ class ProgramReader {
         this->block(*op->blocks[i], at, static_cast<int>(i));
         // What a block hands on belongs to the op; the ops that make it come after it.
         for (size_t k = 0; k < op->blocks[i]->outputs.size(); ++k) {
-          Input made = input(fmt::format("block {} output {}", i, k), ir::Operand(op->blocks[i]->outputs[k]), nullptr);
+          Input made =
+              input(fmt::format("block {} output {}", i, k), ir::Operand(op->blocks[i]->outputs[k]), nullptr);
           unit_.nodes[static_cast<size_t>(at)].inputs.push_back(std::move(made));
         }
       }
@@ -180,7 +195,8 @@ class ProgramReader {
     const ir::Op* producer = operand.value != nullptr ? operand.value->producer : nullptr;
     if (operand.value != nullptr) out.name = operand.value->name;
     if (const ir::Literal* literal = operand.constant()) {
-      if (node != nullptr && (!literal->type.is_tensor() || (!literal->blob && literal_size(literal) < kSmallest))) {
+      if (node != nullptr &&
+          (!literal->type.is_tensor() || (!literal->blob && literal_size(literal) < kSmallest))) {
         node->fields.emplace_back(param, text_of(*literal));
         return {};
       }
@@ -188,17 +204,22 @@ class ProgramReader {
     } else if (producer != nullptr && is_expression(*producer)) {
       out.constant = expression(*producer, operand.value);
     } else if (operand.value != nullptr) {
-      if (auto it = made_by_.find(operand.value); it != made_by_.end()) std::tie(out.producer, out.output) = it->second;
-      else if (auto inner = block_inputs_.find(operand.value); inner != block_inputs_.end()) out.name = inner->second;
+      if (auto it = made_by_.find(operand.value); it != made_by_.end())
+        std::tie(out.producer, out.output) = it->second;
+      else if (auto inner = block_inputs_.find(operand.value); inner != block_inputs_.end())
+        out.name = inner->second;
     }
     return out;
   }
 
-  int constant(const ir::Literal* literal, const ir::Op* producer, const std::string& param, const Node* node) {
+  int constant(const ir::Literal* literal, const ir::Op* producer, const std::string& param,
+               const Node* node) {
     auto [it, fresh] = constants_.try_emplace(literal, static_cast<int>(unit_.constants.size()));
     if (!fresh) return it->second;
     Constant c;
-    c.name = producer != nullptr && !producer->outputs.empty() ? producer->output()->name : (node != nullptr ? node->name + "." : std::string()) + param;
+    c.name = producer != nullptr && !producer->outputs.empty()
+                 ? producer->output()->name
+                 : (node != nullptr ? node->name + "." : std::string()) + param;
     c.storage = std::string(dtype_name(literal->type.dtype));
     c.dims = literal->type.dims;
     c.bytes = static_cast<uint64_t>(storage_bytes(literal->type.dtype, literal_size(literal)));
@@ -228,7 +249,8 @@ class ProgramReader {
       if (op.outputs[i].get() == value) index = i;
     c.values = [&op, opset = opset_, index]() -> Result<Tensor> {
       MLT_ASSIGN(auto values, expand(op, opset));
-      if (index >= values.size() || !values[index].tensor.valid()) return input_error("its values cannot be computed");
+      if (index >= values.size() || !values[index].tensor.valid())
+        return input_error("its values cannot be computed");
       return values[index].tensor;
     };
     c.stored = [] { return ByteSpan(); };
@@ -256,7 +278,8 @@ Constant column_constant(const std::string& name, Tensor values) {
   return c;
 }
 
-void add_parameters(std::vector<coreml::Parameter> parameters, const std::string& prefix, Node& node, Unit& unit) {
+void add_parameters(std::vector<coreml::Parameter> parameters, const std::string& prefix, Node& node,
+                    Unit& unit) {
   for (coreml::Parameter& p : parameters) {
     if (p.values.size() < kSmallest) {
       node.fields.emplace_back(p.name, value_text(p.values));
@@ -288,7 +311,8 @@ Cost layer_cost(const Node& node, const Unit& unit, const Dims& first_input) {
     if (input.constant < 0) continue;
     const Constant& c = unit.constants[static_cast<size_t>(input.constant)];
     cost.bytes += static_cast<double>(c.bytes);
-    if (c.dims.size() >= 2 && elements(c.dims) > weights) weights = elements(c.dims), channels = std::max<double>(1, static_cast<double>(c.dims[0]));
+    if (c.dims.size() >= 2 && elements(c.dims) > weights)
+      weights = elements(c.dims), channels = std::max<double>(1, static_cast<double>(c.dims[0]));
   }
   cost.bytes += 4 * (out + elements(first_input));
   auto field = [&](std::string_view name) {
@@ -296,16 +320,22 @@ Cost layer_cost(const Node& node, const Unit& unit, const Dims& first_input) {
       if (key == name) return value;
     return std::string();
   };
-  if (node.kind == "convolution" || node.kind == "convolution3d") cost.flops = 2 * weights / channels * (field("isDeconvolution") == "true" ? elements(first_input) : out);
-  else if (node.kind == "innerProduct" || node.kind == "batchedMatmul") cost.flops = 2 * out * weights / channels;
-  else if (node.kind == "simpleRecurrent" || node.kind == "gru" || node.kind == "uniDirectionalLSTM" || node.kind == "biDirectionalLSTM") {
+  if (node.kind == "convolution" || node.kind == "convolution3d")
+    cost.flops = 2 * weights / channels * (field("isDeconvolution") == "true" ? elements(first_input) : out);
+  else if (node.kind == "innerProduct" || node.kind == "batchedMatmul")
+    cost.flops = 2 * out * weights / channels;
+  else if (node.kind == "simpleRecurrent" || node.kind == "gru" || node.kind == "uniDirectionalLSTM" ||
+           node.kind == "biDirectionalLSTM") {
     double all = 0;
     for (const Input& input : node.inputs)
-      if (input.constant >= 0 && unit.constants[static_cast<size_t>(input.constant)].dims.size() >= 2) all += elements(unit.constants[static_cast<size_t>(input.constant)].dims);
+      if (input.constant >= 0 && unit.constants[static_cast<size_t>(input.constant)].dims.size() >= 2)
+        all += elements(unit.constants[static_cast<size_t>(input.constant)].dims);
     double steps = first_input.size() >= 2 ? static_cast<double>(first_input[0] * first_input[1]) : 1;
     cost.flops = 2 * all * steps;
-  } else if (node.kind == "reshape" || node.kind == "flatten" || node.kind == "permute" || node.kind == "transpose" || node.kind == "concat" || node.kind == "copy" || node.kind == "split" ||
-             node.kind == "squeeze" || node.kind == "expandDims" || node.kind == "padding" || node.kind == "embedding" || node.kind == "slice") {
+  } else if (node.kind == "reshape" || node.kind == "flatten" || node.kind == "permute" ||
+             node.kind == "transpose" || node.kind == "concat" || node.kind == "copy" ||
+             node.kind == "split" || node.kind == "squeeze" || node.kind == "expandDims" ||
+             node.kind == "padding" || node.kind == "embedding" || node.kind == "slice") {
     cost.flops = 0;
   } else {
     cost.flops = out;
@@ -345,7 +375,8 @@ void read_network(const std::shared_ptr<const coreml::Model>& shared, bool shape
       Input input;
       input.param = std::to_string(k);
       input.name = layer.inputs[k];
-      if (auto it = producer.find(input.name); it != producer.end()) std::tie(input.producer, input.output) = it->second;
+      if (auto it = producer.find(input.name); it != producer.end())
+        std::tie(input.producer, input.output) = it->second;
       if (k == 0)
         if (auto it = blobs.find(input.name); it != blobs.end()) first = it->second;
       node.inputs.push_back(std::move(input));
@@ -390,15 +421,17 @@ void add_program(const ir::Program& program, const std::string& place, std::vect
     Unit unit;
     unit.kind = "mlProgram";
     unit.place = place;
-    if (program.functions.size() > 1) unit.place += (place.empty() ? "" : ", ") + ("function " + function->name);
+    if (program.functions.size() > 1)
+      unit.place += (place.empty() ? "" : ", ") + ("function " + function->name);
     ProgramReader(*function, unit).read();
     out.push_back(std::move(unit));
   }
 }
 
 // `program`: of this model; null when it has none, or lies in a pipeline within a pipeline.
-void add_model(const ModelPtr& model, const CompiledModel* compiled, const ir::Program* program, const std::vector<std::unique_ptr<ir::Program>>* stages, const std::string& place,
-               bool shapes, int depth, std::vector<Unit>& out) {
+void add_model(const ModelPtr& model, const CompiledModel* compiled, const ir::Program* program,
+               const std::vector<std::unique_ptr<ir::Program>>* stages, const std::string& place, bool shapes,
+               int depth, std::vector<Unit>& out) {
   if (program != nullptr) return add_program(*program, place, out);
   Unit unit;
   unit.place = place;
@@ -418,13 +451,17 @@ void add_model(const ModelPtr& model, const CompiledModel* compiled, const ir::P
   if (!coreml::is_pipeline(model->kind())) out.push_back(std::move(unit));
   if (depth > 16) return;
   auto child_place = [&](size_t i) { return (place.empty() ? "stage " : place + ".") + std::to_string(i); };
-  auto child_program = [&](size_t i) { return stages != nullptr && i < stages->size() ? (*stages)[i].get() : nullptr; };
+  auto child_program = [&](size_t i) {
+    return stages != nullptr && i < stages->size() ? (*stages)[i].get() : nullptr;
+  };
   if (compiled != nullptr && !compiled->children.empty()) {
     for (size_t i = 0; i < compiled->children.size(); ++i)
-      add_model(lent(compiled->children[i].model), &compiled->children[i], child_program(i), nullptr, child_place(i), shapes, depth + 1, out);
+      add_model(lent(compiled->children[i].model), &compiled->children[i], child_program(i), nullptr,
+                child_place(i), shapes, depth + 1, out);
   } else {
     for (size_t i = 0; i < model->child_count(); ++i)
-      add_model(std::make_shared<coreml::Model>(model->child(i)), nullptr, child_program(i), nullptr, child_place(i), shapes, depth + 1, out);
+      add_model(std::make_shared<coreml::Model>(model->child(i)), nullptr, child_program(i), nullptr,
+                child_place(i), shapes, depth + 1, out);
   }
 }
 
@@ -435,7 +472,8 @@ std::vector<Unit> units_of(const Subject& subject, bool shapes) {
   const CompiledModel* compiled = subject.opened.compiled ? &*subject.opened.compiled : nullptr;
   bool pipeline = coreml::is_pipeline(subject.opened.model.kind());
   const ir::Program* program = pipeline || subject.programs.empty() ? nullptr : subject.programs[0].get();
-  add_model(lent(subject.opened.model), compiled, program, pipeline ? &subject.programs : nullptr, "", shapes, 0, out);
+  add_model(lent(subject.opened.model), compiled, program, pipeline ? &subject.programs : nullptr, "", shapes,
+            0, out);
   return out;
 }
 
@@ -445,7 +483,8 @@ std::string value_text(const Tensor& tensor) {
   std::vector<std::string> parts;
   int64_t shown = std::min(tensor.size(), kMost);
   if (tensor.dtype() == DType::kString) {
-    for (int64_t i = 0; i < shown; ++i) parts.push_back("\"" + tensor.strings()[static_cast<size_t>(i)] + "\"");
+    for (int64_t i = 0; i < shown; ++i)
+      parts.push_back("\"" + tensor.strings()[static_cast<size_t>(i)] + "\"");
   } else if (tensor.dtype() == DType::kBool) {
     for (int64_t i = 0; i < shown; ++i) parts.emplace_back(tensor.data<bool>()[i] ? "true" : "false");
   } else {
@@ -456,7 +495,8 @@ std::string value_text(const Tensor& tensor) {
     if (whole)
       for (int64_t v : to_ints(tensor)) parts.push_back(std::to_string(v));
     else
-      for (double v : to_doubles(tensor)) parts.push_back(single ? fmt::format("{}", static_cast<float>(v)) : fmt::format("{}", v));
+      for (double v : to_doubles(tensor))
+        parts.push_back(single ? fmt::format("{}", static_cast<float>(v)) : fmt::format("{}", v));
     parts.resize(std::min(parts.size(), static_cast<size_t>(shown)));
   }
   std::string text;

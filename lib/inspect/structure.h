@@ -1,5 +1,6 @@
-// A model as nodes with inputs: what the differ, the linter, drawings and pages walk over, whatever the model's kind. A
-// node is an op of a program, a layer of a network, or the whole of a classic model (whose numbers are its constants).
+// A model as nodes with inputs: what the differ, the linter, drawings and pages walk over, whatever the
+// model's kind. A node is an op of a program, a layer of a network, or the whole of a classic model (whose
+// numbers are its constants).
 #pragma once
 #include <functional>
 #include <string>
@@ -19,22 +20,22 @@ struct Constant {
   uint64_t bytes = 0;
   bool missing = false;  // its file is not there
   bool expression = false;
-  std::function<Result<Tensor>()> values;     // expanded; strings for columns of text
-  std::function<ByteSpan()> stored;           // bytes as stored; empty: not at hand
+  std::function<Result<Tensor>()> values;  // expanded; strings for columns of text
+  std::function<ByteSpan()> stored;        // bytes as stored; empty: not at hand
 };
 
 struct Input {
-  std::string param;   // "x", "values[1]", "0"
-  int producer = -1;   // node; -1: an input of the unit or of a block
-  int output = 0;      // which output of the producer
-  std::string name;    // of the value
-  int constant = -1;   // >= 0: no value but this constant
+  std::string param;  // "x", "values[1]", "0"
+  int producer = -1;  // node; -1: an input of the unit or of a block
+  int output = 0;     // which output of the producer
+  std::string name;   // of the value
+  int constant = -1;  // >= 0: no value but this constant
 };
 
 struct Output {
   std::string name, type;  // type as text; of layers "1x64x112x112" where it is known
   Dims dims;
-  bool known = false;      // dims are concrete
+  bool known = false;  // dims are concrete
 };
 
 struct Node {
@@ -52,14 +53,15 @@ struct Unit {
   std::string place;  // "", "main", "stage 1", "stage 1, function f"
   std::string kind;   // "mlProgram", "neuralNetwork", "treeEnsembleClassifier"
   std::vector<std::pair<std::string, std::string>> inputs;  // name and type, of programs
-  std::vector<Input> outputs;   // what it returns, of programs
-  std::vector<Node> nodes;      // execution order; a node before those of its blocks
+  std::vector<Input> outputs;                               // what it returns, of programs
+  std::vector<Node> nodes;  // execution order; a node before those of its blocks
   std::vector<Constant> constants;
   std::string unread;  // why there are no nodes although the model has some
   const ir::Function* function = nullptr;
 };
 
-// With `shapes`, networks get the shapes of their layers' outputs, and costs. The subject must outlive the units.
+// With `shapes`, networks get the shapes of their layers' outputs, and costs. The subject must outlive the
+// units.
 std::vector<Unit> units_of(const Subject& subject, bool shapes);
 
 // Small tensors as text: "[1, 1]", "0.5", "\"same\""; the first 64 elements.

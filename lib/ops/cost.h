@@ -17,7 +17,8 @@ namespace ops {
 struct CostQuery {
   const std::string& kind;
   const ir::Op* op;  // parameters; null: not known
-  const std::vector<ir::Type>& input_types;   // of operands, in order of their names; extents concrete where known
+  const std::vector<ir::Type>&
+      input_types;  // of operands, in order of their names; extents concrete where known
   const std::vector<ir::Type>& output_types;
   size_t fused_ops = 0;  // further elementwise ops merged into it: one operation for each output element
 };

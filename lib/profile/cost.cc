@@ -4,7 +4,8 @@ namespace mlt {
 
 Cost step_cost(const StepInfo& step) {
   if (step.kernel == "view") return {};
-  return ops::op_cost({step.kind, step.op, step.input_types, step.output_types, step.fused.empty() ? 0 : step.fused.size() - 1});
+  return ops::op_cost({step.kind, step.op, step.input_types, step.output_types,
+                       step.fused.empty() ? 0 : step.fused.size() - 1});
 }
 
 Cost op_cost(const ir::Op& op) {
@@ -13,7 +14,8 @@ Cost op_cost(const ir::Op& op) {
   step.op = &op;
   for (const ir::Arg& arg : op.args)
     for (const ir::Operand& operand : arg.operands)
-      if (operand.constant() == nullptr || operand.value != nullptr) step.input_types.push_back(operand.type());
+      if (operand.constant() == nullptr || operand.value != nullptr)
+        step.input_types.push_back(operand.type());
   for (const auto& output : op.outputs) step.output_types.push_back(output->type);
   return step_cost(step);
 }

@@ -84,10 +84,14 @@ Interval bootstrap_ratio(const std::vector<double>& now, const std::vector<doubl
 std::vector<std::string> noise_warnings(const Noise& noise, int runs, int cores) {
   std::vector<std::string> out;
   if (runs < 10) out.push_back(fmt::format("{} runs say little about percentiles; use --runs", runs));
-  if (noise.spread > 0.15) out.push_back(fmt::format("times spread: p90 is {:.0f} % above the median", noise.spread * 100));
-  if (std::fabs(noise.drift) > 0.1 && runs >= 10) out.push_back(fmt::format("times drift: the second half of the runs took {:+.0f} %", noise.drift * 100));
-  if (noise.load > static_cast<double>(cores) * 0.5 + 0.5) out.push_back(fmt::format("the machine is busy: load average {:.1f} on {} cores", noise.load, cores));
-  if (noise.preempted > 2L * std::max(runs, 1)) out.push_back(fmt::format("other processes took the cores {} times while measuring", noise.preempted));
+  if (noise.spread > 0.15)
+    out.push_back(fmt::format("times spread: p90 is {:.0f} % above the median", noise.spread * 100));
+  if (std::fabs(noise.drift) > 0.1 && runs >= 10)
+    out.push_back(fmt::format("times drift: the second half of the runs took {:+.0f} %", noise.drift * 100));
+  if (noise.load > static_cast<double>(cores) * 0.5 + 0.5)
+    out.push_back(fmt::format("the machine is busy: load average {:.1f} on {} cores", noise.load, cores));
+  if (noise.preempted > 2L * std::max(runs, 1))
+    out.push_back(fmt::format("other processes took the cores {} times while measuring", noise.preempted));
   return out;
 }
 

@@ -11,17 +11,18 @@ struct Interval {
 
 // Nearest-rank quantile of sorted values; 0 of none.
 double quantile(const std::vector<double>& sorted, double q);
-// 95 % bootstrap intervals of quantiles: the sample drawn again and again from itself, always in the same way.
+// 95 % bootstrap intervals of quantiles: the sample drawn again and again from itself, always in the same
+// way.
 std::vector<Interval> bootstrap(const std::vector<double>& sample, const std::vector<double>& quantiles);
 // Of quantile(now) / quantile(base).
 Interval bootstrap_ratio(const std::vector<double>& now, const std::vector<double>& base, double q);
 
 // What disturbs a measurement, seen in the sample and in the system's counters.
 struct Noise {
-  double spread = 0;     // (p90 - p50) / p50
-  double drift = 0;      // median of the second half by that of the first, minus 1
-  long preempted = 0;    // involuntary context switches while measuring
-  double load = 0;       // 1-minute load average when measuring began; negative: not known
+  double spread = 0;   // (p90 - p50) / p50
+  double drift = 0;    // median of the second half by that of the first, minus 1
+  long preempted = 0;  // involuntary context switches while measuring
+  double load = 0;     // 1-minute load average when measuring began; negative: not known
 };
 // Sentences, empty on a quiet machine.
 std::vector<std::string> noise_warnings(const Noise& noise, int runs, int cores);
@@ -36,7 +37,7 @@ struct Machine {
   size_t memory = 0;     // bytes
 };
 Machine machine_facts();
-double load_average();            // of one minute; -1: not known
-long involuntary_switches();      // of the process so far
+double load_average();        // of one minute; -1: not known
+long involuntary_switches();  // of the process so far
 
 }  // namespace mlt

@@ -33,7 +33,8 @@ Result<Dims> parse_dims(std::string_view text) {
     std::string_view part = text.substr(0, end);
     int64_t value = 0;
     auto [stop, error] = std::from_chars(part.data(), part.data() + part.size(), value);
-    if (error != std::errc() || stop != part.data() + part.size() || value < 1 || value > (int64_t{1} << 31)) return input_error("no shape");
+    if (error != std::errc() || stop != part.data() + part.size() || value < 1 || value > (int64_t{1} << 31))
+      return input_error("no shape");
     out.push_back(value);
     if (end == std::string_view::npos) break;
     text.remove_prefix(end + 1);
@@ -52,7 +53,8 @@ Result<Timed> timed(const std::function<Status()>& predict, const MeasureOptions
   MLT_TRY(predict());
   out.first = since(start);
   auto begin = Clock::now();
-  while (static_cast<int>(out.samples.size()) < measure.runs && (out.samples.size() < 3 || since(begin) < measure.max_seconds)) {
+  while (static_cast<int>(out.samples.size()) < measure.runs &&
+         (out.samples.size() < 3 || since(begin) < measure.max_seconds)) {
     start = Clock::now();
     MLT_TRY(predict());
     out.samples.push_back(since(start));
@@ -71,14 +73,17 @@ void fill(SweepPoint& point, Timed timed, double items) {
 Tensor with_batch(const Tensor& value, int64_t n) {
   Dims dims = value.dims();
   dims[0] = n;
-  if (value.dims()[0] != 1 || dtype_bits(value.dtype()) < 8 || value.dtype() == DType::kString) return Tensor::zeros(value.dtype(), dims);
+  if (value.dims()[0] != 1 || dtype_bits(value.dtype()) < 8 || value.dtype() == DType::kString)
+    return Tensor::zeros(value.dtype(), dims);
   Tensor out = Tensor::uninitialized(value.dtype(), dims);
   auto bytes = static_cast<size_t>(value.nbytes());
-  for (int64_t i = 0; i < n; ++i) std::memcpy(out.mutable_bytes() + static_cast<size_t>(i) * bytes, value.bytes().data(), bytes);
+  for (int64_t i = 0; i < n; ++i)
+    std::memcpy(out.mutable_bytes() + static_cast<size_t>(i) * bytes, value.bytes().data(), bytes);
   return out;
 }
 
-Status sweep_point(Predictor& predictor, const FeatureMap& inputs, const SweepAxis& axis, const Dims& value, const MeasureOptions& measure, SweepPoint& point) {
+Status sweep_point(Predictor& predictor, const FeatureMap& inputs, const SweepAxis& axis, const Dims& value,
+                   const MeasureOptions& measure, SweepPoint& point) {
   MLT_ASSIGN(StateTensors state, predictor.initial_state());
   FeatureMap given = inputs;
   if (axis.name == "threads") {
@@ -92,14 +97,21 @@ Status sweep_point(Predictor& predictor, const FeatureMap& inputs, const SweepAx
       rows.f64 = numbers.data();
       rows.count = value[0];
       rows.stride = plan->width;
-      MLT_ASSIGN(Timed result, timed([&]() -> Status { MLT_TRY(predictor.predict_rows(rows)); return {}; }, measure));
+      MLT_ASSIGN(Timed result, timed(
+                                   [&]() -> Status {
+                                     MLT_TRY(predictor.predict_rows(rows));
+                                     return {};
+                                   },
+                                   measure));
       fill(point, std::move(result), static_cast<double>(value[0]));
       return {};
     }
     bool any = false;
     for (const auto& feature : predictor.description().inputs) {
       auto it = given.find(feature.name);
-      if (it == given.end() || feature.type.kind != coreml::FeatureKind::kMultiArray || feature.type.array.flexibility == coreml::Flexibility::kFixed) continue;
+      if (it == given.end() || feature.type.kind != coreml::FeatureKind::kMultiArray ||
+          feature.type.array.flexibility == coreml::Flexibility::kFixed)
+        continue;
       auto* tensor = std::get_if<Tensor>(&it->second);
       if (tensor == nullptr || tensor->rank() == 0) continue;
       *tensor = with_batch(*tensor, value[0]);
@@ -107,12 +119,20 @@ Status sweep_point(Predictor& predictor, const FeatureMap& inputs, const SweepAx
     }
     if (!any) return unsupported_error("the shapes of the model's inputs are fixed");
   } else {
-    const coreml::FeatureDescription* feature = coreml::find_feature(predictor.description().inputs, axis.name);
-    if (feature == nullptr) return usage_error(fmt::format("--sweep: the model has no input \"{}\"", axis.name));
-    if (feature->type.kind != coreml::FeatureKind::kMultiArray) return unsupported_error(fmt::format("input \"{}\" is no array", axis.name));
+    const coreml::FeatureDescription* feature =
+        coreml::find_feature(predictor.description().inputs, axis.name);
+    if (feature == nullptr)
+      return usage_error(fmt::format("--sweep: the model has no input \"{}\"", axis.name));
+    if (feature->type.kind != coreml::FeatureKind::kMultiArray)
+      return unsupported_error(fmt::format("input \"{}\" is no array", axis.name));
     given[axis.name] = Tensor::zeros(feature->type.array.dtype().value_or(DType::kF64), value);
   }
-  MLT_ASSIGN(Timed result, timed([&]() -> Status { MLT_TRY(predictor.predict(given, &state)); return {}; }, measure));
+  MLT_ASSIGN(Timed result, timed(
+                               [&]() -> Status {
+                                 MLT_TRY(predictor.predict(given, &state));
+                                 return {};
+                               },
+                               measure));
   fill(point, std::move(result), axis.name == "batch" ? static_cast<double>(value[0]) : 1);
   return {};
 }
@@ -122,7 +142,10 @@ Status sweep_point(Predictor& predictor, const FeatureMap& inputs, const SweepAx
 Result<SweepAxis> parse_sweep(const std::string& text) {
   SweepAxis axis;
   size_t equals = text.find('=');
-  auto bad = [&] { return usage_error("cannot read the sweep \"" + text + "\"", "write it as threads=1,2,4, batch=1,8 or INPUT=1x3x224x224,1x3x320x320"); };
+  auto bad = [&] {
+    return usage_error("cannot read the sweep \"" + text + "\"",
+                       "write it as threads=1,2,4, batch=1,8 or INPUT=1x3x224x224,1x3x320x320");
+  };
   if (equals == 0 || equals == std::string::npos) return bad();
   axis.name = text.substr(0, equals);
   for (size_t at = equals + 1;;) {
@@ -130,7 +153,8 @@ Result<SweepAxis> parse_sweep(const std::string& text) {
     axis.texts.push_back(text.substr(at, end == std::string::npos ? end : end - at));
     auto dims = parse_dims(axis.texts.back());
     bool number = axis.name == "threads" || axis.name == "batch";
-    if (!dims.ok() || (number && dims->size() != 1) || (axis.name == "threads" && (*dims)[0] > 4096)) return bad();
+    if (!dims.ok() || (number && dims->size() != 1) || (axis.name == "threads" && (*dims)[0] > 4096))
+      return bad();
     axis.values.push_back(std::move(*dims));
     if (end == std::string::npos) break;
     at = end + 1;
@@ -138,7 +162,9 @@ Result<SweepAxis> parse_sweep(const std::string& text) {
   return axis;
 }
 
-Result<std::vector<SweepPoint>> sweep(const OpenedModel& model, const PredictOptions& options, const InputsOf& inputs_of, const std::vector<SweepAxis>& axes, const MeasureOptions& measure) {
+Result<std::vector<SweepPoint>> sweep(const OpenedModel& model, const PredictOptions& options,
+                                      const InputsOf& inputs_of, const std::vector<SweepAxis>& axes,
+                                      const MeasureOptions& measure) {
   std::vector<SweepPoint> out;
   if (axes.empty()) return out;
   MLT_ASSIGN(auto predictor, Predictor::create(model, options));
@@ -172,12 +198,15 @@ bool evict_page_cache(const std::string& path) {
   if (path_kind(path) != PathKind::kDirectory) return false;
   bool all = true;
   std::error_code error;
-  for (std::filesystem::recursive_directory_iterator it(path, error), end; !error && it != end; it.increment(error))
+  for (std::filesystem::recursive_directory_iterator it(path, error), end; !error && it != end;
+       it.increment(error))
     if (it->is_regular_file(error)) all &= evict(it->path().string());
   return all && !error;
 }
 
-Result<ColdStart> measure_cold(const std::function<Result<OpenedModel>()>& open, const std::function<bool()>& evict, const PredictOptions& options, const InputsOf& inputs_of, int runs) {
+Result<ColdStart> measure_cold(const std::function<Result<OpenedModel>()>& open,
+                               const std::function<bool()>& evict, const PredictOptions& options,
+                               const InputsOf& inputs_of, int runs) {
   ColdStart cold;
   cold.runs = runs;
   cold.evicted = true;
@@ -206,7 +235,9 @@ Result<ColdStart> measure_cold(const std::function<Result<OpenedModel>()>& open,
   return cold;
 }
 
-Result<std::vector<Contender>> compare_models(const std::vector<const OpenedModel*>& models, const PredictOptions& options, const InputsOf& inputs_of, const MeasureOptions& measure) {
+Result<std::vector<Contender>> compare_models(const std::vector<const OpenedModel*>& models,
+                                              const PredictOptions& options, const InputsOf& inputs_of,
+                                              const MeasureOptions& measure) {
   struct Running {
     std::unique_ptr<Predictor> predictor;
     FeatureMap inputs;
@@ -245,7 +276,8 @@ Result<std::vector<Contender>> compare_models(const std::vector<const OpenedMode
     out[i].predict = percentiles(running[i].samples);
     out[i].p50 = bootstrap(running[i].samples, {0.5})[0];
     out[i].ratio = out[0].predict.p50 > 0 ? out[i].predict.p50 / out[0].predict.p50 : 0;
-    out[i].ratio_interval = i == 0 ? Interval{1, 1} : bootstrap_ratio(running[i].samples, running[0].samples, 0.5);
+    out[i].ratio_interval =
+        i == 0 ? Interval{1, 1} : bootstrap_ratio(running[i].samples, running[0].samples, 0.5);
   }
   return out;
 }
@@ -278,7 +310,8 @@ Peaks measure_peaks() {
           const uint64_t* data = memory.data() + static_cast<size_t>(t) * words_per_thread;
           uint64_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
           for (int pass = 0; pass < passes; ++pass)
-            for (size_t k = 0; k + 4 <= words_per_thread; k += 4) s0 += data[k], s1 += data[k + 1], s2 += data[k + 2], s3 += data[k + 3];
+            for (size_t k = 0; k + 4 <= words_per_thread; k += 4)
+              s0 += data[k], s1 += data[k + 1], s2 += data[k + 2], s3 += data[k + 3];
           sink.fetch_add(s0 + s1 + s2 + s3, std::memory_order_relaxed);
         }
       });
@@ -288,7 +321,8 @@ Peaks measure_peaks() {
   };
   peaks.bytes = bandwidth(size_t{4} << 20, 1);
   peaks.cache_bytes = std::max(peaks.bytes, bandwidth(size_t{16} << 10, 64));
-  peaks.cache_size = std::max(peaks.cache_size, static_cast<double>(std::max(0L, sysconf(_SC_LEVEL2_CACHE_SIZE))) * thread_count());
+  peaks.cache_size = std::max(
+      peaks.cache_size, static_cast<double>(std::max(0L, sysconf(_SC_LEVEL2_CACHE_SIZE))) * thread_count());
   return peaks;
 }
 

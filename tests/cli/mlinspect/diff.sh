@@ -33,3 +33,11 @@ grep -E '"(same|change|operation|max|relative|changed)"' diff.json
 mlcompile m.mil -o m.mlmodelc 2>/dev/null && mlinspect --diff m.mil m.mlmodelc | sed 1d
 mlinspect --diff missing.mil a.mil || echo $?
 mlinspect --diff a.mil --ops a.mil || echo $?
+# A change of type in every operation is told once.
+chain() {
+  echo "program(1.3) { func main<ios17>(tensor<$1, [4]> v0) {"
+  for i in $(seq 1 9); do echo "tensor<$1, [4]> v$i = relu(x = v$((i - 1)))[name = string(\"v$i\")];"; done
+  echo '} -> (v9); }'
+}
+chain fp32 >single.mil && chain fp16 >half.mil
+mlinspect --diff single.mil half.mil || echo $?

@@ -24,7 +24,8 @@ Subject chain(const std::string& kinds, const std::string& prefix = "n") {
     if (end == std::string::npos) end = kinds.size();
     bool final = end == kinds.size();
     std::string name = final ? "y" : prefix + std::to_string(i++);
-    body += "tensor<fp32, [4]> " + name + " = " + kinds.substr(at, end - at) + "(x = " + last + ")[name = string(\"" + name + "\")];\n";
+    body += "tensor<fp32, [4]> " + name + " = " + kinds.substr(at, end - at) + "(x = " + last +
+            ")[name = string(\"" + name + "\")];\n";
     last = name;
     at = end + 1;
   }
@@ -40,7 +41,8 @@ Comparison compared(const Subject& a, const Subject& b) {
 
 TEST_CASE("distances of tensors") {
   float nan = std::nanf(""), inf = std::numeric_limits<float>::infinity();
-  Distance d = distance(Tensor::from<float>({4}, std::vector<float>{3, 4, nan, inf}), Tensor::from<float>({4}, std::vector<float>{3, 5, nan, 1}));
+  Distance d = distance(Tensor::from<float>({4}, std::vector<float>{3, 4, nan, inf}),
+                        Tensor::from<float>({4}, std::vector<float>{3, 5, nan, 1}));
   CHECK(d.elements == 4);
   CHECK(d.changed == 2);
   CHECK(d.not_finite == 2);
@@ -48,7 +50,8 @@ TEST_CASE("distances of tensors") {
   CHECK(d.mean == 0.5);
   CHECK(d.relative == doctest::Approx(0.2));
   CHECK(d.cosine == doctest::Approx((9 + 20) / (5 * std::sqrt(34.0))));
-  Distance zero = distance(Tensor::zeros(DType::kF32, {2}), Tensor::from<float>({2}, std::vector<float>{1, 0}));
+  Distance zero =
+      distance(Tensor::zeros(DType::kF32, {2}), Tensor::from<float>({2}, std::vector<float>{1, 0}));
   CHECK(std::isinf(zero.relative));
   CHECK(std::isnan(zero.cosine));
   CHECK(distance(Tensor::ints({1, 5}), Tensor::ints({1, 3})).max == 2);
@@ -110,8 +113,9 @@ TEST_CASE("wiring counts, not only the operations") {
 
 TEST_CASE("weights: values, forms, and small constants") {
   auto model = [](const std::string& values, const std::string& type = "fp32") {
-    return subject_of("program(1.3) { func main<ios17>(tensor<" + type + ", [10]> x) { tensor<" + type + ", [10]> w = const()[val = tensor<" + type + ", [10]>([" + values +
-                      "])]; tensor<" + type + ", [10]> y = add(x = x, y = w)[name = string(\"y\")]; } -> (y); }");
+    return subject_of("program(1.3) { func main<ios17>(tensor<" + type + ", [10]> x) { tensor<" + type +
+                      ", [10]> w = const()[val = tensor<" + type + ", [10]>([" + values + "])]; tensor<" +
+                      type + ", [10]> y = add(x = x, y = w)[name = string(\"y\")]; } -> (y); }");
   };
   Subject a = model("1, 2, 3, 4, 5, 6, 7, 8, 9, 10");
   Comparison c = compared(a, model("1, 2, 3, 4, 5, 6, 7, 8, 9, 12"));
@@ -149,7 +153,8 @@ TEST_CASE("parameters of messages under their names") {
 
 TEST_CASE("models of the corpus equal themselves, and what they compile to") {
   for (const char* folder : {"mlmodel", "mlpackage"})
-    for (const std::string& path : test::corpus_files(folder, folder == std::string("mlmodel") ? ".mlmodel" : ".mlpackage")) {
+    for (const std::string& path :
+         test::corpus_files(folder, folder == std::string("mlmodel") ? ".mlmodel" : ".mlpackage")) {
       if (std::filesystem::is_regular_file(path) && std::filesystem::file_size(path) > 3000000) continue;
       Subject a = subject_at(path), b = subject_at(path);
       auto c = compare(a, b);
@@ -158,7 +163,8 @@ TEST_CASE("models of the corpus equal themselves, and what they compile to") {
     }
   std::string root = test::corpus_dir();
   if (root.empty()) return;
-  auto c = compare(subject_at(root + "/mlmodelc-pairs/MatkoGH__MNISTClassifier.mlmodel"), subject_at(root + "/mlmodelc-pairs/MatkoGH__MNISTClassifier.mlmodelc"));
+  auto c = compare(subject_at(root + "/mlmodelc-pairs/MatkoGH__MNISTClassifier.mlmodel"),
+                   subject_at(root + "/mlmodelc-pairs/MatkoGH__MNISTClassifier.mlmodelc"));
   REQUIRE(c.ok());
   CHECK_MESSAGE(c->same(), comparison_text(*c));
 }

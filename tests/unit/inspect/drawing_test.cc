@@ -22,9 +22,11 @@ Subject tangle(int n) {
   std::string body;
   for (int i = 1; i <= n; ++i) {
     auto earlier = [&] { return "v" + std::to_string(std::max(0, i - 1 - static_cast<int>(random() % 5))); };
-    body += "tensor<fp32, [4]> v" + std::to_string(i) + " = add(x = " + earlier() + ", y = " + earlier() + ")[name = string(\"stage_" + std::to_string(i / 30) + "_add_" + std::to_string(i) + "\")];\n";
+    body += "tensor<fp32, [4]> v" + std::to_string(i) + " = add(x = " + earlier() + ", y = " + earlier() +
+            ")[name = string(\"stage_" + std::to_string(i / 30) + "_add_" + std::to_string(i) + "\")];\n";
   }
-  return subject_of("program(1.3) { func main<ios17>(tensor<fp32, [4]> v0) {\n" + body + "} -> (v" + std::to_string(n) + "); }");
+  return subject_of("program(1.3) { func main<ios17>(tensor<fp32, [4]> v0) {\n" + body + "} -> (v" +
+                    std::to_string(n) + "); }");
 }
 
 struct Box {
@@ -32,8 +34,11 @@ struct Box {
 };
 std::vector<Box> boxes(const std::string& svg) {
   std::vector<Box> out;
-  std::regex rect("<rect x=\"([-0-9.]+)\" y=\"([-0-9.]+)\" width=\"([0-9.]+)\" height=\"([0-9.]+)\" rx=\"[0-9]+\" fill=\"#[0-9a-f]+\" stroke=\"#6b7683\"/><text");
-  for (std::sregex_iterator it(svg.begin(), svg.end(), rect), end; it != end; ++it) out.push_back({std::stod((*it)[1]), std::stod((*it)[2]), std::stod((*it)[3]), std::stod((*it)[4])});
+  std::regex rect(
+      "<rect x=\"([-0-9.]+)\" y=\"([-0-9.]+)\" width=\"([0-9.]+)\" height=\"([0-9.]+)\" rx=\"[0-9]+\" "
+      "fill=\"#[0-9a-f]+\" stroke=\"#6b7683\"/><text");
+  for (std::sregex_iterator it(svg.begin(), svg.end(), rect), end; it != end; ++it)
+    out.push_back({std::stod((*it)[1]), std::stod((*it)[2]), std::stod((*it)[3]), std::stod((*it)[4])});
   return out;
 }
 
@@ -51,10 +56,13 @@ TEST_CASE("large graphs are joined, without cycles and without losing an operati
       members += node.members.size();
     }
     CHECK(members == 600);
-    if (most == 0) CHECK(operations == 600);
-    else CHECK(operations <= most);
+    if (most == 0)
+      CHECK(operations == 600);
+    else
+      CHECK(operations <= most);
     CHECK(operations >= (most == 0 ? 600 : most / 3));
-    for (const DrawnEdge& e : d.edges) CHECK(e.from < e.to);  // an order in which all edges go forward: no cycle
+    for (const DrawnEdge& e : d.edges)
+      CHECK(e.from < e.to);  // an order in which all edges go forward: no cycle
   }
 }
 
@@ -67,10 +75,12 @@ TEST_CASE("boxes do not overlap, and consumers lie below producers") {
     REQUIRE(list.size() == drawings[0].nodes.size());
     for (size_t i = 0; i < list.size(); ++i)
       for (size_t j = i + 1; j < list.size(); ++j) {
-        bool apart = list[i].x + list[i].width <= list[j].x || list[j].x + list[j].width <= list[i].x || list[i].y + list[i].height <= list[j].y || list[j].y + list[j].height <= list[i].y;
+        bool apart = list[i].x + list[i].width <= list[j].x || list[j].x + list[j].width <= list[i].x ||
+                     list[i].y + list[i].height <= list[j].y || list[j].y + list[j].height <= list[i].y;
         REQUIRE(apart);
       }
-    for (const DrawnEdge& e : drawings[0].edges) CHECK(list[static_cast<size_t>(e.from)].y + 46 < list[static_cast<size_t>(e.to)].y);
+    for (const DrawnEdge& e : drawings[0].edges)
+      CHECK(list[static_cast<size_t>(e.from)].y + 46 < list[static_cast<size_t>(e.to)].y);
     CHECK(svg == svg_text(drawings, "m"));
   }
 }
@@ -79,7 +89,8 @@ TEST_CASE("text for XML") {
   CHECK(escaped("a<b>&\"'") == "a&lt;b&gt;&amp;&quot;&#39;");
   CHECK(escaped("\x01\x1b[0m") == "\xef\xbf\xbd\xef\xbf\xbd[0m");
   CHECK(escaped("gr\xc3\xbc\xc3\x9f \xf0\x9f\x98\x80") == "gr\xc3\xbc\xc3\x9f \xf0\x9f\x98\x80");
-  for (const char* broken : {"\xff", "\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf8\x88\x80\x80\x80"}) CHECK(escaped(broken).find("\xef\xbf\xbd") == 0);
+  for (const char* broken : {"\xff", "\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf8\x88\x80\x80\x80"})
+    CHECK(escaped(broken).find("\xef\xbf\xbd") == 0);
   CHECK(escaped("\xef\xbf\xbf") != "\xef\xbf\xbf");
 }
 
@@ -96,6 +107,8 @@ TEST_CASE("every model of the corpus can be drawn") {
       size_t nodes = 0;
       for (const Drawing& d : drawings) nodes += d.nodes.size();
       CHECK_MESSAGE(boxes(svg).size() == nodes, path);
-      for (const char* broken : {"\"nan", " nan", "\"-nan", " inf", "\"inf"}) CHECK_MESSAGE(std::regex_search(svg, std::regex(std::string("(x|y|d|width)=[^>]*") + broken)) == false, path);
+      for (const char* broken : {"\"nan", " nan", "\"-nan", " inf", "\"inf"})
+        CHECK_MESSAGE(
+            std::regex_search(svg, std::regex(std::string("(x|y|d|width)=[^>]*") + broken)) == false, path);
     }
 }

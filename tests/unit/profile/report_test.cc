@@ -35,7 +35,9 @@ Profile sample_profile() {
 }
 std::vector<RuleOutcome> outcomes() {
   using State = RuleOutcome::State;
-  return {{"a>1", "a is 2", State::kFails}, {"b>1", kHostile, State::kUndecided}, {"c<1", "c is 1", State::kHolds}};
+  return {{"a>1", "a is 2", State::kFails},
+          {"b>1", kHostile, State::kUndecided},
+          {"c<1", "c is 1", State::kHolds}};
 }
 size_t count(const std::string& text, std::string_view part) {
   size_t n = 0;
@@ -79,14 +81,17 @@ TEST_CASE("a relative rule is decided by the interval") {
     return profile_json(p, "m");
   };
   using State = RuleOutcome::State;
-  auto state = [&](const std::string& now, const std::string& base, const char* rule) { return check_rules({*parse_fail_rule(rule)}, now, &base)->at(0).state; };
+  auto state = [&](const std::string& now, const std::string& base, const char* rule) {
+    return check_rules({*parse_fail_rule(rule)}, now, &base)->at(0).state;
+  };
   // 20 % slower with little noise fails, the same holds, and a noisy handful does not decide.
   std::string base = profile(0.010, 0.0002, 100);
   CHECK(state(profile(0.012, 0.0002, 100), base, "predict.p50>+5%") == State::kFails);
   CHECK(state(profile(0.010, 0.0002, 100), base, "predict.p50>+5%") == State::kHolds);
   CHECK(state(profile(0.0105, 0.004, 7), profile(0.010, 0.004, 7), "predict.p50>+5%") == State::kUndecided);
   CHECK(state(profile(0.008, 0.0002, 100), base, "predict.p90<-10%") == State::kFails);
-  CHECK(state(profile(0.012, 0.0002, 100), base, "predict.mean>+5%") == State::kFails);  // a number without an interval
+  CHECK(state(profile(0.012, 0.0002, 100), base, "predict.mean>+5%") ==
+        State::kFails);  // a number without an interval
 }
 
 TEST_CASE("noise is named") {
@@ -143,7 +148,8 @@ TEST_CASE("speedscope events open and close in pairs, in order") {
     REQUIRE(frame < frames);
     CHECK(e["at"].get<double>() >= at);
     at = e["at"];
-    if (e["type"] == "O") open.push_back(frame);
+    if (e["type"] == "O")
+      open.push_back(frame);
     else {
       REQUIRE(!open.empty());
       CHECK(open.back() == frame);
@@ -157,7 +163,9 @@ TEST_CASE("speedscope events open and close in pairs, in order") {
 TEST_CASE("JUnit, Markdown and the page") {
   Profile p = sample_profile();
   std::string junit = profile_junit(p, kHostile, outcomes());
-  CHECK(junit.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"mlprofile\" tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\""));
+  CHECK(
+      junit.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"mlprofile\" "
+                        "tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\""));
   CHECK(count(junit, "<testcase ") == 3);
   CHECK(count(junit, "<failure message=\"a is 2\"/>") == 1);
   CHECK(count(junit, "<img") == 0);

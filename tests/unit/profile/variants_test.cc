@@ -14,7 +14,8 @@ using namespace mlt;
 namespace {
 
 OpenedModel model_of(const std::string& extent) {
-  std::string text = "program(1.3) { func main<ios17>(tensor<fp32, [" + extent + ", 4]> x) { tensor<fp32, [" + extent + ", 4]> y = relu(x = x)[name = string(\"y\")]; } -> (y); }";
+  std::string text = "program(1.3) { func main<ios17>(tensor<fp32, [" + extent + ", 4]> x) { tensor<fp32, [" +
+                     extent + ", 4]> y = relu(x = x)[name = string(\"y\")]; } -> (y); }";
   ByteSpan bytes = as_bytes(text);
   auto opened = open_memory(Blob(Bytes(bytes.begin(), bytes.end())), "m.mil");
   REQUIRE_MESSAGE(opened.ok(), opened.error().to_string());
@@ -43,7 +44,8 @@ TEST_CASE("sweeps as written") {
   CHECK(axis->name == "x");
   CHECK(axis->values == std::vector<Dims>{{1, 3, 8, 8}, {2, 3, 8, 8}});
   CHECK(parse_sweep("threads=1,2")->values.size() == 2);
-  for (const char* bad : {"", "threads", "=1", "threads=", "threads=0", "threads=1x2", "batch=-1", "x=1xx2", "x=1,", "x=a", "threads=99999", "x=999999999x999999999x99999"})
+  for (const char* bad : {"", "threads", "=1", "threads=", "threads=0", "threads=1x2", "batch=-1", "x=1xx2",
+                          "x=1,", "x=a", "threads=99999", "x=999999999x999999999x99999"})
     CHECK_MESSAGE(parse_sweep(bad).error().code == Code::kUsage, bad);
 }
 
@@ -75,7 +77,12 @@ TEST_CASE("side by side, and cold") {
   CHECK((*compared)[1].ratio > 0);
   CHECK((*compared)[1].ratio_interval.low <= (*compared)[1].ratio_interval.high);
   int opened = 0;
-  auto cold = measure_cold([&]() -> Result<OpenedModel> { ++opened; return model_of("2"); }, [] { return false; }, {}, none, 3);
+  auto cold = measure_cold(
+      [&]() -> Result<OpenedModel> {
+        ++opened;
+        return model_of("2");
+      },
+      [] { return false; }, {}, none, 3);
   REQUIRE(cold.ok());
   CHECK(opened == 3);
   CHECK_FALSE(cold->evicted);
@@ -97,9 +104,12 @@ TEST_CASE("side by side, and cold") {
   CHECK(json["sweeps"][1]["refused"].is_string());
   CHECK(json["ops"][0]["roofline_percent"] == 50);
   std::string text = profile_text(p, 5, false);
-  for (const char* part : {"cold ", "threads 1", "batch 9", "roof%", "ratio"}) CHECK_MESSAGE(text.find(part) != std::string::npos, part);
+  for (const char* part : {"cold ", "threads 1", "batch 9", "roof%", "ratio"})
+    CHECK_MESSAGE(text.find(part) != std::string::npos, part);
   std::string page = profile_html(p, "m", {});
-  for (const char* part : {"Cold against warm", "Sweeps", "Side by side", "the shapes of the model&#39;s inputs are fixed"}) CHECK_MESSAGE(page.find(part) != std::string::npos, part);
+  for (const char* part :
+       {"Cold against warm", "Sweeps", "Side by side", "the shapes of the model&#39;s inputs are fixed"})
+    CHECK_MESSAGE(page.find(part) != std::string::npos, part);
   // Bytes decide where they take longer: 2 MB from memory, less from caches.
   op.cost = {0, 2e6};
   CHECK(roofline_percent(op, *p.peaks) == doctest::Approx(0.2));
