@@ -12,7 +12,8 @@ namespace {
 
 constexpr int64_t kMaxUnrolled = 4096;
 
-// Recurrent layers know three parametric activations with fixed parameters; converters leave their fields empty.
+// Recurrent layers know three parametric activations with fixed parameters; converters leave their fields empty. coremltools'
+// tests (test_recurrent.py) have the numbers.
 spec::ActivationParams completed(const spec::ActivationParams& p) {
   using A = spec::ActivationParams;
   A out = p;
@@ -22,8 +23,8 @@ spec::ActivationParams completed(const spec::ActivationParams& p) {
     out.mutable_sigmoidhard()->set_beta(0.5f);
   }
   if (p.NonlinearityType_case() == A::kScaledTanh && p.scaledtanh().alpha() == 0 && p.scaledtanh().beta() == 0) {
-    out.mutable_scaledtanh()->set_alpha(1.7159f);
-    out.mutable_scaledtanh()->set_beta(2.0f / 3.0f);
+    out.mutable_scaledtanh()->set_alpha(1);
+    out.mutable_scaledtanh()->set_beta(1);
   }
   return out;
 }

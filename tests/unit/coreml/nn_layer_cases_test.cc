@@ -356,6 +356,11 @@ std::vector<LayerCase> network_cases() {
     p->set_inputvectorsize(1), p->set_outputvectorsize(1), p->mutable_activation()->mutable_tanh();
     fill(p->mutable_weightmatrix(), {1}), fill(p->mutable_recursionmatrix(), {0.5f});
   });
+  out.push_back(out.back());
+  out.back().make = [whole = out.back().make](L& l) {
+    whole(l);
+    l.mutable_simplerecurrent()->mutable_activation()->mutable_scaledtanh();  // of no parameters: tanh
+  };
   double h = 0;
   for (double x : {1.0, -1.0}) {
     double z = sigmoid(x + 0.5 * h), r = sigmoid(x + 0.5 * h), o = std::tanh(x + 0.5 * r * h);
