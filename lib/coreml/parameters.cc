@@ -3,6 +3,7 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <map>
@@ -62,7 +63,11 @@ class Reader {
     if (depth > kDeepest) return;
     // A weight's numbers are listed as weights; nested layers as layers, nested models as stages.
     if (depth > 0 && (type == "WeightParams" || type == "NeuralNetwork" || type == "Model")) return;
-    std::map<uint32_t, int> seen;
+    std::map<uint32_t, int64_t> seen;
+    std::map<uint32_t, size_t> before;
+    if (in_list)
+      for (const Row* row : rows_of(type))
+        if (row->repeated && row->kind != 'm') before[row->number] = entries(prefix + row->name + "[]");
     WireReader reader(bytes);
     for (WireField field; true;) {
       auto more = reader.next(&field);
@@ -84,15 +89,27 @@ class Reader {
       }
     }
     if (!in_list) return;
-    for (const Row* row : rows_of(type))
-      if (!row->repeated && !row->oneof && row->kind != 'm' && !seen.contains(row->number))
-        add_default(*row, prefix + row->name);
+    for (const Row* row : rows_of(type)) {
+      bool single = !row->repeated && row->kind != 'm';
+      if (single && !row->oneof && !seen.contains(row->number)) add_default(*row, prefix + row->name);
+      // Which element a column's entries belong to.
+      if (single && !row->oneof) continue;
+      std::string name = prefix + row->name + (row->repeated ? "[]" : "");
+      int64_t count = row->repeated && row->kind != 'm' ? static_cast<int64_t>(entries(name) - before[row->number])
+                                                        : seen[row->number];
+      if (order_.size() >= kMostColumns) continue;
+      column(name + (row->repeated ? " lengths" : " given"), 'v').ints.push_back(count);
+    }
   }
 
   std::vector<Parameter> take() {
     std::vector<Parameter> out;
     for (const std::string& name : order_) {
       Column& c = columns_[name];
+      // Given in all or in none goes without saying; so do lists that are empty throughout.
+      bool given = name.ends_with(" given");
+      auto all = [&](int64_t value) { return std::all_of(c.ints.begin(), c.ints.end(), [&](int64_t v) { return v == value; }); };
+      if ((given && (all(0) || all(1))) || (name.ends_with(" lengths") && all(0))) continue;
       auto dims = [](size_t count) { return Dims{static_cast<int64_t>(count)}; };
       Tensor values;
       switch (c.kind) {
@@ -132,6 +149,12 @@ class Reader {
   }
 
  private:
+  size_t entries(const std::string& name) const {
+    auto it = columns_.find(name);
+    if (it == columns_.end()) return 0;
+    const Column& c = it->second;
+    return c.ints.size() + c.floats.size() + c.doubles.size() + c.texts.size() + c.bytes.size();
+  }
   static std::string enumerator(const Row& row, uint64_t value) {
     for (const Row* name : rows_of(row.type))
       if (name->number == value) return name->name;

@@ -14,6 +14,7 @@ namespace mlt::coreml {
 // "treeEnsemble.nodes[].branchFeatureValue". Numbers are int64, fp32 or fp64, enumerations their names
 // (string), bytes uint8. A list's columns have an entry for each element, the default where it is not
 // written; fields with a presence of their own (oneof) only where they are.
+// Columns "... lengths" and "... given" say how many entries of a column each element has, where that is not clear.
 struct Parameter {
   std::string name;
   Tensor values;  // rank 1; scalars have one element

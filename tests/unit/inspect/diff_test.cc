@@ -151,6 +151,28 @@ TEST_CASE("parameters of messages under their names") {
   CHECK(coreml::message_parameters("Scaler", bytes).size() <= 1);
 }
 
+TEST_CASE("which list a number is in counts") {
+  // DenseSupportVectors {vectors {values: ..} vectors {values: ..}}: [1, 2] [3], and [1] [2, 3].
+  auto vectors = [](std::vector<std::vector<double>> lists) {
+    Bytes out;
+    for (const auto& list : lists) {
+      Bytes inner;
+      coreml_put(inner, 1, list);
+      out.push_back(std::byte{0x0a});
+      out.push_back(static_cast<std::byte>(inner.size()));
+      out.insert(out.end(), inner.begin(), inner.end());
+    }
+    return coreml::message_parameters("DenseSupportVectors", out);
+  };
+  auto text = [](const std::vector<coreml::Parameter>& parameters) {
+    std::string out;
+    for (const auto& p : parameters) out += p.name + " " + value_text(p.values) + "\n";
+    return out;
+  };
+  CHECK(text(vectors({{1, 2}, {3}})) == "vectors[].values[] [1, 2, 3]\nvectors[].values[] lengths [2, 1]\n");
+  CHECK(text(vectors({{1}, {2, 3}})) == "vectors[].values[] [1, 2, 3]\nvectors[].values[] lengths [1, 2]\n");
+}
+
 TEST_CASE("models of the corpus equal themselves, and what they compile to") {
   for (const char* folder : {"mlmodel", "mlpackage"})
     for (const std::string& path :
