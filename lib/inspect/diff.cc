@@ -351,7 +351,10 @@ class UnitDiff {
           text_a && text_b ? fmt::format("{} of {} texts differ", differ, u->size()) : "text on one side";
     } else if (u->size() == v->size()) {
       change.distance = distance(*u, *v);
-      if (form && change.distance->changed == 0) return;
+      // Integers beyond 2^53 differ in bytes that a double does not have.
+      bool beyond = !p.empty() && !q.empty() && !is_float(u->dtype());
+      if (form && change.distance->changed == 0 && !beyond) return;
+      if (form && change.distance->changed == 0) change.note = "large integers differ";
     }
     out_.weights.push_back(std::move(change));
   }

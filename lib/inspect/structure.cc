@@ -178,7 +178,18 @@ class ProgramReader {
   }
 
   static std::string text_of(const ir::Literal& literal, int depth = 0) {
-    if (literal.tensor.valid()) return value_text(literal.tensor);
+    if (literal.tensor.valid() && (literal.tensor.size() <= 64 || literal.tensor.dtype() == DType::kString)) {
+      std::string text = value_text(literal.tensor);
+      for (int64_t i = 64; i < literal.tensor.size(); ++i)
+        text += ", \"" + literal.tensor.strings()[static_cast<size_t>(i)] + "\"";
+      return text;
+    }
+    if (literal.tensor.valid()) {  // inside a list or a dictionary: the text stands for all of it
+      uint64_t hash = 0xcbf29ce484222325ull;
+      for (std::byte byte : literal.tensor.bytes())
+        hash = (hash ^ static_cast<uint64_t>(byte)) * 0x100000001b3ull;
+      return fmt::format("{} #{:016x}", literal.type.to_string(), hash);
+    }
     if (literal.items.empty() || depth > 20) return literal.type.to_string();
     std::string text = "(";
     for (const ir::Literal& item : literal.items) {

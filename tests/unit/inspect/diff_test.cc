@@ -151,6 +151,19 @@ TEST_CASE("parameters of messages under their names") {
   CHECK(coreml::message_parameters("Scaler", bytes).size() <= 1);
 }
 
+TEST_CASE("large integers are compared exactly") {
+  auto model = [](const char* last) {
+    return subject_of(
+        "program(1.3) { func main<ios17>(tensor<fp32, [4]> x) { tensor<int64, [10]> w = const()[val = "
+        "tensor<int64, [10]>([1, 2, 3, 4, 5, 6, 7, 8, 9, " +
+        std::string(last) +
+        "])]; tensor<fp32, [4]> y = relu(x = x, w = w)[name = string(\"y\")]; } -> (y); }");
+  };
+  CHECK(compared(model("9007199254740993"), model("9007199254740993")).same());
+  Comparison c = compared(model("9007199254740993"), model("9007199254740992"));
+  CHECK_FALSE(c.same());
+}
+
 TEST_CASE("which list a number is in counts") {
   // DenseSupportVectors {vectors {values: ..} vectors {values: ..}}: [1, 2] [3], and [1] [2, 3].
   auto vectors = [](std::vector<std::vector<double>> lists) {
