@@ -32,6 +32,7 @@ conformance: all
 	scripts/conformance $(BUILD)
 	scripts/conformance-learners $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/conformance-classic $(BUILD)/bin
+	$(or $(MLT_PYTHON),python3) scripts/conformance-quantize --build $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/conformance-pairs $(BUILD)/bin
 
 # coremltools' own tests, predictions served by libmltools (needs Python; CONFORMANCE_VENV names an environment to use,

@@ -11,6 +11,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <map>
+#include <mutex>
+
+#include "lib/base/mapped.h"
 
 namespace mlt {
 namespace {
@@ -61,11 +65,26 @@ std::string temp_name(const std::string& path) {
   return (target.parent_path() / ("." + target.filename().string() + ".XXXXXX")).string();
 }
 
+// Live mappings, so that a part of one can be told from other memory.
+struct Mappings {
+  std::mutex mutex;
+  std::map<const std::byte*, size_t> sizes;
+};
+Mappings& mappings() {
+  static auto* all = new Mappings;
+  return *all;
+}
+
 struct Mapping {
   void* address = MAP_FAILED;
   size_t size = 0;
   ~Mapping() {
-    if (address != MAP_FAILED) ::munmap(address, size);
+    if (address == MAP_FAILED) return;
+    {
+      std::lock_guard lock(mappings().mutex);
+      mappings().sizes.erase(static_cast<const std::byte*>(address));
+    }
+    ::munmap(address, size);
   }
 };
 
@@ -83,6 +102,18 @@ PathKind path_kind(const std::string& path) {
   if (S_ISREG(info.st_mode)) return PathKind::kFile;
   if (S_ISDIR(info.st_mode)) return PathKind::kDirectory;
   return PathKind::kOther;
+}
+
+void forget_mapped(ByteSpan bytes) {
+  constexpr uintptr_t kPage = 4096;
+  std::lock_guard lock(mappings().mutex);
+  auto after = mappings().sizes.upper_bound(bytes.data());
+  if (after == mappings().sizes.begin()) return;
+  auto [address, size] = *std::prev(after);
+  if (bytes.data() + bytes.size() > address + size) return;
+  uintptr_t begin = (reinterpret_cast<uintptr_t>(bytes.data()) + kPage - 1) / kPage * kPage, end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size()) / kPage * kPage;
+  // The mapping is private and was never written to: what is dropped comes from the file again.
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 Result<Blob> map_file(const std::string& path) {
@@ -115,6 +146,10 @@ Result<Blob> map_file(const std::string& path) {
   ::close(fd);
   if (mapping->address == MAP_FAILED) return input_error("cannot map: " + why(error)).in_path(path);
   ByteSpan bytes(static_cast<const std::byte*>(mapping->address), mapping->size);
+  {
+    std::lock_guard lock(mappings().mutex);
+    mappings().sizes.emplace(bytes.data(), bytes.size());
+  }
   return Blob(std::move(mapping), bytes);
 }
 

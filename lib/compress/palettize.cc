@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "lib/base/float16.h"
 #include "lib/compress/kmeans.h"
@@ -49,26 +50,29 @@ void sort(Population& p) {
   for (size_t i = 0; i < n; ++i) p.values[i] = value_of(keys[i]);
 }
 
+// counts: of each float16, by its bits.
+std::vector<double> centres_of(std::vector<double>& counts, int k) {
+  counts[0] += std::exchange(counts[0x8000], 0);  // -0
+  std::vector<double> points, weights;
+  for (uint32_t i = 0; i < counts.size(); ++i) {
+    // Ascending: the negative ones backwards, then the others.
+    auto h = static_cast<uint16_t>(i & 0x8000u ? i & 0x7fffu : 0xffffu - i);
+    if (counts[h] == 0) continue;
+    points.push_back(half_to_float(h));
+    weights.push_back(counts[h]);
+  }
+  return optimal_centres(points, weights, k);
+}
+
 std::vector<double> centres_of(Population& p, int k, bool half) {
   if (!half || p.values.size() < kHalves) {
     sort(p);
     return cluster_sorted(p.values, k, p.weights);
   }
-  // Half-precision values are few: count instead of sorting. Index: order of the values, not of their bits.
+  // Half-precision values are few: count instead of sorting.
   std::vector<double> counts(kHalves);
-  auto order = [](uint16_t h) { return h & 0x8000u ? 0xffffu - h : h | 0x8000u; };
-  for (size_t i = 0; i < p.values.size(); ++i) {
-    float v = p.values[i];
-    counts[order(float_to_half(v == 0 ? 0.0f : v))] += p.weights.empty() ? 1 : static_cast<double>(p.weights[i]);
-  }
-  std::vector<double> points, weights;
-  for (uint32_t i = 0; i < counts.size(); ++i) {
-    if (counts[i] == 0) continue;
-    auto h = static_cast<uint16_t>(i & 0x8000u ? i & 0x7fffu : 0xffffu - i);
-    points.push_back(half_to_float(h));
-    weights.push_back(counts[i]);
-  }
-  return optimal_centres(points, weights, k);
+  for (size_t i = 0; i < p.values.size(); ++i) counts[float_to_half(p.values[i])] += p.weights.empty() ? 1 : static_cast<double>(p.weights[i]);
+  return centres_of(counts, k);
 }
 
 // Ascending, at most `limit` of them; more: none.
@@ -177,6 +181,10 @@ class Work {
         }
       }
       auto assign_range = [&](size_t begin, size_t end) {
+        if (!codes.empty() && !o_.bits_of_values.empty() && o_.kept.empty()) {
+          for (size_t i = begin; i < end; ++i) out_.codes[i] = codes[o_.bits_of_values[i]];
+          return;
+        }
         for (size_t i = begin; i < end; ++i)
           if (o_.kept.empty() || o_.kept[i] != 0) out_.codes[i] = codes.empty() ? choose(values_[i]) : codes[float_to_half(values_[i])];
       };
@@ -259,6 +267,23 @@ class Work {
         return points.empty() || !table.empty();
       }
       table = cluster_vectors(points, o_.vector, static_cast<int>(entries));
+      return true;
+    }
+    bool counted = o_.mode == Palette::Mode::kKMeans && !o_.bits_of_values.empty() && o_.kept.empty() && o_.channel_scale.empty();
+    if (counted && values_.size() / static_cast<size_t>(out_.groups) >= kHalves) {
+      // Neighbours are often alike; two tables keep their additions apart.
+      std::vector<uint64_t> even(kHalves), odd(kHalves);
+      stretches(g, [&](int64_t, int64_t, size_t begin, size_t end) {
+        size_t i = begin;
+        for (; i + 1 < end; i += 2) {
+          ++even[o_.bits_of_values[i]];
+          ++odd[o_.bits_of_values[i + 1]];
+        }
+        if (i < end) ++even[o_.bits_of_values[i]];
+      });
+      std::vector<double> counts(kHalves);
+      for (size_t h = 0; h < kHalves; ++h) counts[h] = static_cast<double>(even[h] + odd[h]);
+      for (double centre : centres_of(counts, static_cast<int>(entries))) table.push_back(static_cast<float>(centre));
       return true;
     }
     Population p = gather(g);

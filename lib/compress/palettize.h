@@ -24,6 +24,8 @@ struct PaletteOptions {
   std::span<const float> channel_scale = {};
   // 0 where the value is not stored. None: all are. Of a vector all are, or none is.
   std::span<const uint8_t> kept = {};
+  // The values as float16 bits, where they are that: counting them needs no conversion.
+  std::span<const uint16_t> bits_of_values = {};
 };
 
 struct PaletteCodes {

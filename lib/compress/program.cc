@@ -6,6 +6,7 @@
 #include <functional>
 #include <set>
 
+#include "lib/base/mapped.h"
 #include "lib/compress/parts.h"
 #include "lib/compress/weight.h"
 #include "lib/coreml/mil_write.h"
@@ -84,6 +85,7 @@ void compute(Job& job) {
   const Tensor& tensor = *job.op->output()->constant_tensor();
   job.report.bytes_before = job.report.bytes_after = static_cast<uint64_t>(tensor.nbytes());
   Encoded encoded = encode(tensor, *job.recipe, job.use, job.opset);
+  forget_mapped(tensor.bytes());
   job.report.form = std::move(encoded.form);
   job.report.distance = encoded.distance;
   job.report.changed = !encoded.parts.empty();
@@ -164,6 +166,7 @@ class Mover {
       return {};
     }
     MLT_ASSIGN(uint64_t offset, sink_.add(tensor.dtype(), static_cast<uint64_t>(tensor.size()), tensor.bytes()));
+    forget_mapped(tensor.bytes());
     ir::Literal moved;
     moved.type = literal->type;
     moved.blob = ir::BlobRef{sink_.file_name(), offset};

@@ -225,6 +225,7 @@ class Encoder {
 
     PaletteOptions options{.mode = how.mode, .bits = how.bits, .half = half_, .axis = static_cast<int>(axis), .group = how.group, .vector = how.vector, .table = how.table, .channel_scale = scale_, .kept = kept_};
     if (opset_ < Opset::kCoreML8) std::erase(options.choices, 3);
+    if (half_ && !pruned() && !how.channel_scale) options.bits_of_values = weight_.span<uint16_t>();
     std::optional<LinearCodes> quantized;
     auto adjust = [&](PaletteCodes& codes) {
       if (!recipe_.linear) return;
