@@ -46,6 +46,7 @@ conformance-coremltools: all
 bench: all
 	scripts/bench $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/bench-classic $(BUILD)
+	$(or $(MLT_PYTHON),python3) scripts/bench-convert $(BUILD)
 
 # libFuzzer, one target per reader, FUZZ_SECONDS each.
 FUZZ_SECONDS ?= 60

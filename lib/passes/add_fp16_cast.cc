@@ -169,7 +169,7 @@ class Caster {
     b.set_position(*position);
     V half;
     if (const Tensor* t = v->constant_tensor()) {
-      half = b.constant(t->nbytes() < (1 << 20) ? half_tensor(*t) : large_half(v, *t), v->name + "_to_fp16");
+      half = b.constant(t->nbytes() < (1 << 18) ? half_tensor(*t) : large_half(v, *t), v->name + "_to_fp16");
     } else if (const Tensor* scale = half_scale(v->producer)) {
       std::vector<ops::Input> inputs;
       for (const ir::Arg& arg : v->producer->args) {

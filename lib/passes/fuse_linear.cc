@@ -27,10 +27,10 @@ Tensor transposed(const Tensor& t) {
 Result<size_t> fuse_matmul_weight_bias(ir::Function& function, Context& context) {
   Rewriter r(function, context);
   int64_t made = 0;
-  // Beyond the first 256 MB, transposed weights wait in a file.
+  // Beyond the first 64 MB, transposed weights wait in a file.
   auto turned = [&](const Tensor& t) {
     Tensor out = transposed(t);
-    if (made + out.nbytes() > (int64_t{256} << 20)) return spilled(out);
+    if (made + out.nbytes() > (int64_t{64} << 20)) return spilled(out);
     made += out.nbytes();
     return out;
   };

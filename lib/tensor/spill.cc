@@ -10,7 +10,7 @@
 namespace mlt {
 namespace {
 
-constexpr int64_t kSmall = int64_t{4} << 20;  // bytes
+constexpr int64_t kSmall = int64_t{1} << 20, kFew = int64_t{256} << 10;  // bytes
 
 struct Mapping {
   void* address = nullptr;
@@ -49,7 +49,7 @@ Tensor spilled(const Tensor& t) {
 
 void release_pages(const Tensor& t) {
 #ifdef MADV_PAGEOUT
-  if (t.dtype() == DType::kString || t.nbytes() < kSmall) return;
+  if (t.dtype() == DType::kString || t.nbytes() < kFew) return;
   ByteSpan bytes = t.bytes();
   uintptr_t page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<uintptr_t>(bytes.data()), end = begin + bytes.size();
   begin = (begin + page - 1) / page * page;
