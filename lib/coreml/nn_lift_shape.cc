@@ -370,6 +370,10 @@ Status Lifter::slice_dynamic(const spec::SliceDynamicLayerParams& p) {
   if (begin_mask.empty()) begin_mask.assign(rank, false);
   if (end_mask.empty()) end_mask.assign(rank, false);
   if (squeeze.empty()) squeeze.assign(rank, false);
+  // coremltools writes five of each, whatever the rank; the first ones count.
+  if (stride.size() > rank) stride.resize(rank);
+  for (auto* mask : {&begin_mask, &end_mask, &squeeze})
+    if (mask->size() > rank) mask->resize(rank);
   V ends = end.value != nullptr ? to_int(plain(end)) : b_.ints(ints_of(p.endids()));
   return out(op("slice_by_index", {{"x", plain(x)}, {"begin", to_int(plain(begin))}, {"end", ends}, {"stride", b_.ints(stride)}, {"begin_mask", b_.bools(begin_mask)},
                                    {"end_mask", b_.bools(end_mask)}, {"squeeze_mask", b_.bools(squeeze)}}));

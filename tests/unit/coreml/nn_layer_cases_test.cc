@@ -219,6 +219,9 @@ std::vector<LayerCase> tensor_cases() {
     auto* p = l.mutable_slicedynamic();
     p->add_endids(2), p->add_strides(1), p->add_beginmasks(false), p->add_endmasks(false);
   });
+  add("sliceDynamic", {v, {{1}, {1}}, {{1}, {3}}}, {{{2}, {1, 2}}}, [](L& l) {
+    for (int i = 0; i < 5; ++i) l.mutable_slicedynamic()->add_strides(1), l.mutable_slicedynamic()->add_beginmasks(false), l.mutable_slicedynamic()->add_endmasks(false);
+  });
   add("sliceBySize", {v, {{1}, {1}}}, {{{2}, {1, 2}}}, [](L& l) { l.mutable_slicebysize()->set_size(2); });
   add("slice", {channels}, {{{1, 2, 1, 1}, {2, 3}}}, [](L& l) { auto* p = l.mutable_slice(); p->set_startindex(1), p->set_endindex(3), p->set_stride(1); });
   add("slidingWindows", {v}, {{{2, 2}, {3, 1, 1, 2}}}, [](L& l) { auto* p = l.mutable_slidingwindows(); p->set_windowsize(2), p->set_step(1); });
