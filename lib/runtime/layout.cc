@@ -1,10 +1,12 @@
 #include "lib/runtime/layout.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <string_view>
 
 #include "lib/kernels/nhwc.h"
+#include "lib/kernels/transpose.h"
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/fuse.h"
 
@@ -190,6 +192,48 @@ void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes)
       at += part.type.dims[1];
     }
   }
+}
+
+int Plan::reordered(int id, bool channels_last, const ir::Op* op) {
+  if (values[static_cast<size_t>(id)].channels_last == channels_last || is_orderless(values[static_cast<size_t>(id)].type.dims)) return id;
+  auto known = reordered_.find(id);
+  if (known != reordered_.end()) return known->second;
+  const int to = add_value(nullptr, values[static_cast<size_t>(id)].type);
+  PlanValue& made = values[static_cast<size_t>(to)];
+  const PlanValue& from = values[static_cast<size_t>(id)];
+  made.value = from.value;
+  made.channels_last = channels_last;
+  made.users = 1;
+  regs.resize(values.size());
+  reordered_[id] = to;
+  reordered_[to] = id;
+  Step step;
+  step.info.op = op;
+  step.info.name = from.value != nullptr ? from.value->name : "";
+  step.info.kind = "layout";
+  step.info.fused = {step.info.kind};
+  step.info.kernel = channels_last ? "channels last" : "channels first";
+  step.info.input_types = step.info.output_types = {from.type};
+  step.info.output_names = {step.info.name};
+  step.ins = {id};
+  step.outs = {to};
+  step.reads_anywhere = true;
+  const Dims& d = from.type.dims;
+  const std::array<int64_t, 3> shape = channels_last ? std::array<int64_t, 3>{d[0], d[1], d[2] * d[3]} : std::array<int64_t, 3>{d[0], d[2] * d[3], d[1]};
+  step.run = [id, to, shape](RunContext& c) {
+    constexpr std::array<int64_t, 3> kPermutation{0, 2, 1};
+    transpose(c.tensor(id).bytes().data(), c.out(to).mutable_bytes(), shape, kPermutation, sizeof(float));
+    return Status();
+  };
+  steps.push_back(std::move(step));
+  in_place_.resize(steps.size());
+  return to;
+}
+
+void Plan::order_sources(Node& node, bool channels_last) {
+  for (Node::Source& s : node.sources)
+    if (!channels_last || is_image(*this, s.id)) s.id = reordered(s.id, channels_last, node.op);
+  if (node.residual >= 0) node.residual = reordered(node.residual, channels_last, node.op);
 }
 
 }  // namespace mlt

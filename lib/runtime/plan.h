@@ -262,6 +262,8 @@ struct EagerContext {
 // interpreted op by op. One result per output.
 Result<std::vector<ops::RtValue>> run_eagerly(const ir::Op& op, const EagerContext& context);
 
+std::string op_place(const ir::Op& op);  // "op NAME (KIND)", for messages
+
 // kResource when values of these types, in compute types, take more than max_bytes together; kInput when an extent is
 // impossible. Types of unknown extent count nothing.
 Status check_bytes(const std::vector<ir::Type>& types, size_t max_bytes);
