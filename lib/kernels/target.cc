@@ -1,5 +1,7 @@
 #include "lib/kernels/hwy_config.h"
 
+// A target that only some families are compiled for (int8_simd.cc); the others take the next below it.
+#define HWY_WANT_AVX3_DL
 #include <hwy/highway.h>
 #include <hwy/targets.h>
 

@@ -1,5 +1,5 @@
 // Every convolution of a network, one by one, best of several rounds, in milliseconds and GFLOP/s, for one and two threads.
-// Usage: bench_kernels [resnet50|mobilenet|all]
+// Usage: bench_kernels [resnet50|mobilenet|int8|all]; int8 is both, and BERT's products, in eight bits
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -9,6 +9,7 @@
 
 #include "lib/base/threads.h"
 #include "lib/kernels/conv.h"
+#include "lib/kernels/int8.h"
 #include "lib/kernels/target.h"
 
 namespace {
@@ -69,6 +70,18 @@ std::vector<Layer> mobilenet() {
   return layers;
 }
 
+// 128 tokens.
+std::vector<Layer> bert() {
+  std::vector<Layer> layers;
+  const int64_t rows[][3] = {{768, 768, 48}, {768, 3072, 12}, {3072, 768, 12}};
+  for (const auto& r : rows) {
+    Layer l = layer(r[0], r[1], 1, 1, 1, static_cast<int>(r[2]));
+    l.shape.in = {128, 1, 1};
+    layers.push_back(l);
+  }
+  return layers;
+}
+
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -108,6 +121,38 @@ void run(const char* name, const std::vector<Layer>& layers, int threads) {
               total_flop / 1e9, total * 1e3, total_flop / total / 1e9);
 }
 
+void run_int8(const char* name, const std::vector<Layer>& layers, int threads) {
+  mlt::set_thread_count(threads);
+  double total = 0, total_ops = 0;
+  std::vector<uint8_t> in(4 << 20, 100), out(4 << 20);
+  for (const Layer& l : layers) {
+    const ConvShape& s = l.shape;
+    const auto size = s.out();
+    const double ops = 2.0 * static_cast<double>(s.out_channels * size[0] * size[1] * (s.in_channels / s.groups) * s.kernel[0] * s.kernel[1]);
+    std::vector<int8_t> w(static_cast<size_t>(s.out_channels * (s.in_channels / s.groups) * s.kernel[0] * s.kernel[1]), 3);
+    std::vector<float> scale(static_cast<size_t>(s.out_channels), 0.01f);
+    auto plan = mlt::Int8Conv::create(s, {0.05f, 100}, w.data(), scale.data(), nullptr, {.f = {mlt::Unary::kRelu}, .out = mlt::Codes{0.05f, 0}});
+    if (!plan.ok()) std::abort();
+    mlt::AlignedBuffer scratch;
+    if (!scratch.reset(plan->scratch_bytes())) std::abort();
+    std::vector<double> times;
+    const int inner = std::max(1, static_cast<int>(4e7 / ops));
+    for (int round = 0; round < 60; ++round) {
+      const double start = now();
+      for (int i = 0; i < inner; ++i) plan->run(in.data(), out.data(), nullptr, scratch.data<void>());
+      times.push_back((now() - start) / inner);
+    }
+    const double t = *std::min_element(times.begin(), times.end());
+    total += t * l.times;
+    total_ops += ops * l.times;
+    std::printf("  %4lld -> %4lld  %3lldx%-3lld k%lld s%lld g%-4lld x%d  %8.4f ms  %7.1f GOP/s  %s\n", static_cast<long long>(s.in_channels),
+                static_cast<long long>(s.out_channels), static_cast<long long>(s.in[0]), static_cast<long long>(s.in[1]), static_cast<long long>(s.kernel[0]),
+                static_cast<long long>(s.stride[0]), static_cast<long long>(s.groups), l.times, t * 1e3, ops / t / 1e9, plan->kernel());
+  }
+  std::printf("%s in eight bits, %s, %d thread(s): %.2f GOP in %.3f ms, %.1f GOP/s\n", name, mlt::kernel_target().c_str(), threads, total_ops / 1e9, total * 1e3,
+              total_ops / total / 1e9);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -115,5 +160,9 @@ int main(int argc, char** argv) {
   for (int threads : {1, 2}) {
     if (which == "resnet50" || which == "all") run("resnet50", resnet50(), threads);
     if (which == "mobilenet" || which == "all") run("mobilenet v2", mobilenet(), threads);
+    if (which != "int8" && which != "all") continue;
+    run_int8("resnet50", resnet50(), threads);
+    run_int8("mobilenet v2", mobilenet(), threads);
+    run_int8("bert, 128 tokens", bert(), threads);
   }
 }

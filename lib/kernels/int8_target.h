@@ -1,0 +1,78 @@
+// Internal: inner loops of one instruction set, for int8.h.
+//
+// A quad is four products of one sum: four codes next to one another times four weights. Weights are packed as panels of
+// `nv` vectors of columns: for each quad, each vector's columns, four int8 each; or where `pairs`, as int16, for each
+// vector the products 0 and 2 of all columns, then 1 and 3.
+#pragma once
+#include <cstdint>
+
+#include "lib/kernels/elementwise.h"
+
+namespace mlt {
+
+// v = scale[column] * sum + bias[column], then in this order what is set.
+struct Int8Finish {
+  bool between = false;
+  float between_inverse = 1, between_scale = 1, between_lo = 0, between_hi = 0;
+  float residual_scale = 1, residual_shift = 0;  // v += residual_scale * code + residual_shift
+  Activation f{};
+  bool narrow = false;  // to codes: round(clip(v * inverse, lo, hi)) + zero; an activation may be part of the bounds
+  float inverse = 1, lo = 0, hi = 255;
+  int32_t zero = 0;
+};
+
+struct Int8Tile {
+  int64_t quads = 0, segments = 1;
+  const uint8_t* const* taps = nullptr;  // for each segment, a pointer for each row to its codes
+  const int8_t* b = nullptr;
+  const int8_t* ahead = nullptr;  // memory to fetch, a line for every `ahead_every` quads; null for none
+  int64_t ahead_every = 1;
+  int rows = 0, nv = 0;
+  int64_t cols = 0;                // valid columns
+  const int32_t* start = nullptr;  // what sums begin with; these three are readable for all nv * lanes columns
+  const float* scale = nullptr;
+  const float* bias = nullptr;
+  const Int8Finish* finish = nullptr;
+  const uint8_t* residual = nullptr;
+  uint8_t* out = nullptr;      // narrow
+  float* out_float = nullptr;  // or not
+  int64_t pitch = 0;           // of out and residual, elements
+};
+
+// Channels in blocks of 4 * lanes: `quads` holds for each column of the padded input row, and each group of four kernel
+// rows, the codes of the group's rows next to one another, in the order interleave() makes.
+struct Int8DepthwiseRow {
+  const uint8_t* quads = nullptr;  // [group][column][block][4 * lanes][4]
+  int64_t groups = 1, columns = 0, blocks = 1, channels = 0;
+  const int8_t* weights = nullptr;  // [block][group][kx][4 vectors], as of a panel of 4 vectors
+  int64_t kernel_w = 0, stride = 1, dilation = 1;
+  const int32_t* start = nullptr;  // in interleave()'s order
+  const float* scale = nullptr;
+  const float* bias = nullptr;
+  const Int8Finish* finish = nullptr;
+  const uint8_t* residual = nullptr;
+  uint8_t* out = nullptr;
+  float* out_float = nullptr;
+  int64_t count = 0;
+};
+
+struct Int8Target {
+  const char* name;
+  int mr, nv, lanes;
+  bool pairs;
+  void (*tile)(const Int8Tile& t) noexcept;
+  // Codes of four rows of `channels` to `blocks` blocks of quads; what is behind the channels is not specified.
+  void (*interleave)(const uint8_t* const rows[4], int64_t channels, int64_t blocks, uint8_t* out) noexcept;
+  void (*depthwise)(const Int8DepthwiseRow& r) noexcept;
+  void (*quantize)(const float* in, uint8_t* out, int64_t count, float scale, int32_t zero, uint8_t nan) noexcept;
+  void (*dequantize)(const uint8_t* in, float* out, int64_t count, float scale, int32_t zero) noexcept;
+  // The residual is b; scale and shift are a's.
+  void (*add)(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int8Finish& f, uint8_t* out, int64_t count) noexcept;
+};
+
+const Int8Target& int8_target() noexcept;
+
+// Where interleave() puts channel c of a block, counted in quads: vector j has channels 4 j to 4 j + 3 of each sixteen.
+inline int64_t interleaved_place(int64_t c, int64_t lanes) { return (c % 16) / 4 * lanes + c / 16 * 4 + c % 4; }
+
+}  // namespace mlt

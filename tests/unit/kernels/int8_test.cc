@@ -1,0 +1,278 @@
+// Arithmetic in eight bits against the same operations in int64 and double.
+#include "lib/kernels/int8.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "lib/kernels/aligned.h"
+#include "tests/unit/kernels/kernels_test.h"
+
+using namespace mlt;
+
+namespace {
+
+// Every byte of the range, the ends more often than others.
+std::vector<uint8_t> bytes(size_t count, uint32_t seed) {
+  std::vector<uint8_t> v(count + kSlack, 0xcd);
+  uint32_t state = seed * 2654435761u + 99u;
+  for (size_t i = 0; i < count; ++i) {
+    state = state * 1664525u + 1013904223u;
+    v[i] = state >> 30 == 0 ? (state & 0x10000 ? 255 : 0) : static_cast<uint8_t>(state >> 16);
+  }
+  return v;
+}
+std::vector<int8_t> signed_bytes(size_t count, uint32_t seed) {
+  std::vector<int8_t> v(count);
+  const auto from = bytes(count, seed);
+  for (size_t i = 0; i < count; ++i) v[i] = static_cast<int8_t>(from[i] ^ 0x80);
+  return v;
+}
+
+double clip(double v, double lo, double hi) { return std::min(hi, std::max(lo, v)); }
+// Value to code, not yet rounded, and the value of the code.
+double code(double v, const Codes& q) { return clip(v / q.scale + q.zero, 0, 255); }
+double rounded(double v, const Codes& q) { return (clip(std::nearbyint(v / q.scale) + q.zero, 0, 255) - q.zero) * q.scale; }
+
+double activated(const Activation& f, double v) {
+  switch (f.op) {
+    case Unary::kRelu: return std::max(v, 0.0);
+    case Unary::kClip: return clip(v, f.a, f.b);
+    case Unary::kLeakyRelu: return v >= 0 ? v : f.a * v;
+    case Unary::kSigmoid: return 1 / (1 + std::exp(-v));
+    default: return v;
+  }
+}
+
+struct Case {
+  ConvShape shape;
+  Codes in;
+  Int8Epilogue e;
+};
+
+ConvShape image(int64_t batch, int64_t ci, int64_t h, int64_t w, int64_t co, int64_t kh, int64_t kw, int64_t stride = 1, int64_t pad = 0, int64_t groups = 1,
+                int64_t dilation = 1) {
+  ConvShape s;
+  s.batch = batch, s.in_channels = ci, s.out_channels = co, s.groups = groups;
+  s.in = {h, w, 1}, s.kernel = {kh, kw, 1}, s.stride = {stride, stride, 1}, s.dilation = {dilation, dilation, 1};
+  s.pad_before = {pad, pad, 0}, s.pad_after = {pad, pad, 0};
+  return s;
+}
+
+void check(const Case& t) {
+  const ConvShape& s = t.shape;
+  const auto size = s.out();
+  const int64_t oh = size[0], ow = size[1], ci = s.in_channels, co = s.out_channels, cg = ci / s.groups, kh = s.kernel[0], kw = s.kernel[1];
+  const auto in = bytes(static_cast<size_t>(s.batch * s.in[0] * s.in[1] * ci), 1);
+  const auto w = signed_bytes(static_cast<size_t>(co * cg * kh * kw), 2);
+  const auto scale = numbers(static_cast<size_t>(co), 3, 0.001f, 0.004f), bias = numbers(static_cast<size_t>(co), 4, -2, 2);
+  const size_t count = static_cast<size_t>(s.batch * oh * ow * co);
+  const auto residual = bytes(count, 5);
+  std::vector<double> want(count);
+  for (int64_t n = 0; n < s.batch; ++n)
+    for (int64_t y = 0; y < oh; ++y)
+      for (int64_t x = 0; x < ow; ++x)
+        for (int64_t o = 0; o < co; ++o) {
+          int64_t sum = 0;
+          for (int64_t i = 0; i < cg; ++i)
+            for (int64_t ky = 0; ky < kh; ++ky)
+              for (int64_t kx = 0; kx < kw; ++kx) {
+                const int64_t iy = y * s.stride[0] - s.pad_before[0] + ky * s.dilation[0], ix = x * s.stride[1] - s.pad_before[1] + kx * s.dilation[1];
+                if (iy < 0 || iy >= s.in[0] || ix < 0 || ix >= s.in[1]) continue;
+                const int64_t channel = s.groups > 1 ? o : i;
+                sum += (int64_t{in[static_cast<size_t>(((n * s.in[0] + iy) * s.in[1] + ix) * ci + channel)]} - t.in.zero) *
+                       w[static_cast<size_t>(((o * cg + i) * kh + ky) * kw + kx)];
+              }
+          const auto at = static_cast<size_t>(((n * oh + y) * ow + x) * co + o);
+          double v = static_cast<double>(sum) * t.in.scale * scale[static_cast<size_t>(o)] + bias[static_cast<size_t>(o)];
+          if (t.e.between) v = rounded(v, *t.e.between);
+          if (t.e.residual) v += (residual[at] - t.e.residual->zero) * static_cast<double>(t.e.residual->scale);
+          want[at] = activated(t.e.f, v);
+        }
+  std::vector<uint8_t> first;
+  on_every_target([&] {
+    auto plan = Int8Conv::create(s, t.in, w.data(), scale.data(), bias.data(), t.e);
+    REQUIRE_MESSAGE(plan.ok(), (plan.ok() ? "" : plan.error().to_string()));
+    CAPTURE(plan->kernel());
+    AlignedBuffer scratch;
+    REQUIRE(scratch.reset(plan->scratch_bytes()));
+    const uint8_t* r = t.e.residual ? residual.data() : nullptr;
+    // One step of `between` can move the result by as much.
+    const double between = t.e.between ? t.e.between->scale : 0;
+    double worst = 0;
+    if (t.e.out) {
+      std::vector<uint8_t> out(count + 8, 0x5a);
+      plan->run(in.data(), out.data(), r, scratch.data<void>());
+      size_t different = 0;
+      for (size_t i = 0; i < count; ++i) {
+        const double error = std::fabs(out[i] - code(want[i], *t.e.out));
+        worst = std::max(worst, error);
+        different += error > 0.501;
+      }
+      CHECK(worst < 0.501 + between / t.e.out->scale);
+      CHECK(different <= count / 200 + (between > 0 ? 1 : 0));
+      for (size_t i = count; i < count + 8; ++i) CHECK(out[i] == 0x5a);
+    } else {
+      std::vector<float> out(count + 8, 77.0f);
+      plan->run(in.data(), out.data(), r, scratch.data<void>());
+      for (size_t i = 0; i < count; ++i) worst = std::max(worst, std::fabs(out[i] - want[i]) / (1 + std::fabs(want[i])));
+      CHECK(worst < 2e-5 + between);
+      for (size_t i = count; i < count + 8; ++i) CHECK(out[i] == 77.0f);
+    }
+  });
+}
+
+const Codes kIn{0.02f, 114}, kOut{0.5f, 93};
+
+}  // namespace
+
+TEST_CASE("int8: matrix products of odd sizes") {
+  for (int64_t rows : {1, 3, 8, 9, 17})
+    for (int64_t k : {1, 3, 4, 31, 64, 130})
+      for (int64_t n : {1, 5, 16, 47, 48, 49, 100}) {
+        CAPTURE(rows);
+        CAPTURE(k);
+        CAPTURE(n);
+        check({image(1, k, rows, 1, n, 1, 1), kIn, {.out = kOut}});
+      }
+}
+
+TEST_CASE("int8: the ends of the ranges, where sums are largest") {
+  // All codes 255 and all weights -128 are among them; sums of pairs of products pass 16 bits.
+  const int64_t k = 4096, n = 20;
+  for (int32_t zero : {0, 255, 128}) {
+    std::vector<uint8_t> in(static_cast<size_t>(k) + kSlack, zero == 255 ? 0 : 255);
+    std::vector<int8_t> w(static_cast<size_t>(k * n));
+    for (size_t i = 0; i < w.size(); ++i) w[i] = i / static_cast<size_t>(k) % 2 ? 127 : -128;
+    const std::vector<float> scale(n, 0.5f);
+    on_every_target([&] {
+      auto plan = Int8Conv::create(image(1, k, 1, 1, n, 1, 1), {2, zero}, w.data(), scale.data(), nullptr, {});
+      REQUIRE(plan.ok());
+      std::vector<float> out(n);
+      plan->run(in.data(), out.data(), nullptr, nullptr);
+      for (size_t o = 0; o < out.size(); ++o) CHECK(out[o] == static_cast<float>((zero == 255 ? -255 : 255 - zero) * (o % 2 ? 127 : -128) * k));
+    });
+  }
+}
+
+TEST_CASE("int8: depths beyond 32 bits are refused") {
+  std::vector<int8_t> w(static_cast<size_t>(Int8Conv::kMaxDepth) + 1, 1);
+  const float scale = 1;
+  CHECK(!Int8Conv::create(image(1, Int8Conv::kMaxDepth + 1, 1, 1, 1, 1, 1), {}, w.data(), &scale, nullptr, {}).ok());
+  CHECK(!Int8Conv::create(image(1, 4, 3, 3, 4, 3, 3, 1, 1, 2), {}, w.data(), &scale, nullptr, {}).ok());
+}
+
+TEST_CASE("int8: convolutions") {
+  const Int8Epilogue plain{.out = kOut};
+  check({image(2, 5, 7, 6, 9, 3, 3, 1, 1), kIn, plain});
+  check({image(1, 16, 9, 9, 33, 3, 3, 2, 1), kIn, plain});
+  check({image(1, 20, 8, 11, 50, 1, 1, 2, 0), kIn, plain});
+  check({image(1, 3, 17, 15, 20, 7, 7, 2, 3), kIn, plain});   // lines
+  check({image(2, 3, 9, 10, 12, 3, 3, 1, 1), {0.1f, 255}, plain});
+  check({image(1, 17, 10, 10, 7, 3, 2, 1, 2, 1, 2), kIn, plain});
+  check({image(1, 64, 14, 14, 96, 3, 3, 1, 1), {0.1f, 0}, plain});
+}
+
+TEST_CASE("int8: depthwise convolutions") {
+  for (int64_t channels : {1, 15, 16, 33, 64, 70, 144}) {
+    CAPTURE(channels);
+    for (int64_t kernel : {1, 3, 4, 5, 9})
+      for (int64_t stride : {1, 2}) {
+        CAPTURE(kernel);
+        CAPTURE(stride);
+        check({image(2, channels, 9, 11, channels, kernel, kernel, stride, kernel / 2, channels), kIn, {.out = Codes{0.05f, 20}}});
+      }
+    check({image(1, channels, 12, 9, channels, 3, 3, 1, 2, channels, 2), {0.1f, 255}, {.residual = Codes{0.1f, 7}, .f = {Unary::kRelu}, .out = kOut}});
+    check({image(1, channels, 6, 5, channels, 3, 3, 1, 1, channels), kIn, {.f = {Unary::kSigmoid}, .out = Codes{1.0f / 256, 0}}});
+    check({image(1, channels, 6, 5, channels, 3, 3, 1, 1, channels), kIn, {.f = {Unary::kSigmoid}}});
+  }
+}
+
+TEST_CASE("int8: epilogues") {
+  const ConvShape shape = image(1, 24, 7, 5, 53, 1, 1), window = image(1, 24, 7, 5, 53, 3, 3, 1, 1);
+  for (const Activation& f : {Activation{}, Activation{Unary::kRelu}, Activation{Unary::kClip, -1, 6}, Activation{Unary::kClip, 5, -5}, Activation{Unary::kLeakyRelu, 0.1f},
+                              Activation{Unary::kSigmoid}}) {
+    CAPTURE(static_cast<int>(f.op));
+    const Codes out = f.op == Unary::kSigmoid ? Codes{1.0f / 256, 0} : kOut;
+    for (const ConvShape& s : {shape, window}) {
+      check({s, kIn, {.f = f, .out = out}});
+      check({s, kIn, {.f = f}});
+      check({s, kIn, {.residual = Codes{0.07f, 40}, .f = f, .out = out}});
+      check({s, kIn, {.residual = Codes{0.07f, 40}, .f = f}});
+      check({s, kIn, {.between = Codes{0.06f, 250}, .residual = Codes{0.07f, 40}, .f = f, .out = Codes{0.5f, 0}}});
+    }
+  }
+}
+
+TEST_CASE("int8: quantize and dequantize") {
+  std::vector<float> in = numbers(203, 9, -40, 40);
+  in[3] = NAN, in[5] = INFINITY, in[6] = -INFINITY, in[7] = 0.25f, in[8] = 0.75f, in[9] = -0.25f, in[10] = 1e30f, in[11] = -1e-40f, in[202] = NAN;
+  for (int32_t zero : {0, 3, 128, 255}) {
+    const Codes q{0.5f, zero};
+    on_every_target([&] {
+      for (size_t count : {size_t{1}, size_t{15}, size_t{64}, in.size()}) {
+        std::vector<uint8_t> out(count + 4, 0x5a);
+        quantize_codes(in.data(), out.data(), static_cast<int64_t>(count), q, 9);
+        for (size_t i = 0; i < count; ++i) {
+          CAPTURE(i);
+          CHECK(int{out[i]} == (std::isnan(in[i]) ? 9 : static_cast<int>(clip(std::nearbyint(in[i] / 0.5) + zero, 0, 255))));
+        }
+        for (size_t i = count; i < count + 4; ++i) CHECK(out[i] == 0x5a);
+        out.resize(count + kSlack);
+        std::vector<float> back(count);
+        dequantize_codes(out.data(), back.data(), static_cast<int64_t>(count), q);
+        for (size_t i = 0; i < count; ++i) CHECK(back[i] == static_cast<float>(out[i] - zero) * 0.5f);
+      }
+    });
+  }
+}
+
+TEST_CASE("int8: sums of two tensors, tables, pooling") {
+  const size_t count = 1003;
+  const auto a = bytes(count, 11), b = bytes(count, 12);
+  const Codes qa{0.1f, 3}, qb{0.23f, 200}, qo{0.4f, 77};
+  on_every_target([&] {
+    for (const Activation& f : {Activation{}, Activation{Unary::kRelu}, Activation{Unary::kSigmoid}}) {
+      const Codes to = f.op == Unary::kSigmoid ? Codes{1.0f / 256, 0} : qo;
+      std::vector<uint8_t> out(count + 4, 0x5a);
+      add_codes(a.data(), qa, b.data(), qb, f, out.data(), to, count);
+      for (size_t i = 0; i < count; ++i) {
+        const double want = activated(f, (a[i] - 3) * 0.1 + (b[i] - 200) * 0.23);
+        CHECK(std::fabs(out[i] - code(want, to)) < 0.501);
+      }
+      CHECK(out[count] == 0x5a);
+    }
+    uint8_t table[256];
+    for (int i = 0; i < 256; ++i) table[i] = static_cast<uint8_t>(255 - i);
+    std::vector<uint8_t> mapped(count);
+    map_codes(a.data(), mapped.data(), count, table);
+    for (size_t i = 0; i < count; ++i) CHECK(mapped[i] == 255 - a[i]);
+
+    for (bool counted : {false, true}) {
+      PoolShape p;
+      p.batch = 2, p.channels = 300, p.in = {7, 6, 1}, p.kernel = {3, 3, 1}, p.stride = {2, 2, 1}, p.pad_before = {1, 1, 0}, p.pad_after = {1, 1, 0};
+      p.out = {4, 3, 1}, p.count_padding = counted;
+      const auto x = bytes(2 * 7 * 6 * 300, 13);
+      std::vector<uint8_t> most(2 * 4 * 3 * 300), mean(most.size());
+      pool_codes_nhwc(Pool::kMax, p, x.data(), qa, most.data(), qa);
+      pool_codes_nhwc(Pool::kAverage, p, x.data(), qa, mean.data(), qo);
+      for (int64_t n = 0; n < 2; ++n)
+        for (int64_t y = 0; y < 4; ++y)
+          for (int64_t i = 0; i < 3; ++i)
+            for (int64_t c = 0; c < 300; ++c) {
+              int top = 0;
+              double sum = 0;
+              int64_t inside = 0, window = 0;
+              for (int64_t iy = 2 * y - 1; iy < 2 * y + 2; ++iy)
+                for (int64_t ix = 2 * i - 1; ix < 2 * i + 2; ++ix) {
+                  window += iy < 8 && ix < 7;
+                  if (iy < 0 || iy >= 7 || ix < 0 || ix >= 6) continue;
+                  const int v = x[static_cast<size_t>(((n * 7 + iy) * 6 + ix) * 300 + c)];
+                  top = std::max(top, v), sum += (v - 3) * 0.1, ++inside;
+                }
+              const auto at = static_cast<size_t>(((n * 4 + y) * 3 + i) * 300 + c);
+              CHECK(int{most[at]} == top);
+              CHECK(std::fabs(mean[at] - code(sum / static_cast<double>(counted ? window : inside), qo)) < 0.501);
+            }
+    }
+  });
+}
