@@ -109,6 +109,11 @@ class Library:
         lib.mlt_features_name.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         lib.mlt_features_free.argtypes = [ctypes.c_void_p]
         lib.mlt_model_close.argtypes = [ctypes.c_void_p]
+        lib.mlt_binding_new.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        lib.mlt_binding_free.argtypes = [ctypes.c_void_p]
+        lib.mlt_binding_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        for name in ("mlt_binding_input", "mlt_binding_output"):
+            getattr(lib, name).argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
         lib.mlt_model_describe.restype = ctypes.c_char_p
         lib.mlt_model_describe.argtypes = [ctypes.c_void_p]
         lib.mlt_model_predict.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
@@ -133,13 +138,27 @@ class Ours:
         self.outputs = ctypes.c_void_p()
         self.out = ctypes.byref(self.outputs)
 
+        # Bound to arrays of ours, as ONNX Runtime's is to its own.
+        answer = self.answer()
+        output = lib.mlt_features_name(self.outputs, 0)
+        self.x, self.y = x, np.empty_like(answer)
+        self.binding = ctypes.c_void_p()
+        library.check(lib.mlt_binding_new(self.model, ctypes.byref(self.binding)))
+        library.check(lib.mlt_binding_input(self.binding, name.encode(), MLT_F32, shape, x.ndim, x.ctypes.data))
+        dims = (ctypes.c_int64 * answer.ndim)(*answer.shape)
+        library.check(lib.mlt_binding_output(self.binding, output, MLT_F32, dims, answer.ndim, self.y.ctypes.data))
+        self.predict()
+        if not np.array_equal(answer, self.y):
+            sys.exit("bench: a bound prediction gives another answer")
+
     def predict(self):
-        if self.library.lib.mlt_model_predict(self.model, self.features, None, self.out) != 0:
+        if self.library.lib.mlt_binding_run(self.binding, None) != 0:
             self.library.check(1)
-        self.library.lib.mlt_features_free(self.outputs)
 
     def answer(self):
         lib = self.library.lib
+        if self.outputs:
+            lib.mlt_features_free(self.outputs)
         self.library.check(lib.mlt_model_predict(self.model, self.features, None, self.out))
         dtype, rank = ctypes.c_int(), ctypes.c_size_t()
         shape, data = ctypes.POINTER(ctypes.c_int64)(), ctypes.c_void_p()
@@ -148,11 +167,11 @@ class Ours:
         if dtype.value != MLT_F32:
             sys.exit("bench: the answer is not float32")
         dims = tuple(shape[i] for i in range(rank.value))
-        array = np.ctypeslib.as_array(ctypes.cast(data, ctypes.POINTER(ctypes.c_float)), shape=dims).copy()
-        lib.mlt_features_free(self.outputs)
-        return array
+        return np.ctypeslib.as_array(ctypes.cast(data, ctypes.POINTER(ctypes.c_float)), shape=dims).copy()
 
     def close(self):
+        self.library.lib.mlt_binding_free(self.binding)
+        self.library.lib.mlt_features_free(self.outputs)
         self.library.lib.mlt_features_free(self.features)
         self.library.lib.mlt_model_close(self.model)
 

@@ -33,6 +33,11 @@ struct mlt_features {
   mutable std::map<std::string, std::vector<std::pair<std::string, double>>, std::less<>> entries;
   mutable std::map<std::string, mlt::Tensor, std::less<>> float_pixels;  // of float16 images
 };
+struct mlt_binding {
+  mlt_model* model;
+  mlt::ArrayMap inputs, outputs;
+  std::unique_ptr<mlt::Binding> bound;  // by the first run after a change
+};
 
 namespace {
 
@@ -67,6 +72,18 @@ struct DTypeRow {
 constexpr DTypeRow kDTypes[] = {{MLT_F16, DType::kF16}, {MLT_F32, DType::kF32}, {MLT_F64, DType::kF64}, {MLT_I8, DType::kI8},
                                 {MLT_I16, DType::kI16}, {MLT_I32, DType::kI32}, {MLT_I64, DType::kI64}, {MLT_U8, DType::kU8},
                                 {MLT_U16, DType::kU16}, {MLT_U32, DType::kU32}, {MLT_BOOL, DType::kBool}};
+
+// The caller's memory, as a tensor that does not own it.
+Result<Tensor> array_window(mlt_dtype dtype, const int64_t* shape, size_t rank, const void* data) {
+  if ((shape == nullptr && rank > 0) || data == nullptr || rank > 16) return usage_error("shape or data missing, or rank above 16");
+  for (const DTypeRow& row : kDTypes) {
+    if (row.code != dtype) continue;
+    Dims dims(shape, shape + rank);
+    MLT_TRY(element_count(dims));
+    return Tensor::window(row.dtype, std::move(dims), const_cast<std::byte*>(static_cast<const std::byte*>(data)), nullptr);
+  }
+  return usage_error("unknown element type");
+}
 
 nlohmann::ordered_json describe(const std::vector<coreml::FeatureDescription>& features) {
   auto list = nlohmann::ordered_json::array();
@@ -143,6 +160,14 @@ mlt_status set(mlt_features* features, const char* name, FeatureValue value) {
   features->map[name] = std::move(value);
   features->entries.erase(name);
   features->float_pixels.erase(name);
+  return MLT_OK;
+}
+
+mlt_status bind_array(mlt_binding& binding, ArrayMap& arrays, const char* name, Result<Tensor> window) {
+  if (name == nullptr) return fail(MLT_USAGE, "name must not be null");
+  if (!window) return fail(window.error());
+  arrays[name] = std::move(*window);
+  binding.bound.reset();
   return MLT_OK;
 }
 
@@ -327,6 +352,40 @@ mlt_status mlt_state_write(mlt_state* state, const char* name, const float* data
   });
 }
 
+mlt_status mlt_binding_new(mlt_model* model, mlt_binding** binding) {
+  return guard([&] {
+    if (model == nullptr || binding == nullptr) return fail(MLT_USAGE, "model and binding must not be null");
+    *binding = new mlt_binding{model, {}, {}, nullptr};
+    return MLT_OK;
+  });
+}
+void mlt_binding_free(mlt_binding* binding) { delete binding; }
+
+mlt_status mlt_binding_input(mlt_binding* binding, const char* name, mlt_dtype dtype, const int64_t* shape, size_t rank, const void* data) {
+  return guard([&] {
+    if (binding == nullptr) return fail(MLT_USAGE, "binding must not be null");
+    return bind_array(*binding, binding->inputs, name, array_window(dtype, shape, rank, data));
+  });
+}
+mlt_status mlt_binding_output(mlt_binding* binding, const char* name, mlt_dtype dtype, const int64_t* shape, size_t rank, void* data) {
+  return guard([&] {
+    if (binding == nullptr) return fail(MLT_USAGE, "binding must not be null");
+    return bind_array(*binding, binding->outputs, name, array_window(dtype, shape, rank, data));
+  });
+}
+mlt_status mlt_binding_run(mlt_binding* binding, mlt_state* state) {
+  return guard([&] {
+    if (binding == nullptr) return fail(MLT_USAGE, "binding must not be null");
+    if (binding->bound == nullptr) {
+      auto bound = binding->model->predictor->bind(binding->inputs, binding->outputs);
+      if (!bound) return fail(bound.error());
+      binding->bound = std::move(*bound);
+    }
+    Status status = binding->bound->run(state ? &state->tensors : nullptr);
+    return status ? MLT_OK : fail(status.error());
+  });
+}
+
 mlt_features* mlt_features_new(void) { return new (std::nothrow) mlt_features; }
 void mlt_features_free(mlt_features* features) { delete features; }
 size_t mlt_features_count(const mlt_features* features) { return features ? features->map.size() : 0; }
@@ -353,17 +412,9 @@ mlt_status mlt_features_set_string(mlt_features* features, const char* name, con
 }
 mlt_status mlt_features_set_array(mlt_features* features, const char* name, mlt_dtype dtype, const int64_t* shape, size_t rank, const void* data) {
   return guard([&] {
-    if ((shape == nullptr && rank > 0) || data == nullptr || rank > 16) return fail(MLT_USAGE, "shape or data missing, or rank above 16");
-    for (const DTypeRow& row : kDTypes) {
-      if (row.code != dtype) continue;
-      Dims dims(shape, shape + rank);
-      auto count = element_count(dims);
-      if (!count) return fail(count.error());
-      Tensor tensor = Tensor::uninitialized(row.dtype, std::move(dims));
-      std::memcpy(tensor.mutable_bytes(), data, static_cast<size_t>(tensor.nbytes()));
-      return set(features, name, std::move(tensor));
-    }
-    return fail(MLT_USAGE, "unknown element type");
+    auto window = array_window(dtype, shape, rank, data);
+    if (!window) return fail(window.error());
+    return set(features, name, window->clone());
   });
 }
 mlt_status mlt_features_set_image(mlt_features* features, const char* name, mlt_pixels order, int width, int height, size_t stride, const uint8_t* pixels) {

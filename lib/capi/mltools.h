@@ -74,6 +74,7 @@ typedef enum { MLT_FIT_STRETCH = 0, MLT_FIT_CROP = 1, MLT_FIT_PAD = 2, MLT_FIT_R
 typedef struct mlt_model mlt_model;
 typedef struct mlt_state mlt_state;
 typedef struct mlt_features mlt_features;
+typedef struct mlt_binding mlt_binding;
 
 typedef struct {
   size_t size;          /* sizeof(mlt_open_options) */
@@ -126,6 +127,17 @@ MLT_API void mlt_state_free(mlt_state *state);
 /* A state's tensor as float32; *data lives until the state is used in a prediction or freed. */
 MLT_API mlt_status mlt_state_read(const mlt_state *state, const char *name, const float **data, const int64_t **shape, size_t *rank);
 MLT_API mlt_status mlt_state_write(mlt_state *state, const char *name, const float *data, size_t count);
+
+/* Arrays of the caller's, bound once for predictions that look up, make and free nothing: for loops where that counts.
+ * `data` must stay where it is until the binding is freed, and inputs may change between runs; outputs need as many
+ * elements as the model gives, in any element type. Only of ML programs and neural networks, whose features are arrays
+ * (MLT_UNSUPPORTED otherwise). Unset outputs are not handed out; unset inputs must be optional. A model serves one call
+ * at a time, and outlives its bindings. */
+MLT_API mlt_status mlt_binding_new(mlt_model *model, mlt_binding **binding);
+MLT_API void mlt_binding_free(mlt_binding *binding);
+MLT_API mlt_status mlt_binding_input(mlt_binding *binding, const char *name, mlt_dtype dtype, const int64_t *shape, size_t rank, const void *data);
+MLT_API mlt_status mlt_binding_output(mlt_binding *binding, const char *name, mlt_dtype dtype, const int64_t *shape, size_t rank, void *data);
+MLT_API mlt_status mlt_binding_run(mlt_binding *binding, mlt_state *state);
 
 MLT_API mlt_features *mlt_features_new(void);
 MLT_API void mlt_features_free(mlt_features *features);

@@ -1,5 +1,6 @@
 #include "lib/runtime/executor.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -8,6 +9,7 @@
 #include <new>
 
 #include "lib/base/cpu.h"
+#include "lib/kernels/convert.h"
 #include "lib/kernels/target.h"
 #include "lib/runtime/plan.h"
 
@@ -57,6 +59,19 @@ struct Executor::Impl {
     return plans.front().second.get();
   }
 
+  // The plan for these inputs; the one used last is found without making anything.
+  Result<Plan*> plan_of(std::span<const Tensor> inputs) {
+    if (!plans.empty() && std::equal(inputs.begin(), inputs.end(), plans.front().first.begin(), plans.front().first.end(),
+                                     [](const Tensor& input, const Dims& dims) { return input.dims() == dims; }))
+      return plans.front().second.get();
+    std::vector<Dims> dims;
+    for (const Tensor& input : inputs) dims.push_back(input.dims());
+    return find_plan(dims);
+  }
+  Status take_inputs(Plan& plan, std::span<const Tensor> inputs);
+  Status run_steps(Plan& plan, StateTensors* state, const StepObserver* observer);
+  static void give(const PlanValue& value, const Tensor& made, Tensor& result);
+
   // Rounds what the step declares as float16, and notes overflow and NaN.
   void round_step(const Step& step, Plan& plan) {
     for (int id : step.outs) {
@@ -92,57 +107,111 @@ Result<std::unique_ptr<Executor>> Executor::create(const ir::Function& function,
   return std::unique_ptr<Executor>(new Executor(std::move(impl)));
 }
 
-Result<std::vector<ops::RtValue>> Executor::run(const std::vector<Tensor>& inputs, StateTensors* state, const StepObserver* observer) try {
-  std::vector<Dims> dims;
-  for (const Tensor& input : inputs) dims.push_back(input.dims());
-  MLT_ASSIGN(Plan * plan, impl_->find_plan(dims));
-  impl_->findings = plan->findings;
-
+Status Executor::Impl::take_inputs(Plan& plan, std::span<const Tensor> inputs) {
   for (size_t i = 0; i < inputs.size(); ++i) {
-    int id = plan->input_ids[i];
-    ir::Type& type = plan->values[static_cast<size_t>(id)].type;
-    Tensor& place = plan->regs[static_cast<size_t>(id)].tensor;
-    if (type.dtype == DType::kString || inputs[i].dtype() == DType::kString) {
-      if (type.dtype != inputs[i].dtype()) return input_error("input " + std::to_string(i) + ": strings and numbers do not mix");
+    const auto id = static_cast<size_t>(plan.input_ids[i]);
+    const DType declared = plan.values[id].type.dtype, given = inputs[i].dtype();
+    Tensor& place = plan.regs[id].tensor;
+    if (declared == DType::kString || given == DType::kString) {
+      if (declared != given) return input_error("input " + std::to_string(i) + ": strings and numbers do not mix");
       place = inputs[i];
       continue;
     }
-    if (!place.valid() && !plan->lends(i)) continue;  // nothing reads this input
-    Tensor value = inputs[i];
-    // A float16 input has float16's precision whatever the caller holds it in.
-    if (value.dtype() != type.dtype && !(value.dtype() == DType::kF32 && type.dtype == DType::kF32)) value = convert(value, type.dtype);
-    value = to_compute(value);
-    if (plan->lend_input(i, value)) continue;
+    const bool lends = plan.lends(i);
+    if (!place.valid() && !lends) continue;  // nothing reads this input
+    if (given == compute_dtype(declared) && declared != DType::kF16) {
+      if (lends && plan.lend_input(i, inputs[i])) continue;
+      std::memcpy(place.mutable_bytes(), inputs[i].bytes().data(), inputs[i].bytes().size());
+      continue;
+    }
+    if (!lends && given == DType::kF32 && declared == DType::kF16) {
+      // A float16 input has float16's precision whatever the caller holds it in.
+      round_to_half(inputs[i].data<float>(), place.mutable_data<float>(), inputs[i].size());
+      continue;
+    }
+    if (!lends && given == DType::kF16 && place.dtype() == DType::kF32) {
+      half_to_float(inputs[i].data<uint16_t>(), place.mutable_data<float>(), inputs[i].size());
+      continue;
+    }
+    Tensor value = to_compute(given == declared ? inputs[i] : convert(inputs[i], declared));
+    if (plan.lend_input(i, value)) continue;
     std::memcpy(place.mutable_bytes(), value.bytes().data(), value.bytes().size());
   }
+  return {};
+}
 
-  RunContext context{plan->regs, plan->scratch(), state, &impl_->findings};
+Status Executor::Impl::run_steps(Plan& plan, StateTensors* state, const StepObserver* observer) {
+  RunContext context{plan.regs, plan.scratch(), state, &findings};
   std::vector<const Tensor*> outs;
-  for (Step& step : plan->steps) {
+  for (Step& step : plan.steps) {
     auto start = observer != nullptr ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
     if (step.run) {
       Status status = step.run(context);
-      if (!status.ok()) return std::move(status).error().in_path("op " + step.info.name + " (" + step.info.kind + ")").in_path("function " + impl_->function.name);
+      if (!status.ok()) return std::move(status).error().in_path("op " + step.info.name + " (" + step.info.kind + ")").in_path("function " + function.name);
     }
-    if (impl_->options.strict_fp16) impl_->round_step(step, *plan);
+    if (options.strict_fp16) round_step(step, plan);
     if (observer != nullptr) {
       double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       outs.clear();
-      for (int id : step.outs) outs.push_back(&plan->regs[static_cast<size_t>(id)].tensor);
+      for (int id : step.outs) outs.push_back(&plan.regs[static_cast<size_t>(id)].tensor);
       (*observer)(step.info, outs, seconds);
     }
   }
+  return {};
+}
 
+// A result as the caller holds it: the same elements in an element type of his.
+void Executor::Impl::give(const PlanValue& value, const Tensor& made, Tensor& result) {
+  const bool half = value.type.is_tensor() && value.type.dtype == DType::kF16 && made.dtype() == DType::kF32;
+  if (result.dtype() == DType::kF16 && made.dtype() == DType::kF32) {
+    float_to_half(made.data<float>(), result.mutable_data<uint16_t>(), made.size());
+  } else if (half && result.dtype() == DType::kF32) {
+    round_to_half(made.data<float>(), result.mutable_data<float>(), made.size());
+  } else {
+    const Tensor same = result.dtype() == made.dtype() ? Tensor() : convert(half ? convert(made, DType::kF16) : made, result.dtype());
+    std::memcpy(result.mutable_bytes(), (same.valid() ? same : made).bytes().data(), result.bytes().size());
+  }
+}
+
+Result<std::vector<ops::RtValue>> Executor::run(const std::vector<Tensor>& inputs, StateTensors* state, const StepObserver* observer) try {
+  MLT_ASSIGN(Plan * plan, impl_->plan_of(inputs));
+  impl_->findings = plan->findings;
+  MLT_TRY(impl_->take_inputs(*plan, inputs));
+  MLT_TRY(impl_->run_steps(*plan, state, observer));
   std::vector<ops::RtValue> results;
   for (int id : plan->output_ids) {
     const PlanValue& value = plan->values[static_cast<size_t>(id)];
     ops::RtValue result = plan->regs[static_cast<size_t>(id)];
     if (result.tensor.valid()) result.tensor = plan->result_copy(results.size(), result.tensor);
-    if (value.type.is_tensor() && value.type.dtype == DType::kF16 && result.tensor.valid()) round_to_half_precision(result.tensor);
+    if (value.type.is_tensor() && value.type.dtype == DType::kF16 && result.tensor.valid() && result.tensor.dtype() == DType::kF32)
+      round_to_half(result.tensor.data<float>(), result.tensor.mutable_data<float>(), result.tensor.size());
     results.push_back(std::move(result));
   }
   plan->release_inputs();
   return results;
+} catch (const std::bad_alloc&) {
+  return resource_error("not enough memory").in_path("function " + impl_->function.name);
+}
+
+Status Executor::run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs, StateTensors* state) try {
+  MLT_ASSIGN(Plan * plan, impl_->plan_of(inputs));
+  impl_->findings = plan->findings;
+  if (outputs.size() != plan->output_ids.size())
+    return usage_error(std::to_string(plan->output_ids.size()) + " outputs expected, " + std::to_string(outputs.size()) + " given");
+  MLT_TRY(impl_->take_inputs(*plan, inputs));
+  MLT_TRY(impl_->run_steps(*plan, state, nullptr));
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const auto id = static_cast<size_t>(plan->output_ids[i]);
+    const Tensor& made = plan->regs[id].tensor;
+    if (!outputs[i].valid()) continue;
+    if (!made.valid() || made.dtype() == DType::kString || outputs[i].dtype() == DType::kString)
+      return unsupported_error("output " + std::to_string(i) + " is no array of numbers").in_path("function " + impl_->function.name);
+    if (made.size() != outputs[i].size())
+      return input_error("output " + std::to_string(i) + ": " + dims_text(made.dims()) + " is made, " + dims_text(outputs[i].dims()) + " expected");
+    impl_->give(plan->values[id], made, outputs[i]);
+  }
+  plan->release_inputs();
+  return {};
 } catch (const std::bad_alloc&) {
   return resource_error("not enough memory").in_path("function " + impl_->function.name);
 }

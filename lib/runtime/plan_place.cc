@@ -40,9 +40,10 @@ bool Plan::lend_input(size_t input, const Tensor& value) {
 }
 
 void Plan::release_inputs() {
+  const Tensor none;  // assigned as a copy, which leaves the extents' memory for the next run
   for (auto& [input, lent] : lent_) {
-    regs[static_cast<size_t>(lent.id)].tensor = Tensor();
-    for (auto [id, offset] : lent.views) regs[static_cast<size_t>(id)].tensor = Tensor();
+    regs[static_cast<size_t>(lent.id)].tensor = none;
+    for (auto [id, offset] : lent.views) regs[static_cast<size_t>(id)].tensor = none;
   }
 }
 

@@ -2,6 +2,7 @@
 // programs and neural networks (through the executor), classic models (estimators), and pipelines of all of them.
 #pragma once
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,6 +26,16 @@ struct PredictOptions {
   FeatureMap stage_features;
 };
 
+// Arrays of the caller's, for predictions again and again without making or looking up anything. Tensors are windows on
+// memory that must outlive the binding; that of inputs may change between runs.
+using ArrayMap = std::map<std::string, Tensor>;
+class Binding {
+ public:
+  virtual ~Binding() = default;
+  // Reads the inputs, computes, writes the outputs.
+  virtual Status run(StateTensors* state = nullptr) = 0;
+};
+
 class Predictor {
  public:
   // kUnsupported with all reasons when something in the model cannot be run.
@@ -41,6 +52,13 @@ class Predictor {
   virtual const RowPlan* row_plan() const { return nullptr; }
   // What predict() gives for each row, bit for bit. Rows have row_plan()->width numbers, rounded as it says.
   virtual Result<FeatureBatch> predict_rows(const Rows&) { return unsupported_error("this model predicts record by record"); }
+
+  // The predictor must outlive the binding. Outputs that are not named are not handed out. kUnsupported for models that are
+  // not one program or network, and for features that are no arrays.
+  virtual Result<std::unique_ptr<Binding>> bind(const ArrayMap& inputs, const ArrayMap& outputs) {
+    (void)inputs, (void)outputs;
+    return unsupported_error("arrays can be bound to ML programs and neural networks only");
+  }
 
   // For profilers and dumps. Null for models that are not run op by op; pipelines give the executors of their stages.
   virtual std::vector<Executor*> executors() { return {}; }

@@ -126,6 +126,50 @@ class ProgramPredictor : public Predictor {
     return out;
   }
 
+  class ProgramBinding : public Binding {
+   public:
+    explicit ProgramBinding(Executor& executor) : executor_(executor) {}
+    Status run(StateTensors* state) override { return executor_.run_into(inputs, outputs, state); }
+    std::vector<Tensor> inputs, outputs;
+
+   private:
+    Executor& executor_;
+  };
+
+  Result<std::unique_ptr<Binding>> bind(const ArrayMap& given, const ArrayMap& wanted) override {
+    for (const auto& [name, tensor] : given) {
+      const FeatureDescription* feature = coreml::find_feature(description_.inputs, name);
+      if (feature == nullptr) return usage_error("the model has no input \"" + name + "\"");
+      if (feature->type.kind != FeatureKind::kMultiArray) return unsupported_error("input \"" + name + "\" is no array, and cannot be bound");
+    }
+    auto binding = std::make_unique<ProgramBinding>(*executor_);
+    for (const auto& [value, feature] : inputs_) {
+      auto it = given.find(feature->name);
+      if (it == given.end()) {
+        MLT_ASSIGN(Tensor tensor, input_tensor({}, *value, *feature));
+        binding->inputs.push_back(std::move(tensor));
+        continue;
+      }
+      // The memory stays the caller's; only the extents may come out otherwise.
+      MLT_ASSIGN(FeatureValue conformed, conform_feature(it->second, *feature, options_.fit));
+      const auto* array = std::get_if<Tensor>(&conformed);
+      if (array == nullptr || array->size() != it->second.size()) return unsupported_error("input \"" + feature->name + "\" cannot be bound to this array");
+      MLT_ASSIGN(Tensor tensor, as_declared(it->second.reshaped(array->dims()), value->type, *feature));
+      binding->inputs.push_back(std::move(tensor));
+    }
+    binding->outputs.resize(output_names_.size());
+    for (const auto& [name, tensor] : wanted) {
+      const FeatureDescription* feature = coreml::find_feature(description_.outputs, name);
+      if (feature == nullptr) return usage_error("the model has no output \"" + name + "\"");
+      auto renamed = interface_.output_values.find(name);
+      auto it = std::find(output_names_.begin(), output_names_.end(), renamed == interface_.output_values.end() ? name : renamed->second);
+      if (feature->type.kind != FeatureKind::kMultiArray || it == output_names_.end())
+        return unsupported_error("output \"" + name + "\" is no array, and cannot be bound");
+      binding->outputs[static_cast<size_t>(it - output_names_.begin())] = tensor;
+    }
+    return std::unique_ptr<Binding>(std::move(binding));
+  }
+
   Result<StateTensors> initial_state() const override { return executor_->initial_state(); }
   std::vector<Executor*> executors() override { return {executor_.get()}; }
   const StepObserver* observer() const override { return observer_ ? &observer_ : parent_ ? parent_->observer() : nullptr; }
@@ -176,8 +220,11 @@ class ProgramPredictor : public Predictor {
     } else {
       return unsupported_error("input \"" + feature.name + "\": " + feature_text(conformed) + " cannot go into a program");
     }
-    // The description and the function may write the same elements with other extents.
-    const ir::Type& type = value.type;
+    return as_declared(std::move(tensor), value.type, feature);
+  }
+
+  // The description and the function may write the same elements with other extents.
+  static Result<Tensor> as_declared(Tensor tensor, const ir::Type& type, const FeatureDescription& feature) {
     if (type.is_static() && tensor.dims() != type.dims) {
       MLT_ASSIGN(int64_t count, element_count(type.dims));
       if (count != tensor.size())

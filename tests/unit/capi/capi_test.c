@@ -167,6 +167,33 @@ int main(void) {
   CHECK(strcmp(mlt_features_json(out), "{\"y\": [2, 5]}") == 0);
   mlt_features_free(out);
 
+  /* Bound arrays: what changes in them counts, and the answer is where the caller wants it, in its element type. */
+  mlt_binding *binding = NULL;
+  float bound_in[2] = {1, 1}, bound_out[2] = {0, 0};
+  double wide_out[2] = {0, 0};
+  const int64_t three[] = {3};
+  CHECK(mlt_binding_new(NULL, &binding) == MLT_USAGE);
+  CHECK(mlt_binding_new(model, &binding) == MLT_OK);
+  CHECK(mlt_binding_run(binding, state) == MLT_INPUT); /* x is missing */
+  CHECK(mlt_binding_input(binding, "x", MLT_F32, three, 1, bound_in) == MLT_OK);
+  CHECK(mlt_binding_run(binding, state) == MLT_INPUT); /* and has two elements */
+  CHECK(mlt_binding_input(binding, "x", MLT_F32, shape, 1, NULL) == MLT_USAGE);
+  CHECK(mlt_binding_input(binding, "x", MLT_F32, shape, 1, bound_in) == MLT_OK);
+  CHECK(mlt_binding_output(binding, "z", MLT_F32, shape, 1, bound_out) == MLT_OK);
+  CHECK(mlt_binding_run(binding, state) == MLT_USAGE); /* no such output */
+  mlt_binding_free(binding);
+  CHECK(mlt_binding_new(model, &binding) == MLT_OK);
+  CHECK(mlt_binding_input(binding, "x", MLT_F32, shape, 1, bound_in) == MLT_OK);
+  CHECK(mlt_binding_output(binding, "y", MLT_F32, shape, 1, bound_out) == MLT_OK);
+  CHECK(mlt_binding_run(binding, state) == MLT_OK && bound_out[0] == 3 && bound_out[1] == 6);
+  bound_in[1] = -6;
+  CHECK(mlt_binding_run(binding, state) == MLT_OK && bound_out[0] == 4 && bound_out[1] == 0);
+  CHECK(mlt_binding_output(binding, "y", MLT_F64, shape, 1, wide_out) == MLT_OK);
+  CHECK(mlt_binding_run(binding, state) == MLT_OK && wide_out[0] == 5 && wide_out[1] == -6 && bound_out[0] == 4);
+  CHECK(mlt_binding_output(binding, "y", MLT_F32, three, 1, bound_out) == MLT_OK);
+  CHECK(mlt_binding_run(binding, state) == MLT_INPUT); /* y has two elements */
+  mlt_binding_free(binding);
+
   const char *keys[] = {"a", "b"};
   const double numbers[] = {0.5, 1.5};
   CHECK(mlt_features_set_dict_string(in, "d", keys, numbers, 2) == MLT_OK);
