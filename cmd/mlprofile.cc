@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "cmd/mlprofile_allocations.h"
 #include "lib/cli/app.h"
 #include "lib/cli/diag.h"
 #include "lib/cli/io.h"
@@ -82,7 +83,9 @@ Result<int> profile(const Options& o, bool json) {
   auto start = std::chrono::steady_clock::now();
   MLT_ASSIGN(OpenedModel model, cli::read_model(o.model, o.keys));
   double open_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  MLT_ASSIGN(Profile p, measure(model, options, inputs_of, open_seconds, o.measure));
+  MeasureOptions measured = o.measure;
+  measured.allocations = allocation_count;
+  MLT_ASSIGN(Profile p, measure(model, options, inputs_of, open_seconds, measured));
   p.cold = std::move(cold);
   if (o.roofline) p.peaks = measure_peaks();
   MLT_ASSIGN(p.sweeps, sweep(model, options, inputs_of, axes, o.measure));

@@ -1,1 +1,1 @@
-mlt_tool(mlprofile DEPS cli profile)
+mlt_tool(mlprofile SOURCES mlprofile_allocations.cc DEPS cli profile)

@@ -90,6 +90,41 @@ Result<uint64_t> stored_weight_bytes(const OpenedModel& model) {
 
 }  // namespace
 
+namespace {
+
+// Bound arrays where the model allows it, so that what is counted is the engine's own.
+Result<Taken> count_taken(Predictor& predictor, const FeatureMap& inputs, StateTensors& state, const MeasureOptions& options) {
+  Taken taken;
+  ArrayMap given, wanted;
+  for (const auto& [name, value] : inputs)
+    if (const auto* array = std::get_if<Tensor>(&value)) given.emplace(name, *array);
+  MLT_ASSIGN(FeatureMap outputs, predictor.predict(inputs, &state));
+  for (const auto& [name, value] : outputs)
+    if (const auto* array = std::get_if<Tensor>(&value)) wanted.emplace(name, array->clone());
+  std::unique_ptr<Binding> binding;
+  if (given.size() == inputs.size() && wanted.size() == outputs.size())
+    if (auto bound = predictor.bind(given, wanted)) binding = std::move(*bound);
+  taken.bound = binding != nullptr;
+  auto once = [&]() -> Status {
+    if (binding != nullptr) return binding->run(&state);
+    auto result = predictor.predict(inputs, &state);
+    return result ? Status() : Status(std::move(result).error());
+  };
+  MLT_TRY(once());
+  taken.runs = std::clamp(options.runs, 3, 30);
+  const uint64_t allocations = options.allocations != nullptr ? options.allocations() : 0;
+  const Usage before = usage();
+  for (int i = 0; i < taken.runs; ++i) MLT_TRY(once());
+  const Usage after = usage();
+  const auto mean = [&](double n) { return n / taken.runs; };
+  if (options.allocations != nullptr) taken.allocations = mean(static_cast<double>(options.allocations() - allocations));
+  taken.page_faults = mean(static_cast<double>(after.page_faults - before.page_faults));
+  taken.waits = mean(static_cast<double>(after.waits - before.waits));
+  return taken;
+}
+
+}  // namespace
+
 Percentiles percentiles(std::vector<double> seconds) {
   Percentiles p;
   if (seconds.empty()) return p;
@@ -138,7 +173,7 @@ Result<Profile> measure(const OpenedModel& model, const PredictOptions& options,
 
   std::vector<double>& times = profile.samples;
   profile.noise.load = load_average();
-  long switches = involuntary_switches();
+  const long switches = usage().preempted;
   auto begin = Clock::now();
   while (static_cast<int>(times.size()) < measure_options.runs && (times.size() < 3 || since(begin) < measure_options.max_seconds)) {
     start = Clock::now();
@@ -147,7 +182,7 @@ Result<Profile> measure(const OpenedModel& model, const PredictOptions& options,
   }
   profile.predict = percentiles(times);
   profile.runs = static_cast<int>(times.size());
-  profile.noise.preempted = involuntary_switches() - switches;
+  profile.noise.preempted = usage().preempted - switches;
   std::vector<Interval> intervals = bootstrap(times, {0.5, 0.9, 0.99});
   std::copy(intervals.begin(), intervals.end(), profile.intervals);
   if (profile.predict.p50 > 0) profile.noise.spread = profile.predict.p90 / profile.predict.p50 - 1;
@@ -155,6 +190,7 @@ Result<Profile> measure(const OpenedModel& model, const PredictOptions& options,
   double early = percentiles({times.begin(), half}).p50, late = percentiles({half, times.end()}).p50;
   if (early > 0) profile.noise.drift = late / early - 1;
   profile.machine = machine_facts();
+  MLT_ASSIGN(profile.taken, count_taken(*predictor, inputs, state, measure_options));
   profile.warnings = noise_warnings(profile.noise, profile.runs, profile.machine.cores);
 
   if (measure_options.ops && !predictor->executors().empty()) {
@@ -253,6 +289,8 @@ std::string profile_json(const Profile& p, const std::string& model) {
   out["bytes"] = p.bytes;
   out["gflops_per_second"] = p.predict.p50 > 0 ? std::round(p.flops / p.predict.p50 / 1e6) / 1e3 : 0;
   out["memory"] = {{"weights", p.weight_bytes}, {"arena", p.arena_bytes}, {"packed", p.packed_bytes}, {"peak_resident", p.peak_resident_bytes}};
+  out["steady"] = {{"bound", p.taken.bound}, {"runs", p.taken.runs}, {"page_faults", p.taken.page_faults}, {"waits", p.taken.waits}};
+  out["steady"]["allocations"] = p.taken.allocations ? ordered_json(*p.taken.allocations) : ordered_json();
   out["overhead"] = ms(p.op_overhead);
   add_variants(p, out);
   out["ops"] = ordered_json::array();

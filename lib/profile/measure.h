@@ -56,6 +56,15 @@ struct Peaks {
   double cache_size = 1 << 20;         // bytes that these hold together
 };
 
+// What a prediction that repeats the last one takes from the system, on average.
+struct Taken {
+  bool bound = false;  // with arrays bound to inputs and outputs; otherwise results are made each time
+  int runs = 0;
+  std::optional<double> allocations;  // when the program counts them
+  double page_faults = 0;             // new pages; those already in memory and those from disk
+  double waits = 0;                   // times a thread gave its core up
+};
+
 struct Profile {
   double open = 0;    // reading and parsing the model, seconds
   double load = 0;    // program, constants
@@ -72,6 +81,7 @@ struct Profile {
   double flops = 0, bytes = 0;
   uint64_t weight_bytes = 0;  // as stored
   size_t arena_bytes = 0, packed_bytes = 0, peak_resident_bytes = 0;
+  Taken taken;
   std::string cpu;  // instruction set in use
   // When asked for.
   std::vector<SweepPoint> sweeps;
@@ -87,6 +97,7 @@ struct MeasureOptions {
   int runs = 30;
   double max_seconds = 60;  // stops early, with at least three runs
   bool ops = true;
+  uint64_t (*allocations)() = nullptr;  // how many the program has made until now, if it counts
 };
 
 // Makes a zero or constant value for every input that `given` leaves out: zeros, mid-gray pictures, the default shape.

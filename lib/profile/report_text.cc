@@ -102,6 +102,9 @@ std::string profile_text(const Profile& p, size_t top, bool explain) {
       "resident\n",
       mebibytes(static_cast<double>(p.arena_bytes)), mebibytes(static_cast<double>(p.weight_bytes)),
       mebibytes(static_cast<double>(p.packed_bytes)), mebibytes(static_cast<double>(p.peak_resident_bytes)));
+  out += fmt::format("each time  {:>10} allocations, {:.1f} page faults, {:.1f} waits{}\n",
+                     p.taken.allocations ? fmt::format("{:.1f}", *p.taken.allocations) : "?", p.taken.page_faults, p.taken.waits,
+                     p.taken.bound ? ", with bound arrays" : "");
   variants(p, out);
   if (!p.ops.empty()) operations(p, top, explain, out);
   return out;

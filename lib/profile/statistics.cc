@@ -118,9 +118,10 @@ double load_average() {
   return getloadavg(&load, 1) == 1 ? load : -1;
 }
 
-long involuntary_switches() {
-  rusage usage{};
-  return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_nivcsw : 0;
+Usage usage() {
+  rusage now{};
+  if (getrusage(RUSAGE_SELF, &now) != 0) return {};
+  return {now.ru_minflt + now.ru_majflt, now.ru_nvcsw, now.ru_nivcsw};
 }
 
 }  // namespace mlt

@@ -38,6 +38,12 @@ struct Machine {
 };
 Machine machine_facts();
 double load_average();        // of one minute; -1: not known
-long involuntary_switches();  // of the process so far
+// Of the process so far.
+struct Usage {
+  long page_faults = 0;  // new pages mapped, from memory or from disk
+  long waits = 0;        // a thread gave up its core before its time was over
+  long preempted = 0;    // others took the core
+};
+Usage usage();
 
 }  // namespace mlt

@@ -34,6 +34,10 @@ bool Plan::lend_input(size_t input, const Tensor& value) {
   auto* bytes = const_cast<std::byte*>(value.bytes().data());
   for (auto [id, offset] : it->second.views) {
     const ir::Type& type = values[static_cast<size_t>(id)].type;
+    if (offset == 0 && type.dims == value.dims() && compute_dtype(type.dtype) == value.dtype()) {
+      regs[static_cast<size_t>(id)].tensor = value;  // makes nothing
+      continue;
+    }
     regs[static_cast<size_t>(id)].tensor = Tensor::window(compute_dtype(type.dtype), type.dims, bytes + offset, nullptr);
   }
   return true;

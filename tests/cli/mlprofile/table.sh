@@ -1,7 +1,7 @@
 # The table: phases, percentiles, and the operations with the kernel that ran each.
 . "$HERE/../mlpredict/models.inc"
 mlprofile() { command mlprofile -q "$@"; }  # whether the machine is noisy is not tested
-columns() { sed -E 's/ +[0-9]+\.[0-9]+/ N/g; s/[0-9]+ threads, [a-z0-9_]+/N threads, CPU/; s/^( N N N N ).* ([a-z]+)$/\1 \2/; s/^ +not .*/    not/'; }
+columns() { sed -E 's/ \? alloc/ N alloc/; s/ +[0-9]+\.[0-9]+/ N/g; s/[0-9]+ threads, [a-z0-9_]+/N threads, CPU/; s/^( N N N N ).* ([a-z]+)$/\1 \2/; s/^ +not .*/    not/'; }
 mlprofile m.mil --runs 3 | columns >table
 sed '/kernel/q' table
 sed '1,/kernel/d' table | sort # what took longest comes first

@@ -8,7 +8,15 @@
 
 #include "tests/unit/runtime/net.h"
 
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define MLT_OWN_ALLOCATOR 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MLT_OWN_ALLOCATOR 1
+#endif
+
+#if defined(__GLIBC__) && !defined(MLT_OWN_ALLOCATOR)
 namespace {
 std::atomic<int64_t> allocations{0};
 }
