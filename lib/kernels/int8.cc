@@ -88,7 +88,7 @@ void reference_add(const uint8_t* a, float scale, float shift, const uint8_t* b,
   for (int64_t i = 0; i < count; ++i) out[i] = code_of(f, finished(f, scale * static_cast<float>(a[i]) + shift, b + i));
 }
 
-constexpr Int8Target kReference{"reference", 4, 3, kRefLanes, false, reference_tile, reference_interleave, reference_depthwise,
+constexpr Int8Target kReference{"int8 scalar", 4, 3, kRefLanes, false, reference_tile, reference_interleave, reference_depthwise,
                                 reference_quantize, reference_dequantize, reference_add};
 
 float low(const Codes& q) { return -static_cast<float>(q.zero); }

@@ -9,7 +9,7 @@ namespace {
 
 // Kernels that take an epilogue. Their lowering never refuses when these conditions hold (see the families).
 bool takes_epilogue(const Plan& plan, Node& node) {
-  if (node.eager || node.dead) return false;
+  if (node.eager || node.dead || node.int8 != nullptr) return false;
   const std::string& kind = node.op->kind;
   if (kind != "conv" && kind != "linear" && kind != "conv_transpose") return false;
   int weight = node.in("weight"), bias = node.in("bias");
@@ -87,6 +87,7 @@ void fuse_epilogues(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) {
       int next = reader[static_cast<size_t>(out)];
       if (next < 0 || nodes[static_cast<size_t>(next)]->dead || nodes[static_cast<size_t>(next)]->eager) break;
       Node& after = *nodes[static_cast<size_t>(next)];
+      if (after.int8 != nullptr) break;
       if (auto act = activation_of(after); act && after.in("x") == out) {
         node.act = act;
         node.outs = after.outs;

@@ -9,6 +9,7 @@
 #include "lib/kernels/transpose.h"
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/fuse.h"
+#include "lib/runtime/int8_plan.h"
 
 namespace mlt {
 namespace {
@@ -34,6 +35,11 @@ std::optional<double> saving(Plan& plan, Node& node) {
   const int out = node.outs[0], x = node.in("x");
   const auto size = [&](int id) { return static_cast<double>(floats(plan, id)); };
   const Dims& od = plan.values[static_cast<size_t>(out)].type.dims;
+  if (node.int8 != nullptr) {
+    // Codes are in this order anyway; floats are turned on their way to or from them.
+    const int image = node.int8->kind == Int8Plan::Kind::kQuantize ? x : out;
+    return float_image(plan, image) ? std::optional<double>(size(image)) : std::nullopt;
+  }
   if (kind == "reduce_mean") {
     if (!float_image(plan, x) || !node.call.known("axes") || !node.call.has("axes")) return std::nullopt;
     auto axes = ops::normalize_axes(node.call.ints("axes"), 4);
@@ -172,6 +178,8 @@ void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes)
   borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
   for (auto [r, id] : borders) balance[r] -= 2 * static_cast<double>(floats(plan, id));
   for (size_t i = 0; i < n; ++i) nodes[i]->channels_last = savings[i] && balance[find(i)] > 0;
+  for (const auto& node : nodes)
+    if (node->int8 != nullptr && node->int8->kind == Int8Plan::Kind::kProduct && float_image(plan, node->outs[0])) node->channels_last = true;
 
   // Convolutions that only a concatenation reads write into it.
   for (const auto& node : nodes) {
@@ -183,7 +191,7 @@ void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes)
       PlanValue& part = plan.values[static_cast<size_t>(s.id)];
       const int from = maker[static_cast<size_t>(s.id)];
       const Node* source = from >= 0 ? nodes[static_cast<size_t>(from)].get() : nullptr;
-      if (source != nullptr && source->channels_last && source->op->kind == "conv" && part.users == 1 && !is_orderless(part.type.dims) &&
+      if (source != nullptr && source->channels_last && source->int8 == nullptr && source->op->kind == "conv" && part.users == 1 && !is_orderless(part.type.dims) &&
           part.type.dims[1] < plan.values[static_cast<size_t>(out)].type.dims[1]) {
         part.alias_of = out;
         part.alias_offset = at * static_cast<int64_t>(sizeof(float));

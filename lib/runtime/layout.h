@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/kernels/conv.h"
+#include "lib/kernels/pool.h"
 #include "lib/runtime/plan.h"
 
 namespace mlt {
@@ -19,6 +20,9 @@ bool is_image(const Plan& plan, int id);
 
 // The shape of a conv node; says in l.refusal why there is none.
 std::optional<ConvShape> conv_shape(Lowering& l);
+
+// The windows of a pooling node; says in l.refusal why there are none.
+std::optional<PoolShape> pool_shape(Lowering& l, Pool op);
 
 // Marks nodes, and lets convolutions write into the concatenations that read them.
 void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes);

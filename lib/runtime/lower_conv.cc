@@ -132,30 +132,15 @@ std::optional<Lowered> lower_conv_transpose(Lowering& l) {
 
 std::optional<Lowered> lower_pool(Lowering& l, Pool op) {
   int x = l.in("x"), out = l.out();
-  if (!is_image(l, x)) return l.refuse("not a float tensor of rank 3 to 5");
-  const Dims &xd = l.type(x).dims, &od = l.type(out).dims;
+  const auto window = pool_shape(l, op);
+  if (!window) return std::nullopt;
+  const PoolShape& shape = *window;
+  const Dims& xd = l.type(x).dims;
   Dims spatial(xd.begin() + 2, xd.end());
-  std::vector<int64_t> kernel = l.call.ints("kernel_sizes");
-  auto w = windows(l, spatial, kernel, std::vector<int64_t>(spatial.size(), 1));
-  if (!w) return l.refuse("padding is not understood");
-  PoolShape shape;
-  shape.rank = static_cast<int>(spatial.size());
-  shape.batch = xd[0];
-  shape.channels = xd[1];
-  shape.in = fill(spatial, 1);
-  shape.kernel = fill(kernel, 1);
+  const auto& kernel = shape.kernel;
   bool whole = true;
-  for (size_t i = 0; i < spatial.size(); ++i) {
-    shape.out[i] = od[i + 2];
-    shape.stride[i] = (*w)[i].stride;
-    shape.pad_before[i] = (*w)[i].pad_before;
-    shape.pad_after[i] = (*w)[i].pad_after;
+  for (size_t i = 0; i < spatial.size(); ++i)
     whole = whole && shape.out[i] == 1 && kernel[i] == spatial[i] && shape.pad_before[i] == 0 && shape.pad_after[i] == 0;
-  }
-  if (op == Pool::kAverage) shape.count_padding = !l.call.flag("exclude_padding_from_average");
-  // Ceil mode may let the last window reach beyond the padding; how that is averaged is the reference's business.
-  if (l.call.known("ceil_mode") && l.call.info().param("ceil_mode") != nullptr && l.call.flag("ceil_mode") && op != Pool::kMax)
-    return l.refuse("ceil mode");
   int64_t rows = xd[0] * xd[1], inner = 1;
   for (int64_t d : spatial) inner *= d;
   Lowered lowered;
@@ -342,6 +327,33 @@ std::optional<ConvShape> conv_shape(Lowering& l) {
   auto expected = shape.out();
   for (size_t i = 0; i < spatial.size(); ++i)
     if (expected[i] != od[i + 2]) return l.refuse("output extents differ");
+  return shape;
+}
+
+std::optional<PoolShape> pool_shape(Lowering& l, Pool op) {
+  int x = l.in("x"), out = l.out();
+  if (!is_image(l, x)) return l.refuse("not a float tensor of rank 3 to 5");
+  const Dims &xd = l.type(x).dims, &od = l.type(out).dims;
+  Dims spatial(xd.begin() + 2, xd.end());
+  std::vector<int64_t> kernel = l.call.ints("kernel_sizes");
+  auto w = windows(l, spatial, kernel, std::vector<int64_t>(spatial.size(), 1));
+  if (!w) return l.refuse("padding is not understood");
+  PoolShape shape;
+  shape.rank = static_cast<int>(spatial.size());
+  shape.batch = xd[0];
+  shape.channels = xd[1];
+  shape.in = fill(spatial, 1);
+  shape.kernel = fill(kernel, 1);
+  for (size_t i = 0; i < spatial.size(); ++i) {
+    shape.out[i] = od[i + 2];
+    shape.stride[i] = (*w)[i].stride;
+    shape.pad_before[i] = (*w)[i].pad_before;
+    shape.pad_after[i] = (*w)[i].pad_after;
+  }
+  if (op == Pool::kAverage) shape.count_padding = !l.call.flag("exclude_padding_from_average");
+  // Ceil mode may let the last window reach beyond the padding; how that is averaged is the reference's business.
+  if (l.call.known("ceil_mode") && l.call.info().param("ceil_mode") != nullptr && l.call.flag("ceil_mode") && op != Pool::kMax)
+    return l.refuse("ceil mode");
   return shape;
 }
 

@@ -7,6 +7,7 @@
 
 #include "lib/runtime/attention_plan.h"
 #include "lib/runtime/fuse.h"
+#include "lib/runtime/int8_plan.h"
 #include "lib/runtime/layout.h"
 
 namespace mlt {
@@ -130,7 +131,7 @@ std::shared_ptr<void>* Plan::prepared_place(int id, const std::string& form) {
 bool Lowering::make_inside_output(int id, int64_t offset) {
   const int out = node_.outs[0], part = plan_.root(id);
   PlanValue &inner = plan_.values[static_cast<size_t>(part)], &outer = plan_.values[static_cast<size_t>(out)];
-  auto bytes = [](const PlanValue& v) { return storage_bytes(compute_dtype(v.type.dtype), *element_count(v.type.dims)); };
+  auto bytes = [](const PlanValue& v) { return storage_bytes(held_dtype(v), *element_count(v.type.dims)); };
   // Only what a step of this plan makes for itself, as a whole: inputs come from outside, and a part of something else
   // lies there.
   if (plan_.options_.keep_all || part == plan_.root(out) || inner.is_constant || inner.dynamic || outer.dynamic || !inner.type.is_static()) return false;
@@ -275,7 +276,7 @@ Status Plan::add_node(const ir::Op& op) {
     int id = id_of(&value);
     if (id >= 0 && values[static_cast<size_t>(id)].is_constant) {
       // These read weights as they are stored; all others want the values.
-      const bool as_stored = op.kind == "linear" || op.kind == "matmul" || op.kind == "gather";
+      const bool as_stored = op.kind == "linear" || op.kind == "matmul" || op.kind == "gather" || op.kind == "conv";
       if (as_stored && values[static_cast<size_t>(id)].deferred != nullptr && !values[static_cast<size_t>(id)].constant.valid()) return known;
       known.tensor = materialize(id, true);
       if (raw) known.tensor = convert(known.tensor, value.type.dtype);
@@ -405,6 +406,7 @@ void Plan::fuse() {
   if (!options_.fuse || options_.strict_fp16 || options_.keep_all || !options_.fast_kernels) return;
   fuse_attention(*this, nodes_);
   drop_unused();
+  fuse_int8(*this, nodes_);
   fuse_epilogues(*this, nodes_);
   choose_layouts(*this, nodes_);
 }
@@ -451,7 +453,11 @@ Status Plan::lower_node(Node& node) {
     return {};
   }
   if (options_.fast_kernels) {
-    for (const LowerRow& row : node.channels_last ? channels_last_lowerings_of(step.info.kind) : lowerings_of(step.info.kind)) {
+    const std::span<const LowerRow> rows = node.int8 != nullptr    ? int8_lowerings()
+                                           : node.channels_last ? std::span<const LowerRow>(channels_last_lowerings_of(step.info.kind))
+                                                                : lowerings_of(step.info.kind);
+    if (!node.int8_refusal.empty()) step.info.refused.push_back("int8: " + node.int8_refusal);
+    for (const LowerRow& row : rows) {
       Lowering lowering(*this, node);
       std::optional<Lowered> lowered = row.lower(lowering);
       if (node.call.error()) return *node.call.error();
@@ -492,6 +498,7 @@ Status Plan::lower_node(Node& node) {
       return {};
     }
   }
+  if (node.int8 != nullptr) return resource_error(step.info.refused.empty() ? "no kernel in eight bits" : step.info.refused.back());
   if (node.channels_last) {
     // What is made inside a concatenation was promised to be.
     for (int id : node.outs)

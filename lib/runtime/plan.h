@@ -21,6 +21,7 @@
 namespace mlt {
 
 struct AttentionPlan;
+struct Int8Plan;
 
 struct PlanValue {
   const ir::Value* value = nullptr;  // null for literals bound in place
@@ -35,8 +36,12 @@ struct PlanValue {
   int64_t alias_offset = 0;          // bytes from that value's
   bool channels_last = false;        // an image [N, C, H, W] whose bytes are [N, H, W, C]
   int64_t pitch = 0;                 // of such an image made inside a concatenation: floats from pixel to pixel
+  bool codes = false;                // of eight bits, held as uint8: see int8_plan.h
   int users = 0;                     // nodes that read it, plus one for each time it is an output
 };
+
+// What the arena holds of a value.
+inline DType held_dtype(const PlanValue& v) { return v.codes ? DType::kU8 : compute_dtype(v.type.dtype); }
 
 // Where float16 was not enough, in strict mode.
 struct PrecisionFinding {
@@ -49,6 +54,8 @@ struct RunContext {
   StateTensors* state;
   std::vector<PrecisionFinding>* findings;
   const float* f32(int id) const { return regs[static_cast<size_t>(id)].tensor.data<float>(); }
+  const uint8_t* codes(int id) const { return regs[static_cast<size_t>(id)].tensor.data<uint8_t>(); }
+  uint8_t* codes_out(int id) const { return regs[static_cast<size_t>(id)].tensor.mutable_data<uint8_t>(); }
   float* f32_out(int id) const { return regs[static_cast<size_t>(id)].tensor.mutable_data<float>(); }
   const Tensor& tensor(int id) const { return regs[static_cast<size_t>(id)].tensor; }
   Tensor& out(int id) const { return regs[static_cast<size_t>(id)].tensor; }
@@ -75,6 +82,8 @@ struct Node {
   std::optional<Activation> act;
   int residual = -1;
   std::vector<const ir::Op*> fused;
+  std::shared_ptr<const Int8Plan> int8;  // works on codes of eight bits
+  std::string int8_refusal;              // reads what could be codes, and why it does not
   std::shared_ptr<const AttentionPlan> attention;  // a group that is attention; its sources are the dense values it reads
 
   int in(std::string_view param, size_t index = 0) const {
@@ -163,6 +172,8 @@ struct LowerRow {
 // The ordered candidates of all op kinds, one table per family file.
 std::span<const LowerRow> attention_lowerings();
 std::span<const LowerRow> conv_lowerings();
+// Of nodes that work on codes of eight bits, whatever their kind.
+std::span<const LowerRow> int8_lowerings();
 std::span<const LowerRow> matmul_lowerings();
 std::span<const LowerRow> elementwise_lowerings();
 std::span<const LowerRow> movement_lowerings();

@@ -114,8 +114,8 @@ void Plan::place() {
     return id;
   };
   auto bytes_of = [&](int id) {
-    const ir::Type& type = values[static_cast<size_t>(id)].type;
-    return storage_bytes(compute_dtype(type.dtype), *element_count(type.dims));
+    const PlanValue& v = values[static_cast<size_t>(id)];
+    return storage_bytes(held_dtype(v), *element_count(v.type.dims));
   };
   if (!options_.keep_all)
     for (int s = 0; s < end; ++s) {
@@ -176,7 +176,7 @@ void Plan::place() {
     PlanValue& v = values[i];
     if (v.is_constant || v.dynamic || !v.type.is_static()) continue;
     int r = storage[i];
-    DType dtype = compute_dtype(v.type.dtype);
+    DType dtype = held_dtype(v);
     if (values[static_cast<size_t>(r)].is_constant) {
       keep(r);
       regs[i].tensor = regs[static_cast<size_t>(r)].tensor.reshaped(v.type.dims);

@@ -1,0 +1,550 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "lib/ops/infer_util.h"
+#include "lib/runtime/fuse.h"
+#include "lib/runtime/int8_plan.h"
+#include "lib/runtime/layout.h"
+
+namespace mlt {
+namespace {
+
+using Kind = Int8Plan::Kind;
+
+// One scale and zero point for the whole tensor, both known.
+std::optional<Codes> codes_of(Node& node, DType type) {
+  ops::Call& call = node.call;
+  if (type != DType::kI8 && type != DType::kU8) return std::nullopt;
+  if (!call.known("scale") || call.type("scale").rank() != 0 || (call.has("zero_point") && !call.known("zero_point"))) return std::nullopt;
+  Codes q;
+  const std::vector<float> scale = call.floats("scale"), zero = call.has("zero_point") ? call.floats("zero_point") : std::vector<float>{0};
+  // Reciprocals of others are no number that kernels could use.
+  if (scale.size() != 1 || zero.size() != 1 || !(scale[0] > 1e-30f && scale[0] < 1e30f)) return std::nullopt;
+  q.scale = scale[0];
+  q.zero = static_cast<int32_t>(zero[0]) + (type == DType::kI8 ? 128 : 0);
+  return q;
+}
+
+// Gives a number for every number: what quantize makes of others is not what kernels do.
+bool is_total(const Activation& f) {
+  for (Unary op : {Unary::kSqrt, Unary::kRsqrt, Unary::kLog, Unary::kAsin, Unary::kAcos, Unary::kAcosh, Unary::kAtanh, Unary::kInverse, Unary::kTan, Unary::kExp, Unary::kSinh, Unary::kCosh, Unary::kExp2})
+    if (f.op == op) return false;
+  return true;
+}
+
+class Fusion {
+ public:
+  Fusion(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) : plan_(plan), nodes_(nodes) {}
+
+  void run() {
+    bool any = false;
+    for (const auto& node : nodes_) any = any || node->op->kind == "dequantize";
+    if (!any) return;
+    index();
+    merge_equal("quantize");
+    index();
+    merge_equal("dequantize");
+    index();
+    find_codes();
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      Node& node = *nodes_[i];
+      if (node.dead || node.eager || node.attention != nullptr || node.int8 != nullptr) continue;
+      const std::string& kind = node.op->kind;
+      if (kind == "conv" || kind == "linear" || kind == "matmul") product(i);
+      else if (kind == "add") sum(i);
+      else if (kind == "max_pool" || kind == "avg_pool" || kind == "reduce_mean") pooling(i);
+      else if (kind == "concat") concatenation(i);
+      else if (kind == "quantize" || activation_of(node)) function(i);
+    }
+    borders();
+    std::erase_if(nodes_, [](const auto& node) { return node->dead; });
+  }
+
+ private:
+  PlanValue& value(int id) { return plan_.values[static_cast<size_t>(id)]; }
+  const Dims& dims(int id) { return value(id).type.dims; }
+
+  void index() {
+    maker_.assign(plan_.values.size(), -1);
+    readers_.assign(plan_.values.size(), {});
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      if (nodes_[i]->dead) continue;
+      for (int id : nodes_[i]->outs) maker_[static_cast<size_t>(id)] = static_cast<int>(i);
+      for (const Node::Source& s : nodes_[i]->sources) readers_[static_cast<size_t>(s.id)].push_back(i);
+    }
+  }
+  Node* maker(int id) {
+    const int at = id >= 0 ? maker_[static_cast<size_t>(id)] : -1;
+    return at < 0 || nodes_[static_cast<size_t>(at)]->dead ? nullptr : nodes_[static_cast<size_t>(at)].get();
+  }
+  // The one node that reads a value which is nothing else either; -1 otherwise.
+  int only_reader(int id) {
+    if (value(id).users != 1) return -1;
+    for (size_t i : readers_[static_cast<size_t>(id)]) {
+      const auto& sources = nodes_[i]->sources;
+      const bool reads = std::any_of(sources.begin(), sources.end(), [&](const Node::Source& s) { return s.id == id; });
+      if (!nodes_[i]->dead && !nodes_[i]->eager && reads) return static_cast<int>(i);
+    }
+    return -1;
+  }
+  bool is_output(int id) { return std::find(plan_.output_ids.begin(), plan_.output_ids.end(), id) != plan_.output_ids.end(); }
+
+  // Each reader of a value may have a pair of its own, all alike.
+  void merge_equal(std::string_view kind) {
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      Node& first = *nodes_[i];
+      if (first.dead || first.eager || first.op->kind != kind) continue;
+      const auto codes = codes_of(first, coded_type(first));
+      if (!codes) continue;
+      for (size_t j : std::vector<size_t>(readers_[static_cast<size_t>(first.in("input"))])) {
+        Node& other = *nodes_[j];
+        if (j <= i || other.dead || other.eager || other.op->kind != kind || other.in("input") != first.in("input") || coded_type(other) != coded_type(first) ||
+            codes_of(other, coded_type(other)) != codes || value(other.outs[0]).type.dtype != value(first.outs[0]).type.dtype || is_output(other.outs[0]))
+          continue;
+        const auto& readers = readers_[static_cast<size_t>(other.outs[0])];
+        if (std::any_of(readers.begin(), readers.end(), [&](size_t r) { return nodes_[r]->eager || nodes_[r]->attention != nullptr; })) continue;
+        for (size_t r : readers)
+          for (Node::Source& s : nodes_[r]->sources)
+            if (s.id == other.outs[0]) s.id = first.outs[0], ++value(first.outs[0]).users, readers_[static_cast<size_t>(first.outs[0])].push_back(r);
+        other.dead = true;
+        for (const Node::Source& s : other.sources) --value(s.id).users;
+      }
+    }
+  }
+  DType coded_type(Node& node) { return node.op->kind == "quantize" ? value(node.outs[0]).type.dtype : value(node.in("input")).type.dtype; }
+
+  // Codes that nobody but dequantize reads need not be int32.
+  void find_codes() {
+    narrow_.clear();
+    for (const auto& node : nodes_) {
+      if (node->dead || node->eager || node->op->kind != "quantize") continue;
+      const int q = node->outs[0], x = node->in("input");
+      const auto codes = codes_of(*node, value(q).type.dtype);
+      bool good = codes && x >= 0 && !value(x).is_constant && !value(x).dynamic && !value(q).dynamic && is_float(value(x).type.dtype) && value(q).type.is_static() && !is_output(q);
+      for (size_t r : readers_[static_cast<size_t>(q)]) {
+        Node& reader = *nodes_[r];
+        good = good && !reader.dead && !reader.eager && reader.op->kind == "dequantize" && reader.in("input") == q && codes_of(reader, value(q).type.dtype);
+      }
+      if (good && !readers_[static_cast<size_t>(q)].empty()) narrow_[q] = *codes;
+    }
+  }
+
+  // The codes behind a dequantized operand.
+  struct Operand {
+    int id;
+    Codes codes;
+  };
+  std::optional<Operand> operand(int id) {
+    Node* node = maker(id);
+    if (node == nullptr || node->op->kind != "dequantize" || node->int8 != nullptr) return std::nullopt;
+    const int q = node->in("input");
+    auto it = narrow_.find(q);
+    if (it == narrow_.end()) return std::nullopt;
+    return Operand{q, *codes_of(*node, value(q).type.dtype)};
+  }
+  // The node reads the codes themselves now.
+  void release(int dequantized) {
+    Node* node = maker(dequantized);
+    if (--value(dequantized).users > 0) return;
+    node->dead = true;
+    --value(node->in("input")).users;
+  }
+  // The quantize that is all that reads a value, with codes that stay codes.
+  Node* quantizer(int id, int* at = nullptr) {
+    const int next = only_reader(id);
+    if (next < 0) return nullptr;
+    Node& node = *nodes_[static_cast<size_t>(next)];
+    if (node.int8 != nullptr || node.op->kind != "quantize" || node.in("input") != id || !narrow_.contains(node.outs[0])) return nullptr;
+    if (at != nullptr) *at = next;
+    return &node;
+  }
+  void absorb(Node& node, Node& after) {
+    node.outs = after.outs;
+    node.fused.push_back(after.op);
+    after.dead = true;
+    for (int id : node.outs) maker_[static_cast<size_t>(id)] = at_;
+  }
+  // An activation, if any, and the quantize: the node then makes codes.
+  struct Tail {
+    Node* act = nullptr;
+    Node* quantize = nullptr;
+    Activation f{};
+  };
+  std::optional<Tail> tail(int id) {
+    Tail t;
+    if ((t.quantize = quantizer(id)) != nullptr) return t;
+    const int next = only_reader(id);
+    if (next < 0 || nodes_[static_cast<size_t>(next)]->attention != nullptr) return std::nullopt;
+    Node& after = *nodes_[static_cast<size_t>(next)];
+    auto act = activation_of(after);
+    if (!act || !is_total(*act) || after.in("x") != id || (t.quantize = quantizer(after.outs[0])) == nullptr) return std::nullopt;
+    t.act = &after, t.f = *act;
+    return t;
+  }
+  void take_tail(Node& node, const Tail& t) {
+    if (t.act != nullptr) absorb(node, *t.act);
+    absorb(node, *t.quantize);
+  }
+  void refuse(Node& node, std::string reason) {
+    if (node.int8_refusal.empty()) node.int8_refusal = std::move(reason);
+  }
+
+  std::shared_ptr<Int8Plan> product_plan(Node& node, const Operand& x) {
+    const std::string& kind = node.op->kind;
+    const bool conv = kind == "conv", matmul = kind == "matmul";
+    const int out = node.outs[0], weight = node.in(matmul ? "y" : "weight"), bias = matmul ? -1 : node.in("bias");
+    if (!is_float(value(out).type.dtype)) return nullptr;
+    if (weight < 0 || !value(weight).is_constant || (bias >= 0 && !value(bias).is_constant)) return refuse(node, "the weights are not constant"), nullptr;
+    if (value(weight).deferred == nullptr) return refuse(node, "the weights are floats"), nullptr;
+    auto plan = std::make_shared<Int8Plan>();
+    size_t axis = 0;
+    if (conv) {
+      Lowering l(plan_, node);
+      auto shape = conv_shape(l);
+      if (!shape) return refuse(node, l.refusal), nullptr;
+      if (shape->rank != 2) return refuse(node, "not two spatial axes"), nullptr;
+      if (!Int8Conv::takes(*shape)) return refuse(node, shape->groups > 1 ? "grouped" : "sums too long for 32 bits"), nullptr;
+      plan->shape = *shape;
+    } else {
+      const Dims &xd = dims(x.id), &wd = dims(weight);
+      if (xd.empty() || xd.size() == 4) return refuse(node, "operand of rank " + std::to_string(xd.size())), nullptr;
+      if (wd.size() != 2) return refuse(node, "the weights are not a matrix"), nullptr;
+      bool rows = true;  // [n, k]
+      if (matmul) {
+        if (xd.size() < 2 || node.call.flag("transpose_x")) return refuse(node, "left operand is transposed"), nullptr;
+        rows = node.call.flag("transpose_y");
+      }
+      axis = rows ? 0 : 1;
+      ConvShape& s = plan->shape;
+      s.out_channels = wd[axis], s.in_channels = wd[1 - axis];
+      s.in = {1, 1, 1};
+      for (size_t i = 0; i + 1 < xd.size(); ++i) s.in[0] *= xd[i];
+      if (xd.back() != s.in_channels || s.in[0] < 1) return refuse(node, "empty product"), nullptr;
+      if (!Int8Conv::takes(s)) return refuse(node, "sums too long for 32 bits"), nullptr;
+    }
+    std::string reason;
+    auto weights = int8_weights(*value(weight).deferred, axis, reason);
+    if (!weights || weights->dims != dims(weight)) return refuse(node, weights ? "the weights do not fit" : reason), nullptr;
+    plan->weights = std::move(weights->codes);
+    plan->weight_scale = std::move(weights->scale);
+    if (axis == 1) {  // [k, n] to [n, k]
+      const int64_t k = plan->shape.in_channels, n = plan->shape.out_channels;
+      std::vector<int8_t> turned(plan->weights.size());
+      for (int64_t i = 0; i < k; ++i)
+        for (int64_t j = 0; j < n; ++j) turned[static_cast<size_t>(j * k + i)] = plan->weights[static_cast<size_t>(i * n + j)];
+      plan->weights = std::move(turned);
+    }
+    plan->bias.assign(static_cast<size_t>(plan->shape.out_channels), 0.0f);
+    if (bias >= 0 && !add_bias(*plan, bias)) return refuse(node, "the bias does not fit"), nullptr;
+    plan->x = x.codes;
+    return plan;
+  }
+
+  bool add_bias(Int8Plan& plan, int id) {
+    Tensor stored = plan_.materialize(id, false);
+    if (!stored.valid() || stored.size() != static_cast<int64_t>(plan.bias.size())) return false;
+    const std::vector<float> b = to_floats(to_compute(stored));
+    for (size_t i = 0; i < b.size(); ++i) plan.bias[i] += b[i];
+    return true;
+  }
+  // A constant with a number for each output channel, added to the node's result.
+  bool is_bias(Node& node, Node& add, int out) {
+    const int other = add.in("x") == out ? add.in("y") : add.in("x");
+    if (other < 0 || !value(other).is_constant || dims(add.outs[0]) != dims(out)) return false;
+    const Dims& d = dims(other);
+    const size_t from_end = node.op->kind == "conv" ? 3 : 1;
+    const int64_t n = node.op->kind == "conv" ? dims(out)[1] : dims(out).back();
+    if (d.size() < from_end || d.size() > dims(out).size()) return false;
+    int64_t count = 1;
+    for (int64_t e : d) count *= e;
+    return count == n && d[d.size() - from_end] == n;
+  }
+
+  void product(size_t i) {
+    Node& node = *nodes_[i];
+    at_ = static_cast<int>(i);
+    const int x = node.in("x");
+    auto from = operand(x);
+    if (!from) {
+      Node* source = x >= 0 ? maker(x) : nullptr;
+      if (source != nullptr && source->op->kind == "dequantize") refuse(node, "the activation's codes are not of one scale, or are read by others");
+      return;
+    }
+    auto plan = product_plan(node, *from);
+    if (plan == nullptr) return;
+    node.int8 = plan;
+    node.sources = {{"x", 0, from->id}};
+    ++value(from->id).users;
+    readers_[static_cast<size_t>(from->id)].push_back(i);
+    release(x);
+    for (;;) {
+      const int out = node.outs[0];
+      const int next = only_reader(out);
+      if (next < 0) break;
+      Node& after = *nodes_[static_cast<size_t>(next)];
+      if (after.attention != nullptr || after.int8 != nullptr) break;
+      Int8Epilogue& e = plan->epilogue;
+      if (after.op->kind == "add" && e.f.op == Unary::kIdentity && is_bias(node, after, out)) {
+        if (!add_bias(*plan, after.in("x") == out ? after.in("y") : after.in("x"))) break;
+        absorb(node, after);
+        continue;
+      }
+      if (e.f.op == Unary::kIdentity)
+        if (auto act = activation_of(after); act && after.in("x") == out && act->op != Unary::kIdentity && is_total(*act)) {
+          e.f = *act;
+          absorb(node, after);
+          continue;
+        }
+      if (quantizer(out) == nullptr) break;
+      const Codes codes = narrow_.at(after.outs[0]);
+      if (e.f.op == Unary::kIdentity && add_residual(node, *plan, after, codes)) return;
+      e.out = codes;
+      absorb(node, after);
+      value(node.outs[0]).codes = true;
+      return;
+    }
+  }
+
+  // quantize, dequantize, and the sum with another tensor of codes: one pass over the product. Runs in the sum's place,
+  // because the other operand may be made later.
+  bool add_residual(Node& node, Int8Plan& plan, Node& quantize, const Codes& codes) {
+    const int q = quantize.outs[0];
+    const int d_at = only_reader(q);
+    if (d_at < 0) return false;
+    Node& dequantize = *nodes_[static_cast<size_t>(d_at)];
+    if (dequantize.op->kind != "dequantize" || dequantize.int8 != nullptr) return false;
+    const int d = dequantize.outs[0], add_at = only_reader(d);
+    if (add_at < 0) return false;
+    Node& add = *nodes_[static_cast<size_t>(add_at)];
+    if (add.op->kind != "add" || add.int8 != nullptr || *codes_of(dequantize, value(q).type.dtype) != codes) return false;
+    const int other = add.in("x") == d ? add.in("y") : add.in("x");
+    if (other == d || other < 0 || dims(other) != dims(d) || dims(add.outs[0]) != dims(d)) return false;
+    auto residual = operand(other);
+    if (!residual) return false;
+    auto end = tail(add.outs[0]);
+    if (!end) return false;
+    plan.epilogue.between = codes;
+    plan.epilogue.residual = residual->codes;
+    plan.epilogue.f = end->f;
+    plan.epilogue.out = narrow_.at(end->quantize->outs[0]);
+    absorb(node, quantize);
+    absorb(node, dequantize);
+    absorb(node, add);
+    node.sources.push_back({"residual", 0, residual->id});
+    ++value(residual->id).users;
+    release(other);
+    take_tail(node, *end);
+    value(node.outs[0]).codes = true;
+    move(at_, add_at);
+    readers_[static_cast<size_t>(residual->id)].push_back(static_cast<size_t>(add_at));
+    return true;
+  }
+  void move(int from, int to) {
+    std::swap(nodes_[static_cast<size_t>(from)], nodes_[static_cast<size_t>(to)]);
+    for (int id : nodes_[static_cast<size_t>(to)]->outs) maker_[static_cast<size_t>(id)] = to;
+    for (const Node::Source& s : nodes_[static_cast<size_t>(to)]->sources)
+      std::replace(readers_[static_cast<size_t>(s.id)].begin(), readers_[static_cast<size_t>(s.id)].end(), static_cast<size_t>(from), static_cast<size_t>(to));
+  }
+
+  // Makes a node one of codes whose operands are these.
+  void adopt(size_t i, std::shared_ptr<Int8Plan> plan, const std::vector<std::pair<Node::Source, int>>& sources, const Tail& end) {
+    Node& node = *nodes_[i];
+    plan->out = narrow_.at(end.quantize->outs[0]);
+    plan->f = end.f;
+    node.int8 = std::move(plan);
+    node.sources.clear();
+    for (const auto& [source, dequantized] : sources) {
+      node.sources.push_back(source);
+      ++value(source.id).users;
+      readers_[static_cast<size_t>(source.id)].push_back(i);
+      release(dequantized);
+    }
+    take_tail(node, end);
+    value(node.outs[0]).codes = true;
+  }
+
+  void sum(size_t i) {
+    Node& node = *nodes_[i];
+    at_ = static_cast<int>(i);
+    const int x = node.in("x"), y = node.in("y");
+    auto a = operand(x), b = operand(y);
+    if (!a || !b) return;
+    if (dims(x) != dims(y)) return refuse(node, "operands of different shapes");
+    auto end = tail(node.outs[0]);
+    if (!end) return refuse(node, "the result is not quantized");
+    auto plan = std::make_shared<Int8Plan>();
+    plan->kind = Kind::kAdd;
+    plan->x = a->codes, plan->y = b->codes;
+    adopt(i, plan, {{{"x", 0, a->id}, x}, {{"y", 0, b->id}, y}}, *end);
+  }
+
+  void pooling(size_t i) {
+    Node& node = *nodes_[i];
+    at_ = static_cast<int>(i);
+    const int x = node.in("x");
+    auto from = operand(x);
+    if (!from) return;
+    if (dims(x).size() != 4) return refuse(node, "not two spatial axes");
+    auto plan = std::make_shared<Int8Plan>();
+    plan->kind = Kind::kPool;
+    plan->x = from->codes;
+    plan->pool = node.op->kind == "max_pool" ? Pool::kMax : Pool::kAverage;
+    const Dims& d = dims(x);
+    if (node.op->kind == "reduce_mean") {
+      if (!node.call.known("axes") || !node.call.has("axes")) return;
+      auto axes = ops::normalize_axes(node.call.ints("axes"), 4);
+      if (!axes) return;
+      std::sort(axes->begin(), axes->end());
+      if (*axes != std::vector<int64_t>{2, 3}) return refuse(node, "not over two spatial axes");
+      plan->window.batch = d[0], plan->window.channels = d[1];
+      plan->window.in = plan->window.kernel = {d[2], d[3], 1};
+    } else {
+      Lowering l(plan_, node);
+      auto window = pool_shape(l, plan->pool);
+      if (!window) return refuse(node, l.refusal);
+      plan->window = *window;
+    }
+    const int64_t window = plan->window.kernel[0] * plan->window.kernel[1];
+    if (plan->window.batch * plan->window.channels * plan->window.in[0] * plan->window.in[1] == 0 || window > (1 << 22)) return refuse(node, "empty, or too large");
+    // A window may hold nothing but padding, whose greatest element is no number that codes have.
+    if (plan->pool == Pool::kMax)
+      for (size_t a = 0; a < 2; ++a)
+        if (plan->window.pad_before[a] >= plan->window.kernel[a] || (plan->window.out[a] - 1) * plan->window.stride[a] - plan->window.pad_before[a] >= plan->window.in[a])
+          return refuse(node, "windows of padding alone");
+    auto end = tail(node.outs[0]);
+    if (!end) return refuse(node, "the result is not quantized");
+    if (end->act != nullptr) return refuse(node, "an activation follows");
+    adopt(i, plan, {{{"x", 0, from->id}, x}}, *end);
+  }
+
+  void concatenation(size_t i) {
+    Node& node = *nodes_[i];
+    at_ = static_cast<int>(i);
+    const size_t rank = dims(node.outs[0]).size();
+    std::vector<std::pair<Node::Source, int>> sources;
+    auto plan = std::make_shared<Int8Plan>();
+    plan->kind = Kind::kConcat;
+    for (const Node::Source& s : node.sources) {
+      if (s.param != "values") continue;
+      auto part = operand(s.id);
+      if (!part) return;
+      plan->values.push_back(part->codes);
+      sources.push_back({{"values", s.index, part->id}, s.id});
+    }
+    if (sources.empty() || !node.call.known("axis") || node.call.flag("interleave")) return;
+    // The axis that lies innermost.
+    auto axis = ops::normalize_axis(node.call.i64("axis"), static_cast<int64_t>(rank));
+    if (!axis || *axis != (rank == 4 ? 1 : static_cast<int64_t>(rank) - 1)) return refuse(node, "not along the innermost axis");
+    auto end = tail(node.outs[0]);
+    if (!end || end->act != nullptr) return refuse(node, "the result is not quantized");
+    adopt(i, plan, sources, *end);
+  }
+
+  // An elementwise function of codes, or other codes for the same numbers: a table.
+  void function(size_t i) {
+    Node& node = *nodes_[i];
+    at_ = static_cast<int>(i);
+    const bool again = node.op->kind == "quantize";
+    const int x = node.in(again ? "input" : "x");
+    auto from = operand(x);
+    if (!from || (again && !narrow_.contains(node.outs[0]))) return;
+    auto plan = std::make_shared<Int8Plan>();
+    plan->kind = Kind::kMap;
+    plan->x = from->codes;
+    if (again) {
+      plan->out = narrow_.at(node.outs[0]);
+      node.int8 = plan;
+      node.sources = {{"x", 0, from->id}};
+      ++value(from->id).users;
+      readers_[static_cast<size_t>(from->id)].push_back(i);
+      release(x);
+      value(node.outs[0]).codes = true;
+      return;
+    }
+    Node* quantize = quantizer(node.outs[0]);
+    if (quantize == nullptr) return refuse(node, "the result is not quantized");
+    plan->nan = value(quantize->outs[0]).type.dtype == DType::kI8 ? 128 : 0;
+    adopt(i, plan, {{{"x", 0, from->id}, x}}, Tail{nullptr, quantize, *activation_of(node)});
+  }
+
+  void borders() {
+    for (auto& pointer : nodes_) {
+      Node& node = *pointer;
+      if (node.dead || node.int8 != nullptr || node.eager) continue;
+      const bool quantize = node.op->kind == "quantize";
+      if (!quantize && node.op->kind != "dequantize") continue;
+      const int coded = quantize ? node.outs[0] : node.in("input");
+      if (!narrow_.contains(coded)) continue;
+      auto plan = std::make_shared<Int8Plan>();
+      plan->kind = quantize ? Kind::kQuantize : Kind::kDequantize;
+      plan->x = *codes_of(node, value(coded).type.dtype);
+      plan->nan = value(coded).type.dtype == DType::kI8 ? 128 : 0;
+      node.sources = {{"x", 0, node.in("input")}};
+      node.int8 = plan;
+      value(coded).codes = true;
+    }
+  }
+
+  Plan& plan_;
+  std::vector<std::unique_ptr<Node>>& nodes_;
+  std::vector<int> maker_;
+  std::vector<std::vector<size_t>> readers_;
+  std::unordered_map<int, Codes> narrow_;  // values that may be codes
+  int at_ = -1;  // of the node being worked on
+};
+
+}  // namespace
+
+std::optional<Int8Weights> int8_weights(ops::Call& call, size_t axis, std::string& reason) {
+  const std::string& kind = call.op()->kind;
+  const bool affine = kind == "constexpr_affine_dequantize";
+  if (!affine && kind != "constexpr_blockwise_shift_scale") return reason = "the weights are a palette", std::nullopt;
+  const char* data_name = affine ? "quantized_data" : "data";
+  const char* zero_name = affine ? "zero_point" : "offset";
+  const Tensor& data = call.tensor(data_name);
+  const DType type = call.type(data_name).dtype;
+  if (call.failed() || is_float(type) || type == DType::kBool || data.dims().size() <= axis) return reason = "the weights are not integers", std::nullopt;
+  Int8Weights w;
+  w.dims = data.dims();
+  const int64_t n = w.dims[axis], count = data.size();
+  int64_t inner = 1;
+  for (size_t i = axis + 1; i < w.dims.size(); ++i) inner *= w.dims[i];
+  if (n < 1 || count < 1) return reason = "the weights are empty", std::nullopt;
+  w.scale = call.floats("scale");
+  std::vector<float> zero = call.has(zero_name) ? call.floats(zero_name) : std::vector<float>();
+  if (call.failed()) return reason = "the weights' scales are not known", std::nullopt;
+  if (affine) {
+    const int64_t given = call.i64("axis"), rank = static_cast<int64_t>(w.dims.size());
+    if (call.failed()) return reason = "the weights' axis is not known", std::nullopt;
+    if ((w.scale.size() > 1 || zero.size() > 1) && (given < 0 ? given + rank : given) != static_cast<int64_t>(axis))
+      return reason = "the weights' scales are not by output channel", std::nullopt;
+  } else {
+    const Dims& s = call.tensor("scale").dims();
+    for (size_t i = 0; i < s.size(); ++i)
+      if (s.size() != w.dims.size() || (i != axis && s[i] != 1)) return reason = "the weights' scales are not by output channel", std::nullopt;
+  }
+  for (auto* list : {&w.scale, &zero}) {
+    const auto have = static_cast<int64_t>(list->size());
+    if (have == 0 && list == &zero) list->assign(1, 0.0f);
+    if (have > 0 && n % have != 0) return reason = "the weights' scales are not by output channel", std::nullopt;
+    std::vector<float> each(static_cast<size_t>(n));
+    for (int64_t i = 0; i < n; ++i) each[static_cast<size_t>(i)] = (*list)[static_cast<size_t>(i / std::max<int64_t>(1, n / static_cast<int64_t>(list->size())))];
+    *list = std::move(each);
+  }
+  const Tensor wide = to_compute(data);
+  if (wide.dtype() != DType::kI32) return reason = "the weights are not integers", std::nullopt;
+  const int32_t* codes = wide.data<int32_t>();
+  w.codes.resize(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    const float v = static_cast<float>(codes[i]) - zero[static_cast<size_t>(i / inner % n)];
+    if (!(v >= -128 && v <= 127) || v != std::nearbyint(v)) return reason = "the weights' zero points leave the range of int8", std::nullopt;
+    w.codes[static_cast<size_t>(i)] = static_cast<int8_t>(v);
+  }
+  return w;
+}
+
+void fuse_int8(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) { Fusion(plan, nodes).run(); }
+
+}  // namespace mlt

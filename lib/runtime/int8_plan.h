@@ -1,0 +1,46 @@
+// Eight-bit arithmetic found in a graph: operations between dequantize and quantize, whose tensors stay codes of one byte.
+// Internal to lib/runtime.
+//
+// Values that only such nodes read or make have PlanValue::codes: uint8 in the arena (lib/kernels/int8.h), images with
+// channels innermost. Quantize and dequantize themselves remain where codes meet floats.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/kernels/int8.h"
+#include "lib/runtime/plan.h"
+
+namespace mlt {
+
+struct Int8Plan {
+  enum class Kind { kQuantize, kDequantize, kProduct, kAdd, kPool, kConcat, kMap };
+  Kind kind = Kind::kProduct;
+  // Sources of the node: "x", and "residual" or "y", or "values".
+  Codes x{}, y{}, out{};
+  std::vector<Codes> values{};  // kConcat
+  Activation f{};               // kAdd, kMap
+  uint8_t nan = 0;              // kQuantize: what MIL's quantize gives for what is no number
+
+  ConvShape shape{};  // kProduct; of linear and matmul an image [rows, 1]
+  std::vector<int8_t> weights{};
+  std::vector<float> weight_scale{}, bias{};
+  Int8Epilogue epilogue{};
+
+  Pool pool{};
+  PoolShape window{};
+};
+
+// Weights of eight bits or fewer around zero, one scale for each entry of `axis`. Says in `reason` why there are none.
+struct Int8Weights {
+  std::vector<int8_t> codes;  // in the order of the tensor
+  std::vector<float> scale;
+  Dims dims;
+};
+std::optional<Int8Weights> int8_weights(ops::Call& constexpr_op, size_t axis, std::string& reason);
+
+// Rewrites nodes; those that could have been and are not get Node::int8_refusal.
+void fuse_int8(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes);
+
+}  // namespace mlt

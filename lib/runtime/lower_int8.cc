@@ -1,0 +1,197 @@
+// Nodes that work on codes of eight bits, found by fuse_int8.
+#include <array>
+#include <memory>
+
+#include "lib/kernels/transpose.h"
+#include "lib/runtime/int8_plan.h"
+#include "lib/runtime/layout.h"
+
+namespace mlt {
+namespace {
+
+using Kind = Int8Plan::Kind;
+
+int64_t elements(Lowering& l, int id) {
+  int64_t n = 1;
+  for (int64_t d : l.type(id).dims) n *= d;
+  return n;
+}
+
+// The bytes of an image with channels first, while codes have them last.
+struct Turned {
+  std::array<int64_t, 3> first, last;  // extents in both orders
+  bool needed = false;
+};
+Turned turned(Lowering& l, int id) {
+  const Dims& d = l.type(id).dims;
+  Turned t{};
+  t.needed = d.size() == 4 && !is_orderless(d) && !l.node().channels_last;
+  if (t.needed) t.first = {d[0], d[1], d[2] * d[3]}, t.last = {d[0], d[2] * d[3], d[1]};
+  return t;
+}
+constexpr std::array<int64_t, 3> kExchange{0, 2, 1};
+
+Lowered lower_quantize(Lowering& l, const Int8Plan& p) {
+  const int x = l.in("x"), out = l.out();
+  const int64_t count = elements(l, x);
+  const Turned t = turned(l, x);
+  Lowered lowered;
+  lowered.kernel = "int8 quantize";
+  if (t.needed) lowered.scratch = static_cast<size_t>(count) + kSlack;
+  lowered.run = [=, q = p.x, nan = p.nan](RunContext& c) {
+    auto* to = t.needed ? reinterpret_cast<uint8_t*>(c.scratch) : c.codes_out(out);
+    quantize_codes(c.f32(x), to, count, q, nan);
+    if (t.needed) transpose(to, c.codes_out(out), t.first, kExchange, 1);
+    return Status();
+  };
+  return lowered;
+}
+
+Lowered lower_dequantize(Lowering& l, const Int8Plan& p) {
+  const int x = l.in("x"), out = l.out();
+  const int64_t count = elements(l, x);
+  const Turned t = turned(l, x);
+  Lowered lowered;
+  lowered.kernel = "int8 dequantize";
+  if (t.needed) lowered.scratch = static_cast<size_t>(count) + kSlack;
+  lowered.run = [=, q = p.x](RunContext& c) {
+    const uint8_t* from = c.codes(x);
+    if (t.needed) {
+      transpose(from, c.scratch, t.last, kExchange, 1);
+      from = reinterpret_cast<const uint8_t*>(c.scratch);
+    }
+    dequantize_codes(from, c.f32_out(out), count, q);
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_product(Lowering& l, const Int8Plan& p) {
+  const int x = l.in("x"), residual = l.in("residual"), out = l.out();
+  auto made = Int8Conv::create(p.shape, p.x, p.weights.data(), p.weight_scale.data(), p.bias.data(), p.epilogue);
+  if (!made) return l.refuse(made.error().message);
+  auto conv = std::make_shared<Int8Conv>(std::move(*made));
+  Lowered lowered;
+  lowered.kernel = conv->kernel();
+  lowered.scratch = conv->scratch_bytes();
+  lowered.packed = conv->weight_bytes();
+  if (residual >= 0) lowered.in_place = {residual};
+  const bool codes = p.epilogue.out.has_value();
+  lowered.run = [=](RunContext& c) {
+    void* to = codes ? static_cast<void*>(c.codes_out(out)) : static_cast<void*>(c.f32_out(out));
+    conv->run(c.codes(x), to, residual >= 0 ? c.codes(residual) : nullptr, c.scratch);
+    return Status();
+  };
+  return lowered;
+}
+
+// Other codes, perhaps of a function, for the same numbers. Made as quantize makes them.
+std::array<uint8_t, 256> table_of(const Codes& from, const Activation& f, const Codes& to, uint8_t nan = 0) {
+  std::array<uint8_t, 256> codes{}, table{};
+  std::array<float, 256> values{};
+  for (size_t i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
+  dequantize_codes(codes.data(), values.data(), 256, from);
+  if (f.op != Unary::kIdentity) unary(f, values.data(), values.data(), 256);
+  quantize_codes(values.data(), table.data(), 256, to, nan);
+  return table;
+}
+
+Lowered lower_concat(Lowering& l, const Int8Plan& p) {
+  struct Part {
+    int id;
+    StridedCopy copy;
+    int64_t at, count;
+    bool other;  // codes
+    std::array<uint8_t, 256> table;
+  };
+  const int out = l.out();
+  const auto innermost = [](const Dims& d) { return d.size() == 4 ? d[1] : d.back(); };
+  const int64_t width = innermost(l.type(out).dims);
+  std::vector<Part> parts;
+  int64_t at = 0, largest = 0;
+  for (size_t i = 0; i < p.values.size(); ++i) {
+    Part part{};
+    part.id = l.in("values", l.node().sources[i].index);
+    part.count = elements(l, part.id);
+    const int64_t channels = innermost(l.type(part.id).dims);
+    part.at = at;
+    at += channels;
+    if (part.count == 0) continue;
+    part.copy.rank = 2;
+    part.copy.shape = {part.count / channels, channels};
+    part.copy.in_stride = {channels, 1};
+    part.copy.out_stride = {width, 1};
+    part.other = !(p.values[i] == p.out);
+    part.table = table_of(p.values[i], {}, p.out);
+    if (part.other) largest = std::max(largest, part.count);
+    parts.push_back(part);
+  }
+  Lowered lowered;
+  lowered.kernel = "int8 copy";
+  lowered.scratch = static_cast<size_t>(largest) + kSlack;
+  lowered.run = [=](RunContext& c) {
+    for (const Part& part : parts) {
+      const uint8_t* from = c.codes(part.id);
+      if (part.other) {
+        map_codes(from, reinterpret_cast<uint8_t*>(c.scratch), part.count, part.table.data());
+        from = reinterpret_cast<const uint8_t*>(c.scratch);
+      }
+      strided_copy(part.copy, from, c.codes_out(out) + part.at, 1);
+    }
+    return Status();
+  };
+  return lowered;
+}
+
+Lowered lower_pool(Lowering& l, const Int8Plan& p) {
+  const int x = l.in("x"), out = l.out();
+  const int64_t count = elements(l, out);
+  const bool mapped = p.pool == Pool::kMax && !(p.x == p.out);
+  Lowered lowered;
+  lowered.kernel = "int8 window";
+  lowered.run = [=, op = p.pool, window = p.window, from = p.x, to = p.out, table = table_of(p.x, {}, p.out)](RunContext& c) {
+    pool_codes_nhwc(op, window, c.codes(x), from, c.codes_out(out), to);
+    if (mapped) map_codes(c.codes(out), c.codes_out(out), count, table.data());
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_int8(Lowering& l) {
+  const Int8Plan& p = *l.node().int8;
+  const int x = l.in("x"), y = l.in("y"), out = l.out();
+  const int64_t count = elements(l, out);
+  Lowered lowered;
+  switch (p.kind) {
+    case Kind::kQuantize: return lower_quantize(l, p);
+    case Kind::kDequantize: return lower_dequantize(l, p);
+    case Kind::kProduct: return lower_product(l, p);
+    case Kind::kConcat: return lower_concat(l, p);
+    case Kind::kPool: return lower_pool(l, p);
+    case Kind::kAdd:
+      lowered.kernel = "int8 add";
+      lowered.in_place = {x, y};
+      lowered.run = [=, a = p.x, b = p.y, to = p.out, f = p.f](RunContext& c) {
+        add_codes(c.codes(x), a, c.codes(y), b, f, c.codes_out(out), to, count);
+        return Status();
+      };
+      return lowered;
+    case Kind::kMap:
+      lowered.kernel = "int8 table";
+      lowered.in_place = {x};
+      lowered.run = [=, table = table_of(p.x, p.f, p.out, p.nan)](RunContext& c) {
+        map_codes(c.codes(x), c.codes_out(out), count, table.data());
+        return Status();
+      };
+      return lowered;
+  }
+  return l.refuse("not known");
+}
+
+constexpr LowerRow kRows[] = {{"", "int8", lower_int8}};
+
+}  // namespace
+
+std::span<const LowerRow> int8_lowerings() { return kRows; }
+
+}  // namespace mlt

@@ -1,0 +1,242 @@
+// Operations between dequantize and quantize run on codes of eight bits, and give what the op table gives in floats.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "lib/base/threads.h"
+#include "lib/kernels/target.h"
+#include "lib/ops/builder.h"
+#include "lib/runtime/executor.h"
+
+using namespace mlt;
+using ops::OpBuilder;
+using ops::Opset;
+
+namespace {
+
+Tensor random(Dims dims, uint32_t seed, float lo = -1, float hi = 1) {
+  Tensor t = Tensor::uninitialized(DType::kF32, std::move(dims));
+  for (int64_t i = 0; i < t.size(); ++i) {
+    seed = seed * 1664525u + 1013904223u;
+    t.mutable_data<float>()[i] = lo + (hi - lo) * static_cast<float>(seed >> 8) * 0x1p-24f;
+  }
+  return t;
+}
+
+struct Quantized {
+  std::shared_ptr<ir::Function> function = std::make_shared<ir::Function>();
+  OpBuilder b;
+  std::vector<Tensor> inputs;
+  uint32_t seed = 3;
+  Quantized() : b(*function, Opset::kCoreML7) {
+    function->name = "main";
+    function->opset = std::string(ops::opset_token(Opset::kCoreML7));
+  }
+  ir::Value* input(std::string name, Dims dims) {
+    inputs.push_back(random(dims, static_cast<uint32_t>(inputs.size() + 1)));
+    return function->add_input(std::move(name), ir::Type::tensor(DType::kF32, std::move(dims)));
+  }
+  // Integers of [-127, 127] times a scale for each entry of `axis`.
+  ir::Value* weights(Dims dims, int64_t axis, bool blocks = false, int zero = 0) {
+    Tensor codes = convert(random(dims, ++seed, static_cast<float>(-127 + zero), 127), DType::kI8);
+    int64_t reach = 1;
+    for (size_t i = 0; i < dims.size(); ++i) reach *= static_cast<int64_t>(i) == axis ? 1 : dims[i];
+    const float size = std::sqrt(3.0f / static_cast<float>(reach)) / 127;
+    Tensor scale = random({dims[static_cast<size_t>(axis)]}, ++seed, 0.5f * size, size);
+    if (!blocks)
+      return b.op("constexpr_affine_dequantize", {{"quantized_data", b.constant(codes)}, {"zero_point", b.constant(convert(Tensor::scalar<int32_t>(zero), DType::kI8))},
+                                                  {"scale", b.constant(scale)}, {"axis", b.i32(static_cast<int32_t>(axis))}});
+    Dims shape(dims.size(), 1);
+    shape[static_cast<size_t>(axis)] = scale.size();
+    return b.op("constexpr_blockwise_shift_scale", {{"data", b.constant(codes)}, {"scale", b.constant(scale.reshaped(shape))}});
+  }
+  // A step of 1/32 up to 1/8: halves are met often. `type` is int8 or uint8.
+  ir::Value* pair(ir::Value* x, float scale, int zero, const char* type = "uint8") {
+    const DType dtype = std::string_view(type) == "int8" ? DType::kI8 : DType::kU8;
+    ir::Value* z = b.constant(convert(Tensor::scalar<int32_t>(zero), dtype));
+    ir::Value* q = b.op("quantize", {{"input", x}, {"zero_point", z}, {"scale", b.f32(scale)}, {"output_dtype", b.string(type)}});
+    return b.op("dequantize", {{"input", q}, {"zero_point", z}, {"scale", b.f32(scale)}});
+  }
+  ir::Value* conv(ir::Value* x, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t groups = 1) {
+    return b.op("conv", {{"x", x}, {"weight", weights({out, in / groups, kernel, kernel}, 0)}, {"bias", b.constant(random({out}, ++seed))},
+                         {"strides", b.ints({stride, stride})}, {"pad_type", b.string("custom")}, {"pad", b.ints({kernel / 2, kernel / 2, kernel / 2, kernel / 2})},
+                         {"dilations", b.ints({1, 1})}, {"groups", b.i32(static_cast<int32_t>(groups))}});
+  }
+  ir::Value* one(const char* kind, ir::Value* x) { return b.op(kind, {{"x", x}}); }
+  ir::Value* two(const char* kind, ir::Value* x, ir::Value* y) { return b.op(kind, {{"x", x}, {"y", y}}); }
+  ir::Value* pool(const char* kind, ir::Value* x, int64_t kernel, int64_t stride, int64_t pad) {
+    std::vector<ops::Input> args{{"x", x}, {"kernel_sizes", b.ints({kernel, kernel})}, {"strides", b.ints({stride, stride})}, {"pad_type", b.string("custom")},
+                                 {"pad", b.ints({pad, pad, pad, pad})}, {"ceil_mode", b.boolean(false)}};
+    if (std::string_view(kind) == "avg_pool") args.push_back({"exclude_padding_from_average", b.boolean(true)});
+    return b.op(kind, args);
+  }
+
+  struct Found {
+    std::vector<std::string> kernels, refused;
+    double share = 0, worst = 0;  // of answers that are a step away, and the greatest difference in steps
+  };
+  // On every instruction set, on one thread and on two; `step`: of the outputs' codes.
+  Found check(std::vector<ir::Value*> outputs, float step) {
+    REQUIRE_MESSAGE(b.ok(), (b.ok() ? "" : b.status().error().to_string()));
+    function->body->outputs = std::move(outputs);
+    Found found;
+    auto run = [&](ExecOptions options) {
+      auto executor = Executor::create(*function, function, options);
+      REQUIRE(executor.ok());
+      auto first = (*executor)->run(inputs), again = (*executor)->run(inputs);
+      REQUIRE_MESSAGE(again.ok(), (again.ok() ? "" : again.error().to_string()));
+      for (size_t o = 0; o < again->size(); ++o) {
+        auto x = (*first)[o].tensor.bytes(), y = (*again)[o].tensor.bytes();
+        REQUIRE(std::equal(x.begin(), x.end(), y.begin(), y.end()));
+      }
+      found.kernels.clear();
+      found.refused.clear();
+      for (const StepInfo& s : (*executor)->last_plan()->steps) {
+        found.kernels.push_back(s.kernel);
+        for (const std::string& r : s.refused) found.refused.push_back(r);
+      }
+      return *again;
+    };
+    auto want = run({.fast_kernels = false});
+    for (const std::string& target : kernel_targets()) {
+      select_kernel_target(target);
+      for (int threads : {1, 2}) {
+        set_thread_count(threads);
+        auto got = run({});
+        CAPTURE(target);
+        for (size_t o = 0; o < want.size(); ++o) {
+          CAPTURE(o);
+          REQUIRE(want[o].tensor.dims() == got[o].tensor.dims());
+          int64_t away = 0;
+          for (int64_t i = 0; i < want[o].tensor.size(); ++i) {
+            const double steps = std::abs(want[o].tensor.data<float>()[i] - got[o].tensor.data<float>()[i]) / step;
+            found.worst = std::max(found.worst, steps);
+            away += steps > 0.5;
+          }
+          found.share = std::max(found.share, static_cast<double>(away) / static_cast<double>(want[o].tensor.size()));
+        }
+      }
+    }
+    select_kernel_target("");
+    set_thread_count(0);
+    return found;
+  }
+};
+
+int64_t count(const std::vector<std::string>& names, std::string_view part) {
+  int64_t n = 0;
+  for (const std::string& k : names) n += k.find(part) != std::string::npos;
+  return n;
+}
+
+}  // namespace
+
+TEST_CASE("int8: one convolution, its activation and its pairs are three steps") {
+  for (const char* type : {"uint8", "int8"}) {
+    CAPTURE(type);
+    Quantized net;
+    ir::Value* x = net.pair(net.input("x", {2, 5, 9, 11}), 1.0f / 64, std::string_view(type) == "int8" ? 3 : 120, type);
+    x = net.pair(net.one("relu", net.conv(x, 5, 19, 3)), 1.0f / 32, std::string_view(type) == "int8" ? -128 : 0, type);
+    auto found = net.check({x}, 1.0f / 32);
+    CHECK(found.worst < 1.01);
+    CHECK(found.share < 0.01);
+    REQUIRE(found.kernels.size() == 3);
+    CHECK(found.kernels[0] == "int8 quantize");
+    CHECK(found.kernels[2] == "int8 dequantize");
+  }
+}
+
+TEST_CASE("int8: a result that stays float") {
+  Quantized net;
+  ir::Value* x = net.pair(net.input("x", {1, 20, 6, 7}), 1.0f / 64, 120);
+  ir::Value* y = net.b.op("softmax", {{"x", net.one("sigmoid", net.conv(x, 20, 10, 1))}, {"axis", net.b.i32(1)}});
+  auto found = net.check({y, net.conv(x, 20, 4, 3)}, 1);
+  CHECK(found.worst < 1e-5);
+  CHECK(count(found.kernels, "int8") == 3);
+}
+
+TEST_CASE("int8: a residual block, with a pair for each reader of a value") {
+  Quantized net;
+  ir::Value* x = net.one("relu", net.pair(net.input("x", {1, 24, 14, 13}), 1.0f / 32, 128));
+  ir::Value* y = net.one("relu", net.conv(net.pair(x, 1.0f / 64, 10), 24, 16, 1));
+  y = net.one("relu", net.conv(net.pair(y, 1.0f / 64, 0), 16, 16, 3, 2));
+  y = net.conv(net.pair(y, 1.0f / 64, 0), 16, 40, 1);
+  ir::Value* shortcut = net.conv(net.pair(x, 1.0f / 64, 10), 24, 40, 1, 2);
+  ir::Value* z = net.one("relu", net.two("add", net.pair(y, 1.0f / 16, 120), net.pair(shortcut, 1.0f / 16, 130)));
+  ir::Value* last = net.conv(net.pair(z, 1.0f / 32, 0), 40, 40, 3, 1, 40);
+  last = net.b.op("clip", {{"x", last}, {"alpha", net.b.f32(0)}, {"beta", net.b.f32(6)}});
+  last = net.pair(net.pool("max_pool", net.pair(last, 6.0f / 255, 0), 3, 2, 1), 6.0f / 255, 0);
+  ir::Value* mean = net.pair(net.b.op("reduce_mean", {{"x", last}, {"axes", net.b.ints({-2, -1})}, {"keep_dims", net.b.boolean(false)}}), 6.0f / 255, 0);
+  ir::Value* scores = net.b.op("linear", {{"x", mean}, {"weight", net.weights({17, 40}, 0)}, {"bias", net.b.constant(random({17}, 55))}});
+  auto found = net.check({net.pair(scores, 1.0f / 16, 128)}, 1.0f / 16);
+  CHECK(found.worst < 1.01);  // steps of inner values are smaller
+  CHECK(count(found.kernels, "dequantize") == 1);
+  CHECK(count(found.kernels, "int8 add") == 0);  // part of a convolution
+  CHECK(count(found.kernels, "product") == 4);
+  CHECK(count(found.kernels, "taps") == 1);
+  CHECK(count(found.kernels, "depthwise") == 1);
+  CHECK(count(found.kernels, "int8 window") == 2);
+  CHECK(count(found.kernels, "reference") == 0);
+}
+
+TEST_CASE("int8: sums, concatenations, averages and functions of codes") {
+  Quantized net;
+  ir::Value* a = net.pair(net.input("a", {2, 6, 8, 8}), 1.0f / 64, 128);
+  ir::Value* c = net.pair(net.input("c", {2, 6, 8, 8}), 1.0f / 100, 100);
+  ir::Value* s = net.pair(net.two("add", a, c), 1.0f / 50, 120);
+  ir::Value* joined = net.pair(net.b.op("concat", {{"values", std::vector<ir::Value*>{s, a, c}}, {"axis", net.b.i32(1)}, {"interleave", net.b.boolean(false)}}), 1.0f / 50, 120);
+  ir::Value* mean = net.pair(net.pool("avg_pool", joined, 3, 2, 1), 1.0f / 60, 110);
+  ir::Value* gate = net.pair(net.one("sigmoid", mean), 1.0f / 256, 0, "uint8");
+  ir::Value* other = net.pair(gate, 1.0f / 128, 4, "uint8");
+  auto found = net.check({other, joined}, 1.0f / 50);
+  CHECK(found.worst < 1.01);
+  CHECK(count(found.kernels, "int8 add") == 1);
+  CHECK(count(found.kernels, "int8 copy") == 1);
+  CHECK(count(found.kernels, "int8 window") == 1);
+  CHECK(count(found.kernels, "int8 table") == 2);
+}
+
+TEST_CASE("int8: products of matrices") {
+  Quantized net;
+  OpBuilder& b = net.b;
+  ir::Value* x = net.pair(net.input("x", {3, 7, 40}), 1.0f / 64, 5, "int8");
+  ir::Value* q = b.op("linear", {{"x", x}, {"weight", net.weights({50, 40}, 0)}, {"bias", b.constant(random({50}, 70))}});
+  ir::Value* k = b.op("matmul", {{"x", x}, {"y", net.weights({40, 33}, 1)}, {"transpose_x", b.boolean(false)}, {"transpose_y", b.boolean(false)}});
+  k = net.two("add", b.constant(random({33}, 71)), k);
+  k = b.op("gelu", {{"x", k}, {"mode", b.string("EXACT")}});
+  ir::Value* v = b.op("matmul", {{"x", net.pair(k, 1.0f / 64, 20)}, {"y", net.weights({9, 33}, 0)}, {"transpose_x", b.boolean(false)}, {"transpose_y", b.boolean(true)}});
+  auto found = net.check({q, net.pair(v, 1.0f / 32, 128)}, 1.0f / 32);
+  CHECK(found.worst < 1.01);
+  CHECK(count(found.kernels, "product int8") == 3);
+  CHECK(found.kernels.size() == 5);
+}
+
+TEST_CASE("int8: what is not taken says why, and is computed in floats") {
+  Quantized net;
+  OpBuilder& b = net.b;
+  ir::Value* x = net.pair(net.input("x", {1, 4, 6, 6}), 1.0f / 64, 128);
+  ir::Value* floats = b.op("conv", {{"x", x}, {"weight", b.constant(random({3, 4, 1, 1}, 5))}, {"strides", b.ints({1, 1})}, {"pad_type", b.string("valid")},
+                                    {"pad", b.ints({0, 0, 0, 0})}, {"dilations", b.ints({1, 1})}, {"groups", b.i32(1)}});
+  ir::Value* grouped = net.conv(x, 4, 6, 1, 1, 2);
+  ir::Value* unquantized = net.pool("max_pool", x, 2, 2, 0);
+  ir::Value* far = b.op("linear", {{"x", net.pair(net.input("y", {2, 8}), 1.0f / 64, 128)}, {"weight", net.weights({5, 8}, 0, false, -100)}});
+  auto found = net.check({floats, grouped, unquantized, far}, 1);
+  CHECK(found.worst < 1e-4);
+  CHECK(count(found.refused, "int8: the weights are floats") == 1);
+  CHECK(count(found.refused, "int8: grouped") == 1);
+  CHECK(count(found.refused, "int8: the result is not quantized") == 1);
+  CHECK(count(found.refused, "int8: the weights' zero points") == 1);
+}
+
+TEST_CASE("int8: codes that others read stay whole numbers") {
+  Quantized net;
+  OpBuilder& b = net.b;
+  ir::Value* z = b.constant(convert(Tensor::scalar<int32_t>(10), DType::kU8));
+  ir::Value* q = b.op("quantize", {{"input", net.input("x", {3, 8})}, {"zero_point", z}, {"scale", b.f32(0.02f)}, {"output_dtype", b.string("uint8")}});
+  ir::Value* d = b.op("dequantize", {{"input", q}, {"zero_point", z}, {"scale", b.f32(0.02f)}});
+  ir::Value* y = b.op("linear", {{"x", d}, {"weight", net.weights({5, 8}, 0)}, {"bias", b.constant(random({5}, 9))}});
+  auto found = net.check({y, b.op("cast", {{"x", q}, {"dtype", b.string("fp32")}})}, 1);
+  CHECK(found.worst < 1e-5);
+  CHECK(count(found.kernels, "product") == 0);
+  CHECK(count(found.refused, "int8: the activation's codes") == 1);
+}
