@@ -73,6 +73,13 @@ void reference_depthwise(const Int8DepthwiseRow& r) noexcept {
     }
 }
 
+void reference_most(const uint8_t* const* taps, int64_t count, int64_t channels, uint8_t* out) noexcept {
+  for (int64_t c = 0; c < channels; ++c) {
+    out[c] = 0;
+    for (int64_t i = 0; i < count; ++i) out[c] = std::max(out[c], taps[i][c]);
+  }
+}
+
 void reference_quantize(const float* in, uint8_t* out, int64_t count, float scale, int32_t zero, uint8_t nan) noexcept {
   for (int64_t i = 0; i < count; ++i) {
     const float v = std::nearbyint(in[i] / scale) + static_cast<float>(zero);
@@ -89,7 +96,7 @@ void reference_add(const uint8_t* a, float scale, float shift, const uint8_t* b,
 }
 
 constexpr Int8Target kReference{"int8 scalar", 4, 3, kRefLanes, false, reference_tile, reference_interleave, reference_depthwise,
-                                reference_quantize, reference_dequantize, reference_add};
+                                reference_most, reference_quantize, reference_dequantize, reference_add};
 
 float low(const Codes& q) { return -static_cast<float>(q.zero); }
 float high(const Codes& q) { return 255.0f - static_cast<float>(q.zero); }
@@ -224,19 +231,22 @@ Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const
   if (!weights.reset(weight_size) || !start.reset(vectors) || !scale.reset(vectors) || !bias.reset(vectors) || !zeros.reset(static_cast<size_t>(shape.in_channels)))
     return resource_error("out of memory for a convolution's weights");
   std::memset(zeros.data<void>(), in.zero, static_cast<size_t>(shape.in_channels));
-  // Epilogues that end in codes right away scale by the codes' scale at once, and an activation is part of their bounds.
   float factor = 1;
-  if (finish.narrow && !finish.between && finish.residual_scale == 0 && (finish.f.op == Unary::kIdentity || finish.f.op == Unary::kRelu || finish.f.op == Unary::kClip)) {
-    factor = finish.inverse;
+  // Epilogues that end in codes scale by the codes' scale at once, and an activation is part of their bounds.
+  if (finish.narrow && (finish.f.op == Unary::kIdentity || finish.f.op == Unary::kRelu || finish.f.op == Unary::kClip)) {
+    const float inverse = finish.inverse;
     if (finish.f.op == Unary::kRelu) finish.lo = std::max(finish.lo, 0.0f);
     if (finish.f.op == Unary::kClip) {
-      const float a = finish.f.a * factor, b = finish.f.b * factor;
+      const float a = finish.f.a * inverse, b = finish.f.b * inverse;
       finish.lo = std::min(finish.hi, std::max(finish.lo, std::min(a, b)));
       finish.hi = std::max(finish.lo, std::min(finish.hi, b));
     }
     finish.f = {};
     finish.inverse = 1;
+    finish.residual_scale *= inverse, finish.residual_shift *= inverse, finish.between_scale *= inverse;
+    if (!finish.between) factor = inverse;
   }
+  if (finish.between) factor = finish.between_inverse, finish.between_inverse = 1;
   for (int64_t i = 0; i < padded; ++i) start.data<int32_t>()[i] = 0, scale.data()[i] = bias.data()[i] = 0;
   for (int64_t o = 0; o < rows; ++o) {
     int64_t sum = 0;
@@ -262,27 +272,36 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
   const int64_t block = (balanced_tile(total, most) + step - 1) / step * step;
   const int64_t row_blocks = (total + block - 1) / block;
   const auto fill = [&](int64_t first, int64_t last, const uint8_t** table) {
+    int64_t line = first / ow, ox = first - line * ow, picture = line / oh, oy = line - picture * oh;
     for (int64_t m = first; m < last; m += step) {
       const int64_t n = std::min(step, last - m);
       for (int64_t i = 0; i < n; ++i) {
         const uint8_t** to = table + i;
         if (plain) {
           *to = codes + (m + i) * c;
-          continue;
-        }
-        const int64_t line = (m + i) / ow, ox = (m + i) - line * ow, picture = line / oh, oy = line - picture * oh;
-        if (method == Method::kLines) {
+        } else if (method == Method::kLines) {
           const uint8_t* from = codes + oy * g.stride[1] * padded_row + ox * g.stride[2] * c;
           for (int64_t ky = 0; ky < g.kernel[1]; ++ky, to += n) *to = from + ky * g.dilation[1] * padded_row;
-          continue;
-        }
-        const uint8_t* from = codes + picture * h * w * c;
-        for (int64_t ky = 0; ky < g.kernel[1]; ++ky) {
-          const int64_t iy = oy * g.stride[1] + ky * g.dilation[1] - g.pad[1];
-          for (int64_t kx = 0; kx < g.kernel[2]; ++kx, to += n) {
-            const int64_t ix = ox * g.stride[2] + kx * g.dilation[2] - g.pad[2];
-            *to = iy >= 0 && iy < h && ix >= 0 && ix < w ? from + (iy * w + ix) * c : zeros.data<uint8_t>();
+        } else {
+          const int64_t top = oy * g.stride[1] - g.pad[1], left = ox * g.stride[2] - g.pad[2];
+          const int64_t right = left + (g.kernel[2] - 1) * g.dilation[2];
+          for (int64_t ky = 0; ky < g.kernel[1]; ++ky) {
+            const int64_t iy = top + ky * g.dilation[1];
+            const bool real = iy >= 0 && iy < h;
+            const uint8_t* from = codes + ((picture * h + iy) * w + left) * c;
+            if (real && left >= 0 && right < w) {
+              for (int64_t kx = 0; kx < g.kernel[2]; ++kx, to += n, from += g.dilation[2] * c) *to = from;
+              continue;
+            }
+            for (int64_t kx = 0; kx < g.kernel[2]; ++kx, to += n, from += g.dilation[2] * c) {
+              const int64_t ix = left + kx * g.dilation[2];
+              *to = real && ix >= 0 && ix < w ? from : zeros.data<uint8_t>();
+            }
           }
+        }
+        if (++ox == ow) {
+          ox = 0;
+          if (++oy == oh) oy = 0, ++picture;
         }
       }
       table += segments * n;
@@ -402,7 +421,6 @@ Result<Int8Conv> Int8Conv::create(const ConvShape& s, const Codes& in, const int
   impl->g = geometry;
   impl->in = in;
   impl->finish = finish_of(epilogue);
-  if (!epilogue.residual) impl->finish.residual_scale = 0;
   impl->target = &int8_target();
   impl->rows = s.out_channels;
   impl->slots = thread_count();
@@ -468,6 +486,37 @@ void pool_codes_nhwc(Pool op, const PoolShape& s, const uint8_t* in, const Codes
     for (int64_t k = 0; k < taps; ++k) n += start + k * dilation >= from && start + k * dilation < to;
     return n;
   };
+  if (op == Pool::kMax) {
+    const Int8Target& target = int8_target();
+    parallel_for(s.batch * oh, grain_for(ow * c * s.kernel[0] * s.kernel[1] / 32), [&](int64_t begin, int64_t end) {
+      constexpr int64_t kTaps = 64;
+      const uint8_t* taps[kTaps + 1];
+      for (int64_t line = begin; line < end; ++line) {
+        const int64_t image = line / oh, top = line % oh * s.stride[0] - s.pad_before[0];
+        for (int64_t x = 0; x < ow; ++x) {
+          const int64_t left = x * s.stride[1] - s.pad_before[1];
+          uint8_t* to = out + (line * ow + x) * c;
+          int64_t n = 0;
+          bool begun = false;
+          for (int64_t ky = 0; ky < s.kernel[0]; ++ky) {
+            const int64_t iy = top + ky * s.dilation[0];
+            if (iy < 0 || iy >= h) continue;
+            for (int64_t kx = 0; kx < s.kernel[1]; ++kx) {
+              const int64_t ix = left + kx * s.dilation[1];
+              if (ix < 0 || ix >= w) continue;
+              taps[n++] = in + ((image * h + iy) * w + ix) * c;
+              if (n < kTaps) continue;
+              target.most(taps, n, c, to);
+              // What there is so far is one of the next.
+              taps[0] = to, n = 1, begun = true;
+            }
+          }
+          if (n > (begun ? 1 : 0)) target.most(taps, n, c, to);
+        }
+      }
+    });
+    return;
+  }
   const int64_t parts = (c + kPart - 1) / kPart;
   parallel_for(s.batch * oh * parts, grain_for(ow * std::min(c, kPart) * s.kernel[0] * s.kernel[1] / 8), [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
@@ -477,9 +526,7 @@ void pool_codes_nhwc(Pool op, const PoolShape& s, const uint8_t* in, const Codes
         const int64_t left = x * s.stride[1] - s.pad_before[1];
         uint8_t* to = out + (line * ow + x) * c + c0;
         int32_t sums[kPart];
-        uint8_t most[kPart];
         std::fill_n(sums, n, 0);
-        std::fill_n(most, n, uint8_t{0});
         int64_t taps = 0;
         for (int64_t ky = 0; ky < s.kernel[0]; ++ky) {
           const int64_t iy = top + ky * s.dilation[0];
@@ -489,16 +536,8 @@ void pool_codes_nhwc(Pool op, const PoolShape& s, const uint8_t* in, const Codes
             if (ix < 0 || ix >= w) continue;
             const uint8_t* from = in + ((image * h + iy) * w + ix) * c + c0;
             ++taps;
-            if (op == Pool::kMax) {
-              for (int64_t i = 0; i < n; ++i) most[i] = std::max(most[i], from[i]);
-            } else {
-              for (int64_t i = 0; i < n; ++i) sums[i] += from[i];
-            }
+            for (int64_t i = 0; i < n; ++i) sums[i] += from[i];
           }
-        }
-        if (op == Pool::kMax) {
-          std::memcpy(to, most, static_cast<size_t>(n));
-          continue;
         }
         const int64_t divisor = std::max<int64_t>(1, inside(top, s.kernel[0], s.dilation[0], low_h, h + pad_h) * inside(left, s.kernel[1], s.dilation[1], low_w, w + pad_w));
         const float scale = qi.scale / static_cast<float>(divisor);

@@ -69,7 +69,7 @@ void add_codes(const uint8_t* a, const Codes& qa, const uint8_t* b, const Codes&
                int64_t count) noexcept;
 // out[i] = table[in[i]]: any function of one tensor. In place is allowed.
 void map_codes(const uint8_t* in, uint8_t* out, int64_t count, const uint8_t* table) noexcept;
-// As pool_nhwc; kMax gives codes of `qi`, and ignores qo.
+// As pool_nhwc; kMax gives codes of `qi` and ignores qo, and every window holds an element.
 void pool_codes_nhwc(Pool op, const PoolShape& shape, const uint8_t* in, const Codes& qi, uint8_t* out, const Codes& qo) noexcept;
 
 }  // namespace mlt

@@ -116,11 +116,15 @@ struct Finish {
     inverse = hn::Set(d, f.inverse), lo = hn::Set(d, f.lo), hi = hn::Set(d, f.hi);
     zero = hn::Set(DI(), f.zero);
     scaled = f.inverse != 1.0f;
+    between_scaled = f.between_inverse != 1.0f;
     plain = f.narrow && !f.between && !scaled && op == Unary::kIdentity;
   }
   // Up to the activation, and this too where it costs next to nothing.
   HWY_INLINE V value(V v, const uint8_t* residual) const {
-    if (between) v = hn::Mul(hn::Round(hn::Min(between_hi, hn::Max(hn::Mul(v, between_inverse), between_lo))), between_scale);
+    if (between) {
+      if (between_scaled) v = hn::Mul(v, between_inverse);
+      v = hn::Mul(hn::Round(hn::Min(between_hi, hn::Max(v, between_lo))), between_scale);
+    }
     if (residual != nullptr) v = hn::Add(hn::MulAdd(code_floats(residual), residual_scale, residual_shift), v);
     if (op == Unary::kLeakyRelu) return hn::IfThenElse(hn::Lt(v, hn::Zero(D())), hn::Mul(v, act_lo), v);
     if (op == Unary::kRelu || op == Unary::kClip) return hn::Min(act_hi, hn::Max(act_lo, v));  // lets NaN through
@@ -133,7 +137,7 @@ struct Finish {
   HWY_INLINE VI bounded(V v) const { return hn::Add(hn::NearestInt(hn::Min(hi, hn::Max(v, lo))), zero); }
   V between_inverse, between_scale, between_lo, between_hi, residual_scale, residual_shift, act_lo, act_hi, inverse, lo, hi;
   VI zero;
-  bool between, narrows, scaled = false, plain = false;
+  bool between, narrows, scaled = false, between_scaled = false, plain = false;
   Unary op;
 };
 
@@ -147,8 +151,9 @@ HWY_NOINLINE void finish_slowly(const Int8Finish& f, const Finish& finish, float
     store_bytes(in_order(narrow(finish.code(hn::LoadU(D(), values + i)), none, none, none)), out + i, std::min<int64_t>(kLanes, count - i));
 }
 
-template <int kRows, int kVectors>
-HWY_INLINE void finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
+// Everything but scaling and bounds, row by row from a copy of the sums.
+template <int kVectors>
+HWY_NOINLINE void finish_rows(const Int8Tile& t, const int32_t* sums) {
   const D d;
   const Finish finish(*t.finish);
   V scale[kVectors], bias[kVectors];
@@ -157,23 +162,24 @@ HWY_INLINE void finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
     bias[j] = hn::LoadU(d, t.bias + j * kLanes);
   }
   const bool cheap = is_cheap(t.finish->f.op);
+  // Sums of two tensors in codes, whose scales the caller has put together.
+  const bool sum = finish.between && finish.narrows && t.residual != nullptr && finish.op == Unary::kIdentity && !finish.scaled && !finish.between_scaled;
   const VI none = hn::Zero(DI());
-  if (finish.plain && t.residual == nullptr) {
-    // By far the most frequent: scaling and bounds are all there is.
-    HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
-      VI c[4] = {none, none, none, none};
-      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) c[j] = finish.bounded(hn::MulAdd(hn::ConvertTo(d, acc[i][j]), scale[j], bias[j]));
-      store_bytes(in_order(narrow(c[0], c[1], c[2], c[3])), t.out + i * t.pitch, t.cols);
-    }
-    return;
-  }
-  HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+  for (int i = 0; i < t.rows; ++i, sums += kVectors * kLanes) {
     V v[kVectors];
     const uint8_t* residual = t.residual != nullptr ? t.residual + i * t.pitch : nullptr;
-    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
-      v[j] = hn::MulAdd(hn::ConvertTo(d, acc[i][j]), scale[j], bias[j]);
-      v[j] = finish.value(v[j], residual != nullptr ? residual + j * kLanes : nullptr);
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) v[j] = hn::MulAdd(hn::ConvertTo(d, hn::Load(DI(), sums + j * kLanes)), scale[j], bias[j]);
+    if (sum) {
+      VI c[4] = {none, none, none, none};
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
+        const V other = hn::MulAdd(code_floats(residual + j * kLanes), finish.residual_scale, finish.residual_shift);
+        v[j] = hn::Round(hn::Min(finish.between_hi, hn::Max(v[j], finish.between_lo)));
+        c[j] = finish.bounded(hn::MulAdd(v[j], finish.between_scale, other));
+      }
+      store_bytes(in_order(narrow(c[0], c[1], c[2], c[3])), t.out + i * t.pitch, t.cols);
+      continue;
     }
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) v[j] = finish.value(v[j], residual != nullptr ? residual + j * kLanes : nullptr);
     if (!cheap) {
       HWY_ALIGN float values[kVectors * kLanes];
       HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) hn::Store(v[j], d, values + j * kLanes);
@@ -186,6 +192,35 @@ HWY_INLINE void finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
       HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j)
         if (t.cols > j * kLanes) store_floats(v[j], t.out_float + i * t.pitch + j * kLanes, t.cols - j * kLanes);
     }
+  }
+}
+
+template <int kRows, int kVectors>
+HWY_INLINE void finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
+  const D d;
+  const Int8Finish& f = *t.finish;
+  if (!f.narrow || f.between || f.inverse != 1.0f || f.f.op != Unary::kIdentity || t.residual != nullptr) {
+    HWY_ALIGN int32_t sums[kRows * kVectors * kLanes];
+    HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) hn::Store(acc[i][j], DI(), sums + (i * kVectors + j) * kLanes);
+    }
+    return finish_rows<kVectors>(t, sums);
+  }
+  // By far the most frequent: scaling and bounds are all there is.
+  const V lo = hn::Set(d, f.lo), hi = hn::Set(d, f.hi);
+  const VI zero = hn::Set(DI(), f.zero), none = hn::Zero(DI());
+  V scale[kVectors], bias[kVectors];
+  HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
+    scale[j] = hn::LoadU(d, t.scale + j * kLanes);
+    bias[j] = hn::LoadU(d, t.bias + j * kLanes);
+  }
+  HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+    VI c[4] = {none, none, none, none};
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
+      const V v = hn::MulAdd(hn::ConvertTo(d, acc[i][j]), scale[j], bias[j]);
+      c[j] = hn::Add(hn::NearestInt(hn::Min(hi, hn::Max(v, lo))), zero);
+    }
+    store_bytes(in_order(narrow(c[0], c[1], c[2], c[3])), t.out + i * t.pitch, t.cols);
   }
 }
 
@@ -283,21 +318,13 @@ void tile_any(const Int8Tile& t) noexcept {
   }
 }
 
-void interleave(const uint8_t* const rows[4], int64_t channels, int64_t blocks, uint8_t* out) noexcept {
+void interleave(const uint8_t* const rows[4], int64_t /*channels*/, int64_t blocks, uint8_t* out) noexcept {
   const DB db;
   const hn::ScalableTag<uint16_t> dh;
   for (int64_t block = 0; block < blocks; ++block, out += 16 * kLanes) {
     const int64_t c = block * 4 * kLanes;
     VB r[4];
-    HWY_UNROLL(4) for (int i = 0; i < 4; ++i) {
-      if (channels - c >= 4 * kLanes) {
-        r[i] = hn::LoadU(db, rows[i] + c);
-      } else {
-        HWY_ALIGN uint8_t edge[4 * kLanes] = {};
-        std::memcpy(edge, rows[i] + c, static_cast<size_t>(channels - c));
-        r[i] = hn::Load(db, edge);
-      }
-    }
+    HWY_UNROLL(4) for (int i = 0; i < 4; ++i) r[i] = hn::LoadU(db, rows[i] + c);
     const auto lo01 = hn::BitCast(dh, hn::InterleaveLower(db, r[0], r[1])), hi01 = hn::BitCast(dh, hn::InterleaveUpper(db, r[0], r[1]));
     const auto lo23 = hn::BitCast(dh, hn::InterleaveLower(db, r[2], r[3])), hi23 = hn::BitCast(dh, hn::InterleaveUpper(db, r[2], r[3]));
     hn::StoreU(hn::BitCast(db, hn::InterleaveLower(dh, lo01, lo23)), db, out);
@@ -373,6 +400,15 @@ void depthwise(const Int8DepthwiseRow& r) noexcept {
   }
 }
 
+void most(const uint8_t* const* taps, int64_t count, int64_t channels, uint8_t* out) noexcept {
+  const DB db;
+  for (int64_t c = 0; c < channels; c += 4 * kLanes) {
+    VB v = hn::Zero(db);
+    for (int64_t i = 0; i < count; ++i) v = hn::Max(v, hn::LoadU(db, taps[i] + c));
+    store_bytes(v, out + c, channels - c);
+  }
+}
+
 void quantize(const float* in, uint8_t* out, int64_t count, float scale, int32_t zero, uint8_t nan) noexcept {
   const D d;
   const V s = hn::Set(d, scale), lo = hn::Set(d, -static_cast<float>(zero)), hi = hn::Set(d, 255.0f - static_cast<float>(zero)),
@@ -432,7 +468,7 @@ void add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int
 
 const Int8Target* simd_target() {
   static constexpr Int8Target kTarget{MLT_INT8_DOT ? "int8 vnni 8x48" : HWY_TARGET == HWY_AVX3 ? "int8 8x48" : HWY_TARGET == HWY_AVX2 ? "int8 4x24" : kMr == 8 ? "int8 8x12" : "int8 4x12",
-                                      kMr, kNv, kLanes, !MLT_INT8_DOT, tile_any, interleave, depthwise, quantize, dequantize, add};
+                                      kMr, kNv, kLanes, !MLT_INT8_DOT, tile_any, interleave, depthwise, most, quantize, dequantize, add};
   return &kTarget;
 }
 

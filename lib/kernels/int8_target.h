@@ -64,6 +64,8 @@ struct Int8Target {
   // Codes of four rows of `channels` to `blocks` blocks of quads; what is behind the channels is not specified.
   void (*interleave)(const uint8_t* const rows[4], int64_t channels, int64_t blocks, uint8_t* out) noexcept;
   void (*depthwise)(const Int8DepthwiseRow& r) noexcept;
+  // The greatest of `count` pixels, channel by channel.
+  void (*most)(const uint8_t* const* taps, int64_t count, int64_t channels, uint8_t* out) noexcept;
   void (*quantize)(const float* in, uint8_t* out, int64_t count, float scale, int32_t zero, uint8_t nan) noexcept;
   void (*dequantize)(const uint8_t* in, float* out, int64_t count, float scale, int32_t zero) noexcept;
   // The residual is b; scale and shift are a's.
