@@ -1,24 +1,15 @@
-// mlcompile: a Core ML model becomes what Core ML loads: an .mlmodelc directory, or an archive of it.
-#include "lib/cli/app.h"
+// mlcompile: a Core ML model becomes what Core ML loads: an .mlmodelc directory, or an archive of it; or source code that
+// uses it. Called coremlcompiler, or with one of its words, it takes the arguments of Apple's compiler.
+#include "cmd/mlcompile.h"
 #include "lib/cli/diag.h"
 #include "lib/cli/io.h"
 #include "lib/cli/model_input.h"
-#include "lib/cli/seal.h"
-#include "lib/container/compile.h"
 #include "lib/container/save.h"
 #include "lib/container/zip.h"
 
 using namespace mlt;
 
 namespace {
-
-struct Options {
-  std::string model, output;
-  bool archive = false, encrypt = false, keep_source = false;
-  cli::SealOptions to;
-  std::optional<std::string> depfile;
-  cli::KeyOptions keys;
-};
 
 // A directory is replaced as a whole, so only one that is a compiled model (or nothing yet) may be in the way.
 Status check_directory(const std::string& path) {
@@ -35,7 +26,7 @@ Status check_directory(const std::string& path) {
   return {};
 }
 
-Status compile(Options o) {
+Status compile(CompileArguments o) {
   // 1. Where to.
   bool archive = o.archive || o.to.given() || cli::is_standard(o.output) || o.output.ends_with(".mlarchive");
   if (o.encrypt && !o.to.given()) return usage_error("nobody to seal for", "give -r or -R");
@@ -55,42 +46,61 @@ Status compile(Options o) {
   // 2. Open and compile. The name of the model's class is the source's; a stream has none, so it is the output's.
   MLT_ASSIGN(OpenedModel model, cli::read_model(o.model, o.keys));
   if (cli::is_standard(o.model)) model.name = cli::is_standard(o.output) ? "model" : model_base_name(o.output);
-  std::string signature = "mltools " + cli::version();
-  MLT_ASSIGN(CompiledFiles files, compile_model(model, {.component_version = signature, .compiler_version = signature, .keep_source = o.keep_source}));
-  for (const std::string& reason : files.kept_sources)
-    cli::print_warning(cli::printable(model.origin) + ": stored as its source, which Core ML cannot open: " + cli::printable(reason));
-  for (const std::string& name : files.missing_weights)
-    cli::print_warning(cli::printable(model.origin) + ": weight file " + cli::printable(name) + " is missing; the compiled model lacks it too");
+  MLT_ASSIGN(CompiledFiles files, compile_opened(model, o.keep_source));
 
   // 3. Write.
-  if (archive) {
+  if (archive && !o.to.given() && !cli::is_standard(o.output) && same_archive(files.tree, o.output)) {
+    cli::print_info(o.output + ": unchanged, left alone");
+  } else if (archive) {
     MLT_TRY(write_zip(files.tree, [&](ByteSpan bytes) { return stream->write(bytes); }));
     MLT_TRY(stream->finish());
   } else {
-    MLT_TRY(save_tree(files.tree, o.output));
+    MLT_TRY(write_directory(files.tree, o.output));
   }
   if (!o.depfile) return {};
   if (cli::is_standard(o.model)) files.inputs.clear();
-  return write_file(*o.depfile, as_bytes(depfile_text(o.output, files.inputs)));
+  return write_text(*o.depfile, depfile_text(o.output, files.inputs));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  cli::App app("mlcompile", "compile a Core ML model to the .mlmodelc that Core ML loads");
-  Options o;
-  app.usage("[--archive] [-r RECIPIENT] [--depfile F] -o OUT MODEL");
-  app.positional(o.model, "MODEL", "model to compile; '-' is stdin").file();
-  app.option("-o,--output", o.output, "OUT", ".mlmodelc directory, .mlarchive file, or '-' for an archive on stdout").file().required();
+  std::string called = argc > 0 ? argv[0] : "";
+  called.erase(0, called.rfind('/') + 1);
+  bool apple = called == "coremlcompiler" || called == "coremlc";
+  cli::App app(apple ? called : "mlcompile", "compile a Core ML model to the .mlmodelc that Core ML loads");
+  CompileArguments o;
+  AppleWords words(app);
+  app.usage(
+      "[--archive] [-r RECIPIENT] [--depfile F] -o OUT MODEL\n"
+      "--generate swift|objc|c++|python [--class NAME] -o OUT MODEL\n"
+      "--collection RULES.json -o DIRECTORY\n"
+      "compile|generate MODEL DIRECTORY [--language LANG] ...\n"
+      "metadata MODEL");
+  app.positional(o.model, "MODEL", "model to compile; '-' is stdin").file().optional();
+  app.option("-o,--output", o.output, "OUT", ".mlmodelc directory, .mlarchive file, or '-' for an archive on stdout").file();
   app.flag("--archive", o.archive, "write one uncompressed archive, whatever its name");
   app.flag("--keep-source", o.keep_source, "store networks that cannot be compiled as they are");
   app.option("--depfile", o.depfile, "F", "write the files that were read to F, as a Makefile rule").file();
   app.flag("--encrypt", o.encrypt, "seal the archive for the recipients of -r and -R (they alone suffice)");
   cli::add_seal_options(app, o.to);
+  app.option("--generate", o.generate, "LANG", "write a class for programs that use the model").choices({"swift", "objc", "c++", "python"});
+  app.option("--class", o.class_name, "NAME", "of --generate, name of the class (the model's)");
+  app.flag("--public-access", o.public_access, "of --generate swift, public classes");
+  app.option("--collection", o.collection, "FILE", "pack the models of FILE with their rules into a directory").file();
   cli::add_key_options(app, o.keys);
-  app.not_yet("--generate", true);
   app.examples(
       "mlcompile -o MobileNet.mlmodelc MobileNet.mlpackage\n"
+      "mlcompile --generate c++ -o MobileNet.hpp MobileNet.mlpackage\n"
       "mlconvert m.onnx -o - | mlcompile -o m.mlarchive -");
-  return app.run(argc, argv, [&] { return compile(o); });
+  return app.run(argc, argv, [&]() -> Status {
+    if (words.chosen()) return words.run();
+    if (apple) return usage_error("no command", called + " compile|generate MODEL DIRECTORY, or " + called + " metadata MODEL");
+    if (o.model.empty() == !o.collection) return usage_error(o.collection ? "--collection names its models itself" : "missing argument MODEL");
+    if (o.output.empty()) return usage_error("option '--output' is required");
+    if (o.class_name && !o.generate) return usage_error("--class goes with --generate");
+    if (o.public_access && !o.generate) return usage_error("--public-access goes with --generate");
+    if (o.collection) return pack_collection(o);
+    return o.generate ? generate_source(o) : compile(o);
+  });
 }

@@ -1,1 +1,5 @@
-mlt_tool(mlcompile DEPS cli container)
+mlt_tool(mlcompile SOURCES mlcompile_apple.cc mlcompile_other.cc DEPS cli container codegen)
+# Build systems that call Apple's compiler find it under its name.
+add_custom_command(TARGET mlcompile POST_BUILD
+  COMMAND ${CMAKE_COMMAND} -E create_symlink mlcompile ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/coremlcompiler)
+install(FILES ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/coremlcompiler DESTINATION ${CMAKE_INSTALL_BINDIR})

@@ -4,6 +4,7 @@
 #include "lib/cli/app.h"
 #include "lib/cli/io.h"
 #include "lib/cli/model_input.h"
+#include "lib/container/collection.h"
 #include "lib/container/compile.h"
 #include "lib/inspect/diff.h"
 #include "lib/inspect/drawing.h"
@@ -20,7 +21,7 @@ struct Options {
   std::string model;
   bool metadata = false, mil = false, ops = false, weights = false, validate = false, textconv = false, lint = false, json = false;
   std::optional<std::string> weight, diff, graph, html, format, fail_on, output;
-  std::vector<std::string> ignore;
+  std::vector<std::string> ignore, device;
   std::optional<int> max_nodes;
   cli::KeyOptions keys;
 };
@@ -69,8 +70,42 @@ std::string lint_output(const Options& o, const inspect::Subject& subject, const
   return inspect::lint_text(findings, subject.opened.name);
 }
 
+// What a model collection is, which of its archives a device gets (exit 1 when there is a model without one), whether the
+// archives are whole.
+Result<int> inspect_collection(const Options& o, const Collection& collection) {
+  if (o.metadata || o.mil || o.ops || o.weights || o.textconv || o.lint || o.weight || o.diff || o.graph || o.html)
+    return usage_error("is a collection of models: --device and --validate look at it; the other views take one of its archives").in_path(o.model);
+  MLT_ASSIGN(cli::Output out, cli::Output::plan(o.output, cli::Content::kText, {o.model}));
+  if (o.validate) {
+    MLT_ASSIGN(auto problems, check_archives(collection, o.model));
+    std::string text;
+    for (const std::string& problem : problems) text += problem + "\n";
+    MLT_TRY(out.write(problems.empty() ? "valid\n" : text));
+    MLT_TRY(out.finish());
+    return problems.empty() ? 0 : exit_status(Code::kNegative);
+  }
+  DeviceFacts device;
+  for (const std::string& fact : o.device) {
+    size_t equals = fact.find('=');
+    if (equals == fact.npos) return usage_error("--device: \"" + fact + "\" is no KEY=VALUE");
+    MLT_TRY(set_fact(device, fact.substr(0, equals), fact.substr(equals + 1)));
+  }
+  bool all = true;
+  std::string text = o.json ? collection_manifest(collection) : collection_text(collection);
+  if (!o.device.empty()) {
+    text = o.json ? selection_json(collection, o.model, device) : selection_text(collection, device);
+    for (const CollectionModel& model : collection.models) all = all && variant_for(model, device);
+  }
+  MLT_TRY(out.write(text));
+  MLT_TRY(out.finish());
+  return all ? 0 : exit_status(Code::kNegative);
+}
+
 Result<int> inspect_model(const Options& o) {
   MLT_TRY(check_usage(o));
+  MLT_ASSIGN(auto collection, open_collection(o.model));
+  if (collection) return inspect_collection(o, *collection);
+  if (!o.device.empty()) return usage_error("--device goes with a model collection, and this is none").in_path(o.model);
   auto content = o.weight ? cli::Content::kBinary : cli::Content::kText;
   MLT_ASSIGN(cli::Output out, cli::Output::plan(o.html ? o.html : o.output, content, o.diff ? std::vector<std::string>{o.model, *o.diff} : std::vector<std::string>{o.model}));
   std::optional<inspect::Subject> before;
@@ -152,9 +187,9 @@ int main(int argc, char** argv) {
   app.option("--html", o.html, "FILE", "write a page with everything, graph and weights too").file();
   app.flag("--textconv", o.textconv, "the model in lines, for git diff");
   app.option("-o,--output", o.output, "OUT", "write to OUT instead of stdout; '-' is stdout").file();
+  app.option("--device", o.device, "KEY=VALUE", "of a collection, which archives a device gets; may be repeated");
   cli::add_key_options(app, o.keys);
   app.json_flag();
-  app.not_yet("--passes", false);
   app.examples(
       "mlinspect MobileNet.mlpackage\n"
       "mlinspect --diff old.mlpackage new.mlpackage\n"

@@ -344,13 +344,7 @@ class Compiler {
   }
   void add_source_files() {
     std::vector<std::string> weights = std::move(inputs_);
-    inputs_.clear();
-    if (source_.package) {
-      note_input(source_.package->tree, "Manifest.json");
-      note_input(source_.package->tree, source_.package->model_path);
-    }
-    // An archive or a single file is its own only input.
-    if (inputs_.empty()) inputs_.push_back(source_.origin);
+    inputs_ = source_files(source_);
     inputs_.insert(inputs_.end(), weights.begin(), weights.end());
   }
 
@@ -366,6 +360,16 @@ class Compiler {
 }  // namespace
 
 Result<CompiledFiles> compile_model(const OpenedModel& source, const CompileOptions& options) { return Compiler(source, options).run(); }
+
+std::vector<std::string> source_files(const OpenedModel& source) {
+  std::vector<std::string> out;
+  if (source.package)
+    for (const std::string& name : {std::string("Manifest.json"), source.package->model_path})
+      if (auto disk = source.package->tree.disk_path(name)) out.push_back(*disk);
+  // An archive or a single file is its own only input.
+  if (out.empty()) out.push_back(source.origin);
+  return out;
+}
 
 std::string depfile_text(const std::string& target, const std::vector<std::string>& inputs) {
   auto escaped = [](const std::string& name) {

@@ -29,6 +29,9 @@ struct CompiledFiles {
 };
 Result<CompiledFiles> compile_model(const OpenedModel& source, const CompileOptions& options);
 
+// Files on disk that a model was opened from, weights aside: its manifest and model file, its archive, or itself.
+std::vector<std::string> source_files(const OpenedModel& source);
+
 // "OUT: IN IN\n" in Makefile syntax; blanks, '#' and '$' in names are escaped.
 std::string depfile_text(const std::string& target, const std::vector<std::string>& inputs);
 

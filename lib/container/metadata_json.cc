@@ -138,10 +138,6 @@ JsonText schemas(const std::vector<FeatureDescription>& features) {
   return out;
 }
 
-struct Availability {
-  int spec;
-  const char *macos, *ios, *watchos, *visionos;  // iOS, macCatalyst and tvOS share a number
-};
 constexpr Availability kAvailability[] = {
     {1, "10.13", "11.0", "4.0", ""},    {2, "10.13.2", "11.2", "4.2", ""}, {3, "10.14", "12.0", "5.0", ""},
     {4, "10.15", "13.0", "6.0", ""},    {5, "11.0", "14.0", "7.0", ""},    {6, "12.0", "15.0", "8.0", ""},
@@ -151,11 +147,10 @@ constexpr Availability kAvailability[] = {
 
 JsonText availability(int spec_version) {
   JsonText out = JsonText::object();
-  for (const Availability& row : kAvailability) {
-    if (row.spec != spec_version) continue;
-    out.set("macOS", text(row.macos)).set("tvOS", text(row.ios)).set("iOS", text(row.ios)).set("macCatalyst", text(row.ios));
-    if (*row.visionos) out.set("visionOS", text(row.visionos));
-    out.set("watchOS", text(row.watchos));
+  if (const Availability* row = availability_of(spec_version)) {
+    out.set("macOS", text(row->macos)).set("tvOS", text(row->ios)).set("iOS", text(row->ios)).set("macCatalyst", text(row->ios));
+    if (*row->visionos) out.set("visionOS", text(row->visionos));
+    out.set("watchOS", text(row->watchos));
   }
   return bucketed(out, TableGrowth::kGrowing);
 }
@@ -214,6 +209,12 @@ void add_stage(const coreml::Model& stage, const ir::Program* program, BodySumma
 }
 
 }  // namespace
+
+const Availability* availability_of(int spec_version) {
+  for (const Availability& row : kAvailability)
+    if (row.spec == spec_version) return &row;
+  return nullptr;
+}
 
 std::string metadata_json(const coreml::Model& model, const std::vector<const ir::Program*>& programs, const std::string& class_name) {
   const coreml::Description& description = model.description();

@@ -26,6 +26,13 @@ BodySummary summarize(const ir::Function& function);
 BodySummary summarize(const ir::Program& program);
 BodySummary summarize_network(const coreml::Model& model);
 
+// Least versions of the systems whose Core ML opens a specification version; null for a version that is not known.
+struct Availability {
+  int spec;
+  const char *macos, *ios, *watchos, *visionos;  // iOS, macCatalyst and tvOS share a number; visionos may be ""
+};
+const Availability* availability_of(int spec_version);
+
 // Name of an operation in the histogram: "Ios17.sliceByIndex", "Pad". The number is the newest definition in Apple's op
 // set that the opset ("CoreML7") has; that table is known in part, the rest is a guess from the op's family.
 std::string histogram_key(std::string_view op, std::string_view opset);

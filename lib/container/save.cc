@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "lib/container/mlpackage.h"
 #include "lib/container/tree_state.h"
 
@@ -99,6 +101,38 @@ Status PackageWriter::finish(const coreml::Model& model) {
   MLT_TRY(write_below(directory_->temp_path(), kModelDir + "/model.mlmodel", serialized.bytes()));
   MLT_TRY(write_below(directory_->temp_path(), "Manifest.json", as_bytes(manifest)));
   return directory_->commit();
+}
+
+bool same_content(ByteSpan bytes, const std::string& path) {
+  if (path_kind(path) != PathKind::kFile) return false;
+  auto there = map_file(path);
+  return there.ok() && there->size() == bytes.size() && std::equal(bytes.begin(), bytes.end(), there->bytes().begin());
+}
+
+bool same_directory(const FileTree& tree, const std::string& path) {
+  if (path_kind(path) != PathKind::kDirectory) return false;
+  auto wanted = tree.names();
+  auto there = FileTree::from_directory(path).names();
+  if (!wanted.ok() || !there.ok() || *wanted != *there) return false;
+  for (const std::string& name : *wanted) {
+    auto content = tree.open(name);
+    if (!content.ok() || !same_content(content->bytes(), path + "/" + name)) return false;
+  }
+  return true;
+}
+
+bool same_archive(const FileTree& tree, const std::string& path) {
+  if (path_kind(path) != PathKind::kFile) return false;
+  auto there = map_file(path);
+  if (!there.ok()) return false;
+  size_t at = 0;
+  Status same = write_zip(tree, [&](ByteSpan bytes) -> Status {
+    ByteSpan rest = there->bytes().subspan(at);
+    if (bytes.size() > rest.size() || !std::equal(bytes.begin(), bytes.end(), rest.begin())) return make_error(Code::kNegative, "differs");
+    at += bytes.size();
+    return {};
+  });
+  return same.ok() && at == there->size();
 }
 
 Status save_tree(const FileTree& tree, const std::string& path, bool replace) {

@@ -40,6 +40,13 @@ class PackageWriter {
   std::map<std::string, Blob> files_;  // to_zip: content; to_directory: already written, for sizes
 };
 
+// Whether a directory holds exactly these files with these contents.
+bool same_directory(const FileTree& tree, const std::string& path);
+// Whether a file is the archive that write_zip would make of the tree.
+bool same_archive(const FileTree& tree, const std::string& path);
+// Whether a file has exactly these bytes.
+bool same_content(ByteSpan bytes, const std::string& path);
+
 // A tree as a directory (compiled models, packages).
 Status save_tree(const FileTree& tree, const std::string& path, bool replace = true);
 
