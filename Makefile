@@ -70,8 +70,10 @@ lint: all
 install: all
 	cmake --install $(BUILD)
 
+# A Debian package, and smoke tests of it: dpkg takes it, every tool runs from it, and it leaves nothing behind.
 deb: all
 	cd $(BUILD) && cpack -G DEB
+	scripts/test-deb $(BUILD)/mltools_*.deb
 
 clean:
 	rm -rf build build-fuzz build-asan

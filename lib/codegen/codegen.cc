@@ -47,7 +47,10 @@ Result<Interface> interface_of(const OpenedModel& opened, const Options& options
   Interface out;
   out.options = options;
   out.resource = opened.name;
-  out.class_name = identifier(options.class_name.empty() ? opened.name : options.class_name, reserved_words(options.language));
+  // A class of C++ may not have the name of one of its members.
+  std::set<std::string> reserved = reserved_words(options.language);
+  if (options.language == Language::kCpp) reserved.insert({"prediction", "predictions", "make_state", "class_labels", "mltools_model", "model_", "to_features", "to_output"});
+  out.class_name = identifier(options.class_name.empty() ? opened.name : options.class_name, reserved);
   out.file = !options.file_name.empty() ? options.file_name : !options.class_name.empty() ? options.class_name : opened.name;
   // A module of Python is imported by an identifier.
   if (options.language == Language::kPython && options.file_name.empty()) out.file = out.class_name;

@@ -86,14 +86,14 @@ class $CLASS$ {
   // path: the model, in any form that mltools opens. Failures are mltools::Error, here and below.
   explicit $CLASS$(const std::string &path, const mlt_open_options *options = nullptr) : model_(path, options) {}
 
-  const mltools::Model &model() const { return model_; }
+  const mltools::Model &mltools_model() const { return model_; }
 $PREDICTIONS$$LABELS$
  private:
-  static mltools::Features features(const $CLASS$Input &input) {
+  static mltools::Features to_features(const $CLASS$Input &input) {
     mltools::Features out;
 $SET$    return out;
   }
-  static $CLASS$Output output(const mltools::Features &values) {
+  static $CLASS$Output to_output(const mltools::Features &values) {
     $CLASS$Output out;
 $GET$    return out;
   }
@@ -103,7 +103,7 @@ $GET$    return out;
 )";
 
 constexpr char kPredictions[] = R"(
-  $CLASS$Output prediction(const $CLASS$Input &input) const { return output(model_.predict(features(input))); }
+  $CLASS$Output prediction(const $CLASS$Input &input) const { return to_output(model_.predict(to_features(input))); }
 $CONVENIENCE$
   std::vector<$CLASS$Output> predictions(const std::vector<$CLASS$Input> &inputs) const {
     std::vector<$CLASS$Output> out;
@@ -117,7 +117,7 @@ constexpr char kStatePredictions[] = R"(
   mltools::State make_state() const { return model_.new_state(); }
 
   $CLASS$Output prediction(const $CLASS$Input &input, const mltools::State &state) const {
-    return output(model_.predict(features(input), &state));
+    return to_output(model_.predict(to_features(input), &state));
   }
 )";
 
