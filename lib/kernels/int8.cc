@@ -49,10 +49,15 @@ void reference_tile(const Int8Tile& t) noexcept {
     }
 }
 
-void reference_interleave(const uint8_t* const rows[4], int64_t channels, int64_t blocks, uint8_t* out) noexcept {
-  for (int64_t c = 0; c < blocks * 4 * kRefLanes; ++c)
-    for (int e = 0; e < 4; ++e)
-      out[(c / 16 * 16 + interleaved_place(c % 16, kRefLanes)) * 4 + e] = c < channels ? rows[e][c] : 0;
+void reference_interleave(const uint8_t* const rows[4], const int64_t steps[4], int64_t count, int64_t blocks, uint8_t* out) noexcept {
+  const int64_t width = blocks * 4 * kRefLanes;
+  for (int64_t i = 0; i < count; ++i, out += 4 * width)
+    for (int64_t c = 0; c < width; ++c)
+      for (int e = 0; e < 4; ++e) out[(c / 16 * 16 + interleaved_place(c % 16, kRefLanes)) * 4 + e] = rows[e][i * steps[e] + c];
+}
+
+void reference_interleave3(const uint8_t* planes, int64_t count, uint8_t* out) noexcept {
+  for (int64_t i = 0; i < 3 * count; ++i) out[i] = planes[i % 3 * count + i / 3];
 }
 
 void reference_depthwise(const Int8DepthwiseRow& r) noexcept {
@@ -95,7 +100,7 @@ void reference_add(const uint8_t* a, float scale, float shift, const uint8_t* b,
   for (int64_t i = 0; i < count; ++i) out[i] = code_of(f, finished(f, scale * static_cast<float>(a[i]) + shift, b + i));
 }
 
-constexpr Int8Target kReference{"int8 scalar", 4, 3, kRefLanes, false, reference_tile, reference_interleave, reference_depthwise,
+constexpr Int8Target kReference{"int8 scalar", 4, 3, kRefLanes, false, reference_tile, reference_interleave, reference_interleave3, reference_depthwise,
                                 reference_most, reference_quantize, reference_dequantize, reference_add};
 
 float low(const Codes& q) { return -static_cast<float>(q.zero); }
@@ -157,7 +162,7 @@ struct Int8Conv::Impl {
     if (!target->pairs) vector[lane * 4 + e] = w;
     else reinterpret_cast<int16_t*>(vector)[e % 2 * 2 * target->lanes + lane * 2 + e / 2] = w;
   }
-  Status prepare(const int8_t* w, const float* weight_scale, const float* bias_in);
+  Status prepare(const int8_t* w, const float* weight_scale, const float* bias_in, bool residual);
   void pack_panels(const int8_t* w);
   void pack_depthwise(const int8_t* w);
   size_t slot_bytes() const { return align_up(static_cast<size_t>(groups * columns * blocks * 16 * target->lanes)) + kSlack; }
@@ -200,7 +205,7 @@ void Int8Conv::Impl::pack_depthwise(const int8_t* w) {
   }
 }
 
-Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const float* bias_in) {
+Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const float* bias_in, bool residual) {
   const int64_t lanes = target->lanes, per_row = g.taps() * (shape.groups > 1 ? 1 : g.channels);
   if (per_row > kMaxDepth) return usage_error("convolution: sums of " + std::to_string(per_row) + " products do not fit 32 bits");
   int64_t padded = 0;
@@ -247,6 +252,7 @@ Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const
     if (!finish.between) factor = inverse;
   }
   if (finish.between) factor = finish.between_inverse, finish.between_inverse = 1;
+  double most = 0;  // of what is rounded to codes
   for (int64_t i = 0; i < padded; ++i) start.data<int32_t>()[i] = 0, scale.data()[i] = bias.data()[i] = 0;
   for (int64_t o = 0; o < rows; ++o) {
     int64_t sum = 0;
@@ -255,7 +261,12 @@ Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const
     start.data<int32_t>()[at] = static_cast<int32_t>(-in.zero * sum);
     scale.data()[at] = in.scale * weight_scale[o] * factor;
     bias.data()[at] = bias_in != nullptr ? bias_in[o] * factor : 0;
+    most = std::max(most, std::fabs(static_cast<double>(scale.data()[at])) * static_cast<double>(per_row) * 255 * 128 + std::fabs(static_cast<double>(bias.data()[at])));
   }
+  if (finish.between) most = 256.0 * (std::fabs(static_cast<double>(finish.between_scale)) + std::fabs(static_cast<double>(finish.residual_scale))) + std::fabs(static_cast<double>(finish.residual_shift));
+  finish.fits = finish.narrow && most < 0x1p29 && (finish.between || !residual);
+  finish.code_lo = static_cast<uint8_t>(std::clamp(static_cast<int32_t>(std::nearbyint(finish.lo)) + finish.zero, 0, 255));
+  finish.code_hi = static_cast<uint8_t>(std::clamp(static_cast<int32_t>(std::nearbyint(finish.hi)) + finish.zero, 0, 255));
   if (method == Method::kDepthwise) pack_depthwise(w);
   else pack_panels(w);
   return {};
@@ -377,18 +388,21 @@ void Int8Conv::Impl::run_depthwise(const uint8_t* codes, void* out, const uint8_
     uint8_t* quads_of_row = scratch + static_cast<size_t>(slot) * slot_bytes();
     const int64_t image = line / oh, y = line % oh;
     const uint8_t* x = codes + image * h * w * c;
+    const int64_t left = std::min(g.pad[2], columns), right = std::clamp<int64_t>(columns - left - w, 0, columns - left), inner = columns - left - right;
     for (int64_t group = 0; group < groups; ++group) {
-      const uint8_t* lines_in[4];
+      const uint8_t *lines_in[4], *outside[4];
+      int64_t steps[4], none[4] = {0, 0, 0, 0};
       for (int64_t e = 0; e < 4; ++e) {
         const int64_t ky = group * 4 + e, iy = y * g.stride[1] - g.pad[1] + ky * g.dilation[1];
-        lines_in[e] = ky < g.kernel[1] && iy >= 0 && iy < h ? x + iy * w * c : nullptr;
+        const bool real = ky < g.kernel[1] && iy >= 0 && iy < h;
+        outside[e] = zeros.data<uint8_t>();
+        lines_in[e] = real ? x + iy * w * c : outside[e];
+        steps[e] = real ? c : 0;
       }
-      for (int64_t i = 0; i < columns; ++i) {
-        const int64_t ix = i - g.pad[2];
-        const uint8_t* pixels[4];
-        for (int e = 0; e < 4; ++e) pixels[e] = ix >= 0 && ix < w && lines_in[e] != nullptr ? lines_in[e] + ix * c : zeros.data<uint8_t>();
-        target->interleave(pixels, c, blocks, quads_of_row + (group * columns + i) * column);
-      }
+      uint8_t* to = quads_of_row + group * columns * column;
+      target->interleave(outside, none, left, blocks, to);
+      target->interleave(lines_in, steps, inner, blocks, to + left * column);
+      target->interleave(outside, none, right, blocks, to + (left + inner) * column);
     }
     Int8DepthwiseRow r;
     r.quads = quads_of_row;
@@ -424,7 +438,7 @@ Result<Int8Conv> Int8Conv::create(const ConvShape& s, const Codes& in, const int
   impl->target = &int8_target();
   impl->rows = s.out_channels;
   impl->slots = thread_count();
-  MLT_TRY(impl->prepare(weights, weight_scale, bias));
+  MLT_TRY(impl->prepare(weights, weight_scale, bias, epilogue.residual.has_value()));
   return Int8Conv(std::move(impl));
 }
 
@@ -459,6 +473,8 @@ void dequantize_codes(const uint8_t* in, float* out, int64_t count, const Codes&
   const Int8Target& target = int8_target();
   parallel_for(count, kMinWork, [&](int64_t begin, int64_t end) { target.dequantize(in + begin, out + begin, end - begin, q.scale, q.zero); });
 }
+
+void interleave_codes(const uint8_t* planes, uint8_t* out, int64_t count) noexcept { int8_target().interleave3(planes, count, out); }
 
 void add_codes(const uint8_t* a, const Codes& qa, const uint8_t* b, const Codes& qb, const Activation& f, uint8_t* out, const Codes& qo,
                int64_t count) noexcept {

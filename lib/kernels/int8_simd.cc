@@ -80,6 +80,22 @@ HWY_INLINE VB in_order(VB v) {
 #endif
 }
 
+// As narrow() of these rounded, plus `zero` (16 bits), within the bounds: for values that stay well inside int32.
+HWY_INLINE VB narrow_fitting(V v0, V v1, V v2, V v3, VW zero, VB lo, VB hi) {
+  const VI i0 = hn::NearestInt(v0), i1 = hn::NearestInt(v1), i2 = hn::NearestInt(v2), i3 = hn::NearestInt(v3);
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  const VB codes{_mm512_packus_epi16(_mm512_adds_epi16(_mm512_packs_epi32(i0.raw, i1.raw), zero.raw), _mm512_adds_epi16(_mm512_packs_epi32(i2.raw, i3.raw), zero.raw))};
+#elif HWY_TARGET == HWY_AVX2
+  const VB codes{_mm256_packus_epi16(_mm256_adds_epi16(_mm256_packs_epi32(i0.raw, i1.raw), zero.raw), _mm256_adds_epi16(_mm256_packs_epi32(i2.raw, i3.raw), zero.raw))};
+#elif HWY_TARGET == HWY_SSE4
+  const VB codes{_mm_packus_epi16(_mm_adds_epi16(_mm_packs_epi32(i0.raw, i1.raw), zero.raw), _mm_adds_epi16(_mm_packs_epi32(i2.raw, i3.raw), zero.raw))};
+#else
+  const VB codes(vcombine_u8(vqmovun_s16(vqaddq_s16(vcombine_s16(vqmovn_s32(i0.raw), vqmovn_s32(i1.raw)), zero.raw)),
+                             vqmovun_s16(vqaddq_s16(vcombine_s16(vqmovn_s32(i2.raw), vqmovn_s32(i3.raw)), zero.raw))));
+#endif
+  return hn::Min(hi, hn::Max(lo, codes));
+}
+
 // The first n bytes.
 HWY_INLINE void store_bytes(VB v, uint8_t* p, int64_t n) {
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
@@ -115,6 +131,9 @@ struct Finish {
     act_hi = hn::Set(d, op == Unary::kClip ? f.f.b : HUGE_VALF);
     inverse = hn::Set(d, f.inverse), lo = hn::Set(d, f.lo), hi = hn::Set(d, f.hi);
     zero = hn::Set(DI(), f.zero);
+    zero16 = hn::Set(DW(), static_cast<int16_t>(f.zero));
+    code_lo = hn::Set(DB(), f.code_lo), code_hi = hn::Set(DB(), f.code_hi);
+    fits = f.fits;
     scaled = f.inverse != 1.0f;
     between_scaled = f.between_inverse != 1.0f;
     plain = f.narrow && !f.between && !scaled && op == Unary::kIdentity;
@@ -137,6 +156,9 @@ struct Finish {
   HWY_INLINE VI bounded(V v) const { return hn::Add(hn::NearestInt(hn::Min(hi, hn::Max(v, lo))), zero); }
   V between_inverse, between_scale, between_lo, between_hi, residual_scale, residual_shift, act_lo, act_hi, inverse, lo, hi;
   VI zero;
+  VW zero16;
+  VB code_lo, code_hi;
+  bool fits = false;
   bool between, narrows, scaled = false, between_scaled = false, plain = false;
   Unary op;
 };
@@ -174,8 +196,14 @@ HWY_NOINLINE void finish_rows(const Int8Tile& t, const int32_t* sums) {
       HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
         const V other = hn::MulAdd(code_floats(residual + j * kLanes), finish.residual_scale, finish.residual_shift);
         v[j] = hn::Round(hn::Min(finish.between_hi, hn::Max(v[j], finish.between_lo)));
-        c[j] = finish.bounded(hn::MulAdd(v[j], finish.between_scale, other));
+        v[j] = hn::MulAdd(v[j], finish.between_scale, other);
       }
+      if (finish.fits) {
+        store_bytes(in_order(narrow_fitting(v[0], v[kVectors > 1 ? 1 : 0], v[kVectors > 2 ? 2 : 0], v[0], finish.zero16, finish.code_lo, finish.code_hi)),
+                    t.out + i * t.pitch, t.cols);
+        continue;
+      }
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) c[j] = finish.bounded(v[j]);
       store_bytes(in_order(narrow(c[0], c[1], c[2], c[3])), t.out + i * t.pitch, t.cols);
       continue;
     }
@@ -213,6 +241,16 @@ HWY_INLINE void finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
   HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
     scale[j] = hn::LoadU(d, t.scale + j * kLanes);
     bias[j] = hn::LoadU(d, t.bias + j * kLanes);
+  }
+  if (f.fits) {
+    const VW zero16 = hn::Set(DW(), static_cast<int16_t>(f.zero));
+    const VB code_lo = hn::Set(DB(), f.code_lo), code_hi = hn::Set(DB(), f.code_hi);
+    HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+      V v[kVectors];
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) v[j] = hn::MulAdd(hn::ConvertTo(d, acc[i][j]), scale[j], bias[j]);
+      store_bytes(in_order(narrow_fitting(v[0], v[kVectors > 1 ? 1 : 0], v[kVectors > 2 ? 2 : 0], v[0], zero16, code_lo, code_hi)), t.out + i * t.pitch, t.cols);
+    }
+    return;
   }
   HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
     VI c[4] = {none, none, none, none};
@@ -318,20 +356,30 @@ void tile_any(const Int8Tile& t) noexcept {
   }
 }
 
-void interleave(const uint8_t* const rows[4], int64_t /*channels*/, int64_t blocks, uint8_t* out) noexcept {
+void interleave(const uint8_t* const rows[4], const int64_t steps[4], int64_t count, int64_t blocks, uint8_t* out) noexcept {
   const DB db;
   const hn::ScalableTag<uint16_t> dh;
-  for (int64_t block = 0; block < blocks; ++block, out += 16 * kLanes) {
-    const int64_t c = block * 4 * kLanes;
-    VB r[4];
-    HWY_UNROLL(4) for (int i = 0; i < 4; ++i) r[i] = hn::LoadU(db, rows[i] + c);
-    const auto lo01 = hn::BitCast(dh, hn::InterleaveLower(db, r[0], r[1])), hi01 = hn::BitCast(dh, hn::InterleaveUpper(db, r[0], r[1]));
-    const auto lo23 = hn::BitCast(dh, hn::InterleaveLower(db, r[2], r[3])), hi23 = hn::BitCast(dh, hn::InterleaveUpper(db, r[2], r[3]));
-    hn::StoreU(hn::BitCast(db, hn::InterleaveLower(dh, lo01, lo23)), db, out);
-    hn::StoreU(hn::BitCast(db, hn::InterleaveUpper(dh, lo01, lo23)), db, out + 4 * kLanes);
-    hn::StoreU(hn::BitCast(db, hn::InterleaveLower(dh, hi01, hi23)), db, out + 8 * kLanes);
-    hn::StoreU(hn::BitCast(db, hn::InterleaveUpper(dh, hi01, hi23)), db, out + 12 * kLanes);
-  }
+  const uint8_t *r0 = rows[0], *r1 = rows[1], *r2 = rows[2], *r3 = rows[3];
+  for (int64_t i = 0; i < count; ++i, r0 += steps[0], r1 += steps[1], r2 += steps[2], r3 += steps[3])
+    for (int64_t block = 0; block < blocks; ++block, out += 16 * kLanes) {
+      const int64_t c = block * 4 * kLanes;
+      const VB v0 = hn::LoadU(db, r0 + c), v1 = hn::LoadU(db, r1 + c), v2 = hn::LoadU(db, r2 + c), v3 = hn::LoadU(db, r3 + c);
+      const auto lo01 = hn::BitCast(dh, hn::InterleaveLower(db, v0, v1)), hi01 = hn::BitCast(dh, hn::InterleaveUpper(db, v0, v1));
+      const auto lo23 = hn::BitCast(dh, hn::InterleaveLower(db, v2, v3)), hi23 = hn::BitCast(dh, hn::InterleaveUpper(db, v2, v3));
+      hn::StoreU(hn::BitCast(db, hn::InterleaveLower(dh, lo01, lo23)), db, out);
+      hn::StoreU(hn::BitCast(db, hn::InterleaveUpper(dh, lo01, lo23)), db, out + 4 * kLanes);
+      hn::StoreU(hn::BitCast(db, hn::InterleaveLower(dh, hi01, hi23)), db, out + 8 * kLanes);
+      hn::StoreU(hn::BitCast(db, hn::InterleaveUpper(dh, hi01, hi23)), db, out + 12 * kLanes);
+    }
+}
+
+void interleave3(const uint8_t* planes, int64_t count, uint8_t* out) noexcept {
+  const hn::CappedTag<uint8_t, 16> d;
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16)
+    hn::StoreInterleaved3(hn::LoadU(d, planes + i), hn::LoadU(d, planes + count + i), hn::LoadU(d, planes + 2 * count + i), d, out + 3 * i);
+  for (; i < count; ++i)
+    for (int64_t c = 0; c < 3; ++c) out[3 * i + c] = planes[c * count + i];
 }
 
 // What a column of the kernel adds to four vectors of sums.
@@ -351,6 +399,33 @@ HWY_INLINE void add_column(VI (&acc)[4], const uint8_t* in, const int8_t* w) {
   }
 }
 
+// Three columns of at most four rows, and nothing but bounds: the weights stay in registers.
+HWY_INLINE void depthwise3(const Int8DepthwiseRow& r, const Finish& finish, int64_t block, const int8_t* weights, const VI (&start)[4], const V (&scale)[4],
+                           const V (&bias)[4]) {
+  const D d;
+  const int64_t column = r.blocks * 16 * kLanes, n = std::min<int64_t>(4 * kLanes, r.channels - block * 4 * kLanes);
+  const uint8_t* in = r.quads + block * 16 * kLanes;
+  uint8_t* out = r.out + block * 4 * kLanes;
+#if MLT_INT8_DOT
+  VI w[12];
+  HWY_UNROLL(12) for (int i = 0; i < 12; ++i) w[i] = hn::BitCast(DI(), hn::LoadU(hn::ScalableTag<int8_t>(), weights + i * kVectorBytes));
+#endif
+  for (int64_t x = 0; x < r.count; ++x, in += r.stride * column, out += r.channels) {
+    VI acc[4] = {start[0], start[1], start[2], start[3]};
+    HWY_UNROLL(3) for (int kx = 0; kx < 3; ++kx) {
+#if MLT_INT8_DOT
+      HWY_UNROLL(4) for (int j = 0; j < 4; ++j)
+        acc[j] = dot(acc[j], hn::BitCast(DI(), hn::LoadU(DB(), in + kx * r.dilation * column + 4 * j * kLanes)), w[kx * 4 + j]);
+#else
+      add_column(acc, in + kx * r.dilation * column, weights + kx * 4 * kVectorBytes);
+#endif
+    }
+    V v[4];
+    HWY_UNROLL(4) for (int j = 0; j < 4; ++j) v[j] = hn::MulAdd(hn::ConvertTo(d, acc[j]), scale[j], bias[j]);
+    store_bytes(narrow_fitting(v[0], v[1], v[2], v[3], finish.zero16, finish.code_lo, finish.code_hi), out, n);
+  }
+}
+
 void depthwise(const Int8DepthwiseRow& r) noexcept {
   const D d;
   const DI di;
@@ -366,6 +441,10 @@ void depthwise(const Int8DepthwiseRow& r) noexcept {
       start[j] = hn::LoadU(di, r.start + c0 + j * kLanes);
       scale[j] = hn::LoadU(d, r.scale + c0 + j * kLanes);
       bias[j] = hn::LoadU(d, r.bias + c0 + j * kLanes);
+    }
+    if (finish.plain && finish.fits && r.residual == nullptr && r.groups == 1 && r.kernel_w == 3) {
+      depthwise3(r, finish, block, weights, start, scale, bias);
+      continue;
     }
     for (int64_t x = 0; x < r.count; ++x) {
       VI acc[4] = {start[0], start[1], start[2], start[3]};
@@ -468,7 +547,7 @@ void add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int
 
 const Int8Target* simd_target() {
   static constexpr Int8Target kTarget{MLT_INT8_DOT ? "int8 vnni 8x48" : HWY_TARGET == HWY_AVX3 ? "int8 8x48" : HWY_TARGET == HWY_AVX2 ? "int8 4x24" : kMr == 8 ? "int8 8x12" : "int8 4x12",
-                                      kMr, kNv, kLanes, !MLT_INT8_DOT, tile_any, interleave, depthwise, most, quantize, dequantize, add};
+                                      kMr, kNv, kLanes, !MLT_INT8_DOT, tile_any, interleave, interleave3, depthwise, most, quantize, dequantize, add};
   return &kTarget;
 }
 

@@ -19,6 +19,9 @@ struct Int8Finish {
   bool narrow = false;  // to codes: round(clip(v * inverse, lo, hi)) + zero; an activation may be part of the bounds
   float inverse = 1, lo = 0, hi = 255;
   int32_t zero = 0;
+  // No value comes near the ends of int32, so that codes may be clipped after they are rounded, to these.
+  bool fits = false;
+  uint8_t code_lo = 0, code_hi = 255;
 };
 
 struct Int8Tile {
@@ -61,8 +64,10 @@ struct Int8Target {
   int mr, nv, lanes;
   bool pairs;
   void (*tile)(const Int8Tile& t) noexcept;
-  // Codes of four rows of `channels` to `blocks` blocks of quads; what is behind the channels is not specified.
-  void (*interleave)(const uint8_t* const rows[4], int64_t channels, int64_t blocks, uint8_t* out) noexcept;
+  // Codes of four rows to `blocks` blocks of quads, for `count` pixels that are `steps` bytes apart; whole blocks are read.
+  void (*interleave)(const uint8_t* const rows[4], const int64_t steps[4], int64_t count, int64_t blocks, uint8_t* out) noexcept;
+  // Planes of three channels to pixels.
+  void (*interleave3)(const uint8_t* planes, int64_t count, uint8_t* out) noexcept;
   void (*depthwise)(const Int8DepthwiseRow& r) noexcept;
   // The greatest of `count` pixels, channel by channel.
   void (*most)(const uint8_t* const* taps, int64_t count, int64_t channels, uint8_t* out) noexcept;

@@ -41,7 +41,11 @@ Lowered lower_quantize(Lowering& l, const Int8Plan& p) {
   lowered.run = [=, q = p.x, nan = p.nan](RunContext& c) {
     auto* to = t.needed ? reinterpret_cast<uint8_t*>(c.scratch) : c.codes_out(out);
     quantize_codes(c.f32(x), to, count, q, nan);
-    if (t.needed) transpose(to, c.codes_out(out), t.first, kExchange, 1);
+    if (t.needed && t.first[1] == 3) {
+      for (int64_t i = 0, plane = t.first[2]; i < t.first[0]; ++i) interleave_codes(to + 3 * i * plane, c.codes_out(out) + 3 * i * plane, plane);
+    } else if (t.needed) {
+      transpose(to, c.codes_out(out), t.first, kExchange, 1);
+    }
     return Status();
   };
   return lowered;

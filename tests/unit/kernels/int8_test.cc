@@ -203,6 +203,15 @@ TEST_CASE("int8: epilogues") {
   }
 }
 
+TEST_CASE("int8: scales that leave the range of int32") {
+  const ConvShape shape = image(1, 24, 3, 5, 53, 1, 1), window = image(1, 70, 6, 5, 70, 3, 3, 1, 1, 70);
+  for (const ConvShape& s : {shape, window}) {
+    check({s, {1e20f, 114}, {.out = Codes{1e-3f, 93}}});
+    check({s, {1e20f, 114}, {.f = {Unary::kRelu}, .out = Codes{1e-3f, 93}}});
+    check({s, {1e20f, 114}, {.between = Codes{1e10f, 128}, .residual = Codes{0.5f, 9}, .out = Codes{1e-3f, 0}}});
+  }
+}
+
 TEST_CASE("int8: quantize and dequantize") {
   std::vector<float> in = numbers(203, 9, -40, 40);
   in[3] = NAN, in[5] = INFINITY, in[6] = -INFINITY, in[7] = 0.25f, in[8] = 0.75f, in[9] = -0.25f, in[10] = 1e30f, in[11] = -1e-40f, in[202] = NAN;
@@ -240,6 +249,12 @@ TEST_CASE("int8: sums of two tensors, tables, pooling") {
         CHECK(std::fabs(out[i] - code(want, to)) < 0.501);
       }
       CHECK(out[count] == 0x5a);
+    }
+    for (size_t n : {size_t{1}, size_t{16}, size_t{333}}) {
+      std::vector<uint8_t> pixels(3 * n + 4, 0x5a);
+      interleave_codes(a.data(), pixels.data(), static_cast<int64_t>(n));
+      for (size_t i = 0; i < 3 * n; ++i) CHECK(pixels[i] == a[i % 3 * n + i / 3]);
+      CHECK(pixels[3 * n] == 0x5a);
     }
     uint8_t table[256];
     for (int i = 0; i < 256; ++i) table[i] = static_cast<uint8_t>(255 - i);
