@@ -47,6 +47,7 @@ bench: all
 	scripts/bench $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/bench-classic $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/bench-convert $(BUILD)
+	python3 scripts/bench-crypt --build $(BUILD)
 
 # libFuzzer, one target per reader, FUZZ_SECONDS each.
 FUZZ_SECONDS ?= 60

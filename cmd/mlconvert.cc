@@ -16,15 +16,25 @@ using namespace mlt;
 
 namespace {
 
+// The name that says the format: without .age when the output is sealed.
+std::string_view content_name(std::string_view output, const cli::SealOptions& seal) {
+  while (output.size() > 1 && output.ends_with('/')) output.remove_suffix(1);
+  if (seal.given() && output.ends_with(".age")) output.remove_suffix(4);
+  return output;
+}
+
 // Trees, linear models and the like: no program, so no precision, passes or shapes.
 Result<int> convert_classic(const foreign::Learner& learner, const Blob& bytes, const ConvertOptions& o, bool json) {
   for (const auto& [given, option] : {std::pair{o.precision.has_value(), "--precision"}, {o.io_precision != "float32", "--io-precision"}, {o.passes.has_value(), "--passes"},
                                       {!o.stop_after.empty(), "--stop-after"}, {!o.inputs.empty(), "--input"}, {o.probabilities.has_value(), "--probabilities"}, {o.function.has_value(), "--function"}, {!o.states.empty(), "--state"}, {o.opset.has_value(), "--opset"}})
     if (given) return usage_error(fmt::format("{} is for networks, not for a model of {}", option, learner.name));
-  LearnerRequest r{o.source, o.to, o.check ? std::nullopt : o.output, o.feature_names, o.target, {}};
-  if (r.to.empty()) r.to = o.output && o.output->ends_with(".mlpackage") ? "mlpackage" : "mlmodel";
+  LearnerRequest r{o.source, o.to, o.check ? std::nullopt : o.output, o.feature_names, o.target, {}, o.to_seal};
+  if (r.to.empty()) r.to = o.output && content_name(*o.output, o.to_seal).ends_with(".mlpackage") ? "mlpackage" : "mlmodel";
   if (r.to != "mlmodel" && r.to != "mlpackage") return unsupported_error(fmt::format("--to {} of a model of {}", r.to, learner.name), "convert it to .mlmodel first");
-  if (!o.check && !cli::is_standard(*o.output)) {
+  if (!o.check && o.to_seal.given()) {
+    if (o.output->ends_with(".mlpackage") || o.output->ends_with(".mlpackage/")) return usage_error("a sealed model is one file, and .mlpackage is a directory", "name it .mlpackage.age");
+    MLT_TRY(cli::check_output(o.output, cli::Content::kBinary, {o.source}));
+  } else if (!o.check && !cli::is_standard(*o.output)) {
     std::string_view name = *o.output;
     while (name.ends_with('/')) name.remove_suffix(1);
     if (!name.ends_with("." + r.to)) return usage_error(fmt::format("output \"{}\" is not named .{}", *o.output, r.to), "\"-\" is standard output");
@@ -62,6 +72,7 @@ Result<int> convert(ConvertOptions o, bool json) {
     return 0;
   }
   if (o.source.empty()) return usage_error("no SRC given");
+  if (o.check && o.to_seal.given()) return usage_error("--check writes no model, so there is nothing to seal");
   if (json && !o.check) return usage_error("--json is for --check and --list-ops");
   if (!o.check && !o.output) return usage_error("no output given", "name it with -o; '-' is stdout");
   MLT_ASSIGN(std::optional<OpenedModel> opened, core_ml_source(o));
@@ -73,11 +84,16 @@ Result<int> convert(ConvertOptions o, bool json) {
   if (o.feature_names) return usage_error("--feature-names is for classic learners (scikit-learn, XGBoost, LightGBM, LIBSVM)");
   if (o.to.empty()) {
     o.to = "mlpackage";
-    if (o.output && (o.output->ends_with(".mil") || (cli::is_standard(*o.output) && !o.stop_after.empty()))) o.to = "mil";
-    if (o.output && o.output->ends_with(".onnx")) o.to = "onnx";
-    if (o.output && o.output->ends_with(".mlmodel")) o.to = "mlmodel";
+    std::string_view name = o.output ? content_name(*o.output, o.to_seal) : "";
+    if (name.ends_with(".mil") || (name == "-" && !o.stop_after.empty())) o.to = "mil";
+    if (name.ends_with(".onnx")) o.to = "onnx";
+    if (name.ends_with(".mlmodel")) o.to = "mlmodel";
   }
-  if (!o.check && o.to == "mlpackage" && !cli::is_standard(*o.output)) {
+  if (!o.check && o.to_seal.given()) {
+    if (o.output->ends_with(".mlpackage") || o.output->ends_with(".mlpackage/")) return usage_error("a sealed model is one file, and .mlpackage is a directory", "name it .mlpackage.age");
+    MLT_TRY(cli::check_output(o.output, cli::Content::kBinary, {o.source}));
+  }
+  if (!o.check && o.to == "mlpackage" && !cli::is_standard(*o.output) && !o.to_seal.given()) {
     std::string_view name = *o.output;
     while (name.ends_with('/')) name.remove_suffix(1);
     if (name.ends_with(".mlmodel")) return usage_error("a package is named .mlpackage");
@@ -93,7 +109,7 @@ Result<int> convert(ConvertOptions o, bool json) {
   };
 
   // 2. Convert.
-  Target target{o.source, o.to, o.output.value_or(""), o.precision, o.function, o.opset.value_or(17)};
+  Target target{o.source, o.to, o.output.value_or(""), o.precision, o.function, o.opset.value_or(17), o.to_seal};
   if (!opened) {
     FileKind kind = detect_bytes(bytes.bytes());
     bool model = kind == FileKind::kModel || kind == FileKind::kMilText || (kind == FileKind::kZip && !foreign::find_frontend("", bytes.bytes()));
@@ -120,9 +136,7 @@ Result<int> convert(ConvertOptions o, bool json) {
 
   // 3. Write.
   if (o.to == "mil") {
-    MLT_ASSIGN(cli::Output out, cli::Output::plan(o.output, cli::Content::kText, {o.source}));
-    MLT_TRY(out.write(ir::print(*conversion.converted.program, {.version = foreign::spec_version(conversion.opset) >= 9 ? "1.3" : "1.0"})));
-    MLT_TRY(out.finish());
+    MLT_TRY(write_text(target, *conversion.converted.program, foreign::spec_version(conversion.opset)));
     return 0;
   }
   MLT_TRY(write_package(conversion, request, target));

@@ -54,8 +54,8 @@ Result<int> version_of_target(const std::string& text) {
 
 Status write(const coreml::Model& model, const LearnerRequest& r) {
   if (r.to == "mlpackage") {
-    if (cli::is_standard(*r.output)) {
-      MLT_ASSIGN(cli::Output out, cli::Output::plan(r.output, cli::Content::kBinary, {r.source}));
+    if (cli::is_standard(*r.output) || r.seal.given()) {
+      MLT_ASSIGN(auto out, cli::SealedOutput::plan(r.output, {r.source}, r.seal));
       MLT_ASSIGN(auto writer, PackageWriter::to_zip([&](ByteSpan bytes) { return out.write(bytes); }));
       MLT_TRY(writer->finish(model));
       return out.finish();
@@ -65,7 +65,7 @@ Status write(const coreml::Model& model, const LearnerRequest& r) {
     return writer->finish(model);
   }
   MLT_ASSIGN(Bytes bytes, model.serialize());
-  MLT_ASSIGN(cli::Output out, cli::Output::plan(r.output, cli::Content::kBinary, {r.source}));
+  MLT_ASSIGN(auto out, cli::SealedOutput::plan(r.output, {r.source}, r.seal));
   MLT_TRY(out.write(bytes));
   return out.finish();
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lib/base/result.h"
+#include "lib/cli/seal.h"
 #include "lib/convert/convert.h"
 #include "lib/convert/learners/learner.h"
 
@@ -15,6 +16,7 @@ struct LearnerRequest {
   std::optional<std::string> output;  // nothing: only a check
   std::optional<std::string> feature_names, target;
   foreign::Request common;            // names of outputs, labels, metadata
+  cli::SealOptions seal;
 };
 
 // Converts bytes and writes the model. Warnings go to standard error.

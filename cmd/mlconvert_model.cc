@@ -15,8 +15,8 @@ namespace {
 // Writes a package whose weights and model `build` makes.
 template <typename F>
 Status write(const Target& t, F build) {
-  if (cli::is_standard(t.output)) {
-    MLT_ASSIGN(cli::Output out, cli::Output::plan(t.output, cli::Content::kBinary, {t.source}));
+  if (cli::is_standard(t.output) || t.seal.given()) {
+    MLT_ASSIGN(auto out, cli::SealedOutput::plan(t.output, {t.source}, t.seal));
     MLT_ASSIGN(auto writer, PackageWriter::to_zip([&](ByteSpan bytes) { return out.write(bytes); }));
     MLT_TRY(build(*writer));
     return out.finish();
@@ -27,6 +27,11 @@ Status write(const Target& t, F build) {
 }
 
 Status write_file(const Target& t, cli::Content content, ByteSpan bytes) {
+  if (t.seal.given()) {
+    MLT_ASSIGN(auto sealed, cli::SealedOutput::plan(t.output, {t.source}, t.seal));
+    MLT_TRY(sealed.write(bytes));
+    return sealed.finish();
+  }
   MLT_ASSIGN(cli::Output out, cli::Output::plan(t.output, content, {t.source}));
   MLT_TRY(out.write(bytes));
   return out.finish();
@@ -73,7 +78,7 @@ Status to_onnx(const OpenedModel& opened, const ir::Program* program, const fore
   options.opset = t.opset;
   options.float32 = t.precision == "float32";
   options.function = t.function.value_or("");
-  bool file = !cli::is_standard(t.output);
+  bool file = !cli::is_standard(t.output) && !t.seal.given();  // weights in a second file would not be sealed with it
   if (file) options.data_name = t.output.substr(t.output.rfind('/') + 1) + ".data";
   std::vector<std::unique_ptr<ir::Program>> stages;
   if (coreml::is_pipeline(opened.model.kind())) {
@@ -90,6 +95,8 @@ Status to_onnx(const OpenedModel& opened, const ir::Program* program, const fore
 }
 
 }  // namespace
+
+Status write_text(const Target& t, const ir::Program& program, int version) { return write_mil(t, program, version); }
 
 Status write_package(const foreign::Conversion& conversion, const foreign::Request& request, const Target& t) {
   MLT_ASSIGN(coreml::Model model, foreign::make_model(conversion, request));

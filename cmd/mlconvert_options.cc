@@ -83,6 +83,7 @@ void add_options(cli::App& app, ConvertOptions& o) {
   app.flag("--check", o.check, "list everything in SRC that cannot be converted; write nothing");
   app.flag("--list-ops", o.list_ops, "list the source operators that are understood");
   app.option("--passes", o.passes, "LIST", "run these passes only, separated by commas");
+  cli::add_seal_options(app, o.to_seal);
   app.option("--stop-after", o.stop_after, "STAGE", "lower, passes, or a pass; shows MIL text");
 }
 

@@ -6,6 +6,7 @@
 
 #include "lib/cli/app.h"
 #include "lib/cli/keys.h"
+#include "lib/cli/seal.h"
 #include "lib/convert/convert.h"
 #include "lib/coreml/model.h"
 
@@ -19,6 +20,7 @@ struct ConvertOptions {
   std::vector<std::string> inputs, outputs, metadata, states;
   bool check = false, list_ops = false;
   cli::KeyOptions keys;
+  cli::SealOptions to_seal;  // whom the output is sealed for
 };
 
 void add_options(cli::App& app, ConvertOptions& o);

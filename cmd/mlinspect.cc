@@ -101,6 +101,22 @@ Result<int> inspect_collection(const Options& o, const Collection& collection) {
   return all ? 0 : exit_status(Code::kNegative);
 }
 
+Result<int> inspect_one_side(const Options& o, cli::Output& out) {
+  bool added = *o.diff == "/dev/null";
+  if (added && o.model == "/dev/null") {
+    MLT_TRY(out.write(o.json ? inspect::absence_json("", "") : "no model on either side\n"));
+    MLT_TRY(out.finish());
+    return 0;
+  }
+  const std::string& path = added ? o.model : *o.diff;
+  MLT_ASSIGN(OpenedModel opened, cli::read_model(path, o.keys));
+  MLT_ASSIGN(inspect::Subject subject, inspect::prepare(std::move(opened)));
+  inspect::Report report = inspect::examine(subject);
+  MLT_TRY(out.write(o.json ? inspect::absence_json(added ? "" : path, added ? path : "") : (added ? "model added\n" : "model removed\n") + inspect::report_text(report)));
+  MLT_TRY(out.finish());
+  return exit_status(Code::kNegative);
+}
+
 Result<int> inspect_model(const Options& o) {
   MLT_TRY(check_usage(o));
   MLT_ASSIGN(auto collection, open_collection(o.model));
@@ -109,6 +125,8 @@ Result<int> inspect_model(const Options& o) {
   auto content = o.weight ? cli::Content::kBinary : cli::Content::kText;
   MLT_ASSIGN(cli::Output out, cli::Output::plan(o.html ? o.html : o.output, content, o.diff ? std::vector<std::string>{o.model, *o.diff} : std::vector<std::string>{o.model}));
   std::optional<inspect::Subject> before;
+  // How git names the side that is not there, of a model that was added or removed.
+  if (o.diff && (*o.diff == "/dev/null" || o.model == "/dev/null")) return inspect_one_side(o, out);
   if (o.diff) {
     MLT_ASSIGN(OpenedModel first, cli::read_model(*o.diff, o.keys));
     MLT_ASSIGN(before.emplace(), inspect::prepare(std::move(first)));

@@ -21,7 +21,7 @@ Result<FileKey> unlock(const Header& header, const std::vector<Identity>& identi
     MLT_ASSIGN(std::optional<FileKey> file_key, identity.unwrap(header.stanzas));
     if (!file_key) continue;
     if (!mac_matches(header, *file_key))
-      return input_error("header was changed or is damaged: its MAC is wrong");
+      return make_error(Code::kKey, "header was changed or is damaged: its MAC is wrong");
     return *file_key;
   }
   if (header.stanzas[0].arguments[0] == "scrypt" && !has_passphrase)

@@ -35,6 +35,9 @@ void seal_chunks(const Key& key, ByteSpan plain, uint64_t first, bool ended, std
   });
 }
 
+// What is not authentic to its last byte cannot be opened, as with a wrong key.
+Error broken(const char* why) { return make_error(Code::kKey, why); }
+
 struct Opened {
   size_t size = 0;  // bytes of authentic content at the head of the output
   const char* error = nullptr;
@@ -130,19 +133,19 @@ Status PayloadSealer::finish() { return flush(true); }
 Status open_payload(const FileKey& file_key, Buffered& sealed, const Sink& sink) {
   std::array<std::byte, kPayloadNonceSize> nonce;
   MLT_ASSIGN(size_t nonce_size, sealed.read_full(nonce));
-  if (nonce_size != nonce.size()) return input_error("file ends early");
+  if (nonce_size != nonce.size()) return broken("file ends early");
   Key key = payload_key(file_key, nonce);
   Bytes in(kBatch * kSealedChunkSize + 1), out(kBatch * kChunkSize);
   size_t held = 0;
   for (uint64_t number = 0;; number += kBatch) {
     MLT_ASSIGN(size_t n, sealed.read_full(std::span(in).subspan(held)));
     held += n;
-    if (held == 0) return input_error("file ends early");
+    if (held == 0) return broken("file ends early");
     bool ended = held < in.size();
     size_t size = std::min(held, in.size() - 1);
     Opened opened = open_chunks(key, ByteSpan(in).first(size), number, ended, out.data());
     if (opened.size != 0) MLT_TRY(sink(ByteSpan(out).first(opened.size)));
-    if (opened.error != nullptr) return input_error(opened.error);
+    if (opened.error != nullptr) return broken(opened.error);
     if (ended) break;
     in[0] = in[size];
     held = 1;
@@ -151,12 +154,12 @@ Status open_payload(const FileKey& file_key, Buffered& sealed, const Sink& sink)
 }
 
 Result<Blob> open_payload_bytes(const FileKey& file_key, ByteSpan sealed) {
-  if (sealed.size() < kPayloadNonceSize + kTagSize) return input_error("file ends early");
+  if (sealed.size() < kPayloadNonceSize + kTagSize) return broken("file ends early");
   Key key = payload_key(file_key, sealed.first(kPayloadNonceSize));
   sealed = sealed.subspan(kPayloadNonceSize);
   MLT_ASSIGN(std::shared_ptr<Pages> pages, Pages::create(sealed.size()));
   Opened opened = open_chunks(key, sealed, 0, true, pages->data());
-  if (opened.error != nullptr) return input_error(opened.error);
+  if (opened.error != nullptr) return broken(opened.error);
   ByteSpan content(pages->data(), opened.size);
   return Blob(std::move(pages), content);
 }
@@ -180,7 +183,7 @@ Result<std::shared_ptr<const RandomAccess>> open_payload_random(const FileKey& f
       MLT_ASSIGN(std::shared_ptr<Pages> pages, Pages::create(to - from));
       ByteSpan part = chunks_.bytes().subspan(from, to - from);
       Opened opened = open_chunks(key_, part, first, to == chunks_.size(), pages->data());
-      if (opened.error != nullptr) return input_error(opened.error);
+      if (opened.error != nullptr) return broken(opened.error);
       return pages;
     }
 
@@ -198,12 +201,12 @@ Result<std::shared_ptr<const RandomAccess>> open_payload_random(const FileKey& f
 }
 
 Result<uint64_t> content_size(uint64_t payload_size) {
-  if (payload_size < kPayloadNonceSize + kTagSize) return input_error("file ends early");
+  if (payload_size < kPayloadNonceSize + kTagSize) return broken("file ends early");
   uint64_t sealed = payload_size - kPayloadNonceSize;
   uint64_t count = (sealed + kSealedChunkSize - 1) / kSealedChunkSize;
   uint64_t tail = sealed - (count - 1) * kSealedChunkSize;
-  if (tail < kTagSize) return input_error("file ends early");
-  if (tail == kTagSize && count > 1) return input_error("the last chunk is empty");
+  if (tail < kTagSize) return broken("file ends early");
+  if (tail == kTagSize && count > 1) return broken("the last chunk is empty");
   return sealed - count * kTagSize;
 }
 

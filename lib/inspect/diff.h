@@ -60,6 +60,8 @@ struct Comparison {
 Result<Comparison> compare(const Subject& before, const Subject& after);
 std::string comparison_text(const Comparison& comparison);
 std::string comparison_json(const Comparison& comparison);  // schema "mlinspect-diff"
+// The same schema where one side does not exist (empty name).
+std::string absence_json(const std::string& before, const std::string& after);
 
 // Pairs the nodes of two units by what they do and how they hang together, by name only where that leaves a
 // choice: for each node of `a` the one of `b`, or -1.

@@ -187,6 +187,12 @@ std::string comparison_text(const Comparison& c) {
   return out;
 }
 
+std::string absence_json(const std::string& before, const std::string& after) {
+  auto name = [](const std::string& path) { return path.empty() ? ordered_json() : ordered_json(path); };
+  ordered_json out = {{"schema", "mlinspect-diff"}, {"schema_version", 1}, {"before", name(before)}, {"after", name(after)}, {"same", before.empty() && after.empty()}};
+  return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
 std::string comparison_json(const Comparison& c) {
   ordered_json out = {{"schema", "mlinspect-diff"},
                       {"schema_version", 1},

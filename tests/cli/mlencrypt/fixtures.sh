@@ -5,14 +5,16 @@ out=$HOME/out
 for file in *.age; do
   case $file in
   good-*) want=0 ;;
+  # Malformed, or not authentic.
+  bad-*flipped* | bad-mac.age | bad-extra-stanza.age | bad-trailing-data.age | bad-no-payload.age | bad-*truncated* | bad-*cut.age) want='[36]' ;;
   bad-*) want=3 ;;
   unsupported-*) want=4 ;;
   locked-*) want=6 ;;
   esac
   status=0
   mlencrypt -d -i "$HOME/key" -o "$out" "$file" 2>"$HOME/message" || status=$?
-  [ $status = $want ] || echo "$file: expected $want, got $status: $(cat "$HOME/message")"
-  if [ $want = 0 ]; then
+  [[ $status == $want ]] || echo "$file: expected $want, got $status: $(cat "$HOME/message")"
+  if [ "$want" = 0 ]; then
     case $file in
     good-empty.age) [ ! -s "$out" ] ;;
     *) [ "$(cat "$out")" = content ] ;;
@@ -21,6 +23,7 @@ for file in *.age; do
   else
     grep -q "^mlencrypt: error: $file: " "$HOME/message" || echo "$file: no message"
     [ ! -e "$out" ] || echo "$file: left an output"
+    [ $status != 6 ] || echo "$file: 6"
   fi
 done
 ls | sed 's/-.*//' | grep -v README | sort | uniq -c

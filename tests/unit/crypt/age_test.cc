@@ -173,8 +173,8 @@ TEST_CASE("chunks cannot be dropped, doubled, swapped or appended") {
        {join({head, c0, c1, c2}), join({head, c0, c2, c1, c3}), join({head, c0, c0, c1, c2, c3}),
         join({head, c1, c2, c3}), join({head, c0, c1, c2, c3, c3}), join({head}),
         join({head, c0, c1, c2, c3, Bytes(1)}), join({head, c3})}) {
-    CHECK(open_bytes(Blob(bad), with_key()).error().code == Code::kInput);
-    CHECK(streamed(bad, with_key()).error().code == Code::kInput);
+    CHECK(open_bytes(Blob(bad), with_key()).error().code == Code::kKey);
+    CHECK(streamed(bad, with_key()).error().code == Code::kKey);
   }
 }
 
@@ -256,7 +256,7 @@ TEST_CASE("parts of a sealed file") {
         Bytes shorter(file.begin(), file.end() - static_cast<std::ptrdiff_t>(beside));
         auto refused = open_random(Blob(shorter), with_key());
         REQUIRE_FALSE(refused.ok());
-        CHECK(refused.error().code == Code::kInput);
+        CHECK(refused.error().code == Code::kKey);
       }
     }
   }
@@ -267,7 +267,7 @@ TEST_CASE("parts of a sealed file") {
   auto random = open_random(Blob(file), with_key());
   REQUIRE(random.ok());
   CHECK((*random)->read(2 * kChunkSize, kChunkSize).ok());
-  CHECK((*random)->read(10, 10).error().code == Code::kInput);
+  CHECK((*random)->read(10, 10).error().code == Code::kKey);
 }
 
 TEST_CASE("SSH keys") {

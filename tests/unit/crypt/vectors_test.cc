@@ -61,9 +61,11 @@ std::string outcome(const Vector& v, Bytes& content, std::string& message) {
   auto opener = Opener::start(blob_source(Blob(v.file)));
   auto classify = [&](const Error& error, const char* otherwise) -> std::string {
     message = error.to_string();
-    if (error.code == Code::kKey) return "no match";
     if (error.to_string().starts_with("armor: ")) return "armor failure";
     if (error.message.find("its MAC") != std::string::npos) return "HMAC failure";
+    bool payload_failed = false;  // exit status 6, too
+    for (const char* words : {"authentication failed", "file ends early", "the last chunk is empty"}) payload_failed |= error.message.find(words) != std::string::npos;
+    if (error.code == Code::kKey && !payload_failed) return "no match";
     return otherwise;
   };
   // What does not begin like armor is no armor to us, and then no age file at all.
