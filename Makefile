@@ -28,6 +28,7 @@ check: test
 # Other people's suites and models against ours; skips, with a message, what is not there. MLT_PYTHON: a Python with
 # scikit-learn, xgboost, lightgbm and libsvm, for models that they write.
 conformance: all
+	python3 scripts/check-readme --build $(BUILD)
 	scripts/corpus-report $(BUILD)/bin
 	scripts/conformance $(BUILD)
 	scripts/conformance-learners $(BUILD)
