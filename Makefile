@@ -32,6 +32,7 @@ conformance: all
 	scripts/corpus-report $(BUILD)/bin
 	scripts/conformance $(BUILD)
 	scripts/conformance-learners $(BUILD)
+	$(BUILD)/tests/long_run 100000
 	$(or $(MLT_PYTHON),python3) scripts/conformance-classic $(BUILD)/bin
 	$(or $(MLT_PYTHON),python3) scripts/conformance-quantize --build $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/conformance-pairs $(BUILD)/bin
