@@ -30,6 +30,8 @@ Status compile(CompileArguments o) {
   // 1. Where to.
   bool archive = o.archive || o.to.given() || cli::is_standard(o.output) || o.output.ends_with(".mlarchive");
   if (o.encrypt && !o.to.given()) return usage_error("nobody to seal for", "give -r or -R");
+  MLT_ASSIGN(const std::vector<std::string> targets, prepared_targets(o.optimize_for));
+  if (archive && !targets.empty()) return usage_error("--optimize-for keeps prepared weights in a directory, to be mapped from there", "name the output .mlmodelc");
   if (o.depfile && cli::is_standard(o.output)) return usage_error("a dependency file needs an output with a name");
   std::optional<cli::SealedOutput> stream;
   if (archive) {
@@ -55,7 +57,7 @@ Status compile(CompileArguments o) {
     MLT_TRY(write_zip(files.tree, [&](ByteSpan bytes) { return stream->write(bytes); }));
     MLT_TRY(stream->finish());
   } else {
-    MLT_TRY(write_directory(files.tree, o.output));
+    MLT_TRY(write_directory(files.tree, o.output, targets));
   }
   if (!o.depfile) return {};
   if (cli::is_standard(o.model)) files.inputs.clear();
@@ -81,6 +83,7 @@ int main(int argc, char** argv) {
   app.option("-o,--output", o.output, "OUT", ".mlmodelc directory, .mlarchive file, or '-' for an archive on stdout").file();
   app.flag("--archive", o.archive, "write one uncompressed archive, whatever its name");
   app.flag("--keep-source", o.keep_source, "store networks that cannot be compiled as they are");
+  app.option("--optimize-for", o.optimize_for, "SETS", "keep weights prepared for these instruction sets: native, x86-64-v3, ... (none)");
   app.option("--depfile", o.depfile, "F", "write the files that were read to F, as a Makefile rule").file();
   app.flag("--encrypt", o.encrypt, "seal the archive for the recipients of -r and -R (they alone suffice)");
   cli::add_seal_options(app, o.to);

@@ -16,14 +16,18 @@ struct CompileArguments {
   bool archive = false, encrypt = false, keep_source = false;
   cli::SealOptions to;
   std::optional<std::string> depfile, generate, class_name, collection;
+  std::string optimize_for = "none";
   bool public_access = false;
   cli::KeyOptions keys;
 };
 
 // The compiled form; what had to be kept or is missing is a warning.
 Result<CompiledFiles> compile_opened(const OpenedModel& model, bool keep_source);
-// A compiled model as a directory; left alone when it is there with the same content.
-Status write_directory(const FileTree& tree, const std::string& path);
+// A compiled model as a directory, with weights prepared for these instruction sets; left alone when it is there with the
+// same content.
+Status write_directory(const FileTree& tree, const std::string& path, const std::vector<std::string>& targets = {});
+// The instruction sets of --optimize-for, "native,x86-64-v3", by the names of this machine's; empty for "none".
+Result<std::vector<std::string>> prepared_targets(const std::string& text);
 // A file, left alone when it has these bytes already.
 Status write_text(const std::string& path, std::string_view text);
 

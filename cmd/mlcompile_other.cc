@@ -25,14 +25,6 @@ Result<CompiledFiles> compile_opened(const OpenedModel& model, bool keep_source)
 }
 
 // A build system that sees an old output does what depends on it again only when something has changed.
-Status write_directory(const FileTree& tree, const std::string& path) {
-  if (same_directory(tree, path)) {
-    cli::print_info(path + ": unchanged, left alone");
-    return {};
-  }
-  return save_tree(tree, path);
-}
-
 Status write_text(const std::string& path, std::string_view text) {
   if (same_content(as_bytes(text), path)) {
     cli::print_info(path + ": unchanged, left alone");
@@ -47,6 +39,7 @@ Status generate_source(const CompileArguments& o) {
   options.class_name = o.class_name.value_or("");
   options.public_access = o.public_access;
   if (o.archive || o.encrypt || o.keep_source || o.to.given()) return usage_error("--generate writes source code; --archive, --encrypt, --keep-source, -r and -R do not go with it");
+  if (o.optimize_for != "none") return usage_error("--generate writes source code; --optimize-for does not go with it");
   if (o.public_access && options.language != codegen::Language::kSwift) return usage_error("--public-access goes with --generate swift");
   if (o.depfile && cli::is_standard(o.output)) return usage_error("a dependency file needs an output with a name");
   std::vector<std::string> extensions = codegen::extensions(options.language);
@@ -82,6 +75,7 @@ Status generate_source(const CompileArguments& o) {
 
 Status pack_collection(const CompileArguments& o) {
   if (o.generate || o.archive || o.encrypt || o.to.given()) return usage_error("--collection writes a directory of archives; --generate, --archive, --encrypt, -r and -R do not go with it");
+  if (o.optimize_for != "none") return usage_error("a collection holds archives; prepared weights are kept in directories", "leave --optimize-for out");
   if (cli::is_standard(o.output)) return usage_error("a collection is a directory, and stdout is none");
   std::string output = o.output;
   while (output.size() > 1 && output.ends_with('/')) output.pop_back();

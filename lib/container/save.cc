@@ -109,11 +109,14 @@ bool same_content(ByteSpan bytes, const std::string& path) {
   return there.ok() && there->size() == bytes.size() && std::equal(bytes.begin(), bytes.end(), there->bytes().begin());
 }
 
-bool same_directory(const FileTree& tree, const std::string& path) {
+bool same_directory(const FileTree& tree, const std::string& path, std::string_view besides, size_t* found) {
   if (path_kind(path) != PathKind::kDirectory) return false;
   auto wanted = tree.names();
   auto there = FileTree::from_directory(path).names();
-  if (!wanted.ok() || !there.ok() || *wanted != *there) return false;
+  if (!wanted.ok() || !there.ok()) return false;
+  const size_t more = besides.empty() ? 0 : std::erase_if(*there, [&](const std::string& name) { return name.starts_with(besides); });
+  if (found != nullptr) *found = more;
+  if (*wanted != *there) return false;
   for (const std::string& name : *wanted) {
     auto content = tree.open(name);
     if (!content.ok() || !same_content(content->bytes(), path + "/" + name)) return false;

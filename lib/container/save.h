@@ -41,7 +41,8 @@ class PackageWriter {
 };
 
 // Whether a directory holds exactly these files with these contents.
-bool same_directory(const FileTree& tree, const std::string& path);
+// Files there whose names begin with `besides` (unless that is empty) are not compared, and counted.
+bool same_directory(const FileTree& tree, const std::string& path, std::string_view besides = {}, size_t* found = nullptr);
 // Whether a file is the archive that write_zip would make of the tree.
 bool same_archive(const FileTree& tree, const std::string& path);
 // Whether a file has exactly these bytes.

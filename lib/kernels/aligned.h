@@ -21,31 +21,48 @@ class AlignedBuffer {
   AlignedBuffer() = default;
   // False, and left empty, when memory runs out. The contents are not initialised.
   bool reset(size_t bytes) {
-    data_.reset();
-    bytes_ = 0;
+    clear();
     if (bytes > static_cast<size_t>(-1) - 2 * (kSlack + kAlignment)) return false;
 #if defined(__linux__)
     // Weights that are streamed through once per run would otherwise miss the TLB at every page.
     if (bytes >= kHugePage) {
       data_.reset(std::aligned_alloc(kHugePage, align_up(bytes) + kSlack));
       if (data_) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // advice only: failure changes nothing
-      if (data_) bytes_ = bytes;
-      return data_ != nullptr;
+      return taken(bytes);
     }
 #endif
     data_.reset(std::aligned_alloc(kAlignment, align_up(bytes) + kSlack));
-    if (data_) bytes_ = bytes;
-    return data_ != nullptr;
+    return taken(bytes);
+  }
+  // Takes memory of somebody else's, which must be aligned and have its slack; it is only read from then on.
+  void adopt(const std::byte* data, size_t bytes, std::shared_ptr<const void> owner) {
+    clear();
+    at_ = const_cast<std::byte*>(data);
+    bytes_ = bytes;
+    owner_ = std::move(owner);
   }
   template <typename T = float>
-  T* data() const { return static_cast<T*>(data_.get()); }
+  T* data() const { return static_cast<T*>(at_); }
   size_t bytes() const { return bytes_; }
 
  private:
   struct Free {
     void operator()(void* p) const { std::free(p); }
   };
+  void clear() {
+    data_.reset();
+    owner_.reset();
+    at_ = nullptr;
+    bytes_ = 0;
+  }
+  bool taken(size_t bytes) {
+    at_ = data_.get();
+    if (at_ != nullptr) bytes_ = bytes;
+    return at_ != nullptr;
+  }
   std::unique_ptr<void, Free> data_;
+  std::shared_ptr<const void> owner_;
+  void* at_ = nullptr;
   size_t bytes_ = 0;
 };
 

@@ -216,6 +216,11 @@ Result<ConvGeometry> convolution_geometry(const ConvShape& s) {
 
 Result<ConvPlan> ConvPlan::create(const ConvShape& s, const float* weights, const float* bias, const Activation& f,
                                   bool allow_winograd) {
+  return prepare(s, [weights] { return weights; }, bias, f, allow_winograd, {});
+}
+
+Result<ConvPlan> ConvPlan::prepare(const ConvShape& s, FunctionRef<const float*()> weights, const float* bias, const Activation& f,
+                                   bool allow_winograd, const PackedName& name) {
   MLT_ASSIGN(const ConvGeometry geometry, convolution_geometry(s));
   auto impl = std::make_unique<Impl>();
   impl->shape = s;
@@ -237,11 +242,14 @@ Result<ConvPlan> ConvPlan::create(const ConvShape& s, const float* weights, cons
   impl->depth = impl->channel_step * g.taps();
   impl->row_step = balanced_tile(impl->rows, impl->gemm->mr);
   impl->choose(thread_count(), allow_winograd);
-  if (!impl->weights.reset(impl->weight_floats() * sizeof(float)) ||
-      !impl->bias.reset(static_cast<size_t>(s.out_channels) * sizeof(float)))
-    return resource_error("out of memory for a convolution's weights");
+  if (!impl->bias.reset(static_cast<size_t>(s.out_channels) * sizeof(float))) return resource_error("out of memory for a convolution's weights");
   for (int64_t i = 0; i < s.out_channels; ++i) impl->bias.data()[i] = bias != nullptr ? bias[i] : 0;
-  impl->pack_weights(weights);
+  // The method and what it packs by.
+  const std::string form = form_name(impl->gemm->name, {static_cast<int64_t>(impl->method), s.out_channels, s.groups, impl->k, impl->depth, impl->row_step, impl->channel_step});
+  MLT_TRY(prepare_form(impl->weights, impl->weight_floats() * sizeof(float), name, form, [&] {
+    impl->pack_weights(weights());
+    return Status();
+  }));
   return ConvPlan(std::move(impl));
 }
 

@@ -6,8 +6,10 @@
 #include <memory>
 
 #include "lib/base/result.h"
+#include "lib/base/threads.h"
 #include "lib/kernels/aligned.h"
 #include "lib/kernels/elementwise.h"
+#include "lib/kernels/packed_forms.h"
 
 namespace mlt {
 
@@ -30,6 +32,9 @@ class ConvPlan {
   // within 1e-5 of the largest sums, where the others are within 1e-6.
   static Result<ConvPlan> create(const ConvShape& shape, const float* weights, const float* bias,
                                  const Activation& f = {}, bool allow_winograd = true);
+  // The same of weights that are only asked for when their form is not kept.
+  static Result<ConvPlan> prepare(const ConvShape& shape, FunctionRef<const float*()> weights, const float* bias, const Activation& f,
+                                  bool allow_winograd, const PackedName& name);
   ConvPlan(ConvPlan&&) noexcept;
   ConvPlan& operator=(ConvPlan&&) noexcept;
   ~ConvPlan();

@@ -70,7 +70,7 @@ struct ConvNhwcPlan::Impl {
   int64_t across() const { return (g.out[2] + 3) / 4; }
   int64_t down() const { return (g.out[1] + 3) / 4; }
   void choose(bool allow_winograd);
-  Status pack(const float* w, const uint16_t* half);
+  Status pack(FunctionRef<const float*()> make_weights, const uint16_t* half, const PackedName& name);
   size_t scratch_floats() const;
   size_t winograd_slot() const {
     return align_up(static_cast<size_t>(kPositions * (g.channels + rows) * tiles_per_block) * sizeof(float)) / sizeof(float) + kSlack;
@@ -135,53 +135,54 @@ void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
   piece = std::clamp<int64_t>(kDepth / length, 1, segments);
 }
 
-Status ConvNhwcPlan::Impl::pack(const float* w, const uint16_t* half) {
+Status ConvNhwcPlan::Impl::pack(FunctionRef<const float*()> make_weights, const uint16_t* half, const PackedName& where) {
   const int64_t c = g.channels, taps = g.taps();
-  switch (method) {
-    case Method::kPointwise: {
-      MLT_ASSIGN(dense, half != nullptr ? PackedWeights::pack_half(rows, c, half) : PackedWeights::pack(rows, c, w));
-      if (half != nullptr) name += " float16";
-      return {};
+  if (method == Method::kPointwise) {
+    if (half != nullptr) {
+      MLT_ASSIGN(dense, PackedWeights::prepare_half(rows, c, [half] { return half; }, c, 1, where));
+      name += " float16";
+    } else {
+      MLT_ASSIGN(dense, PackedWeights::prepare(rows, c, make_weights, c, 1, where));
     }
-    case Method::kDepthwise:
-      if (!weights.reset(static_cast<size_t>(taps * shape.out_channels) * sizeof(float))) return resource_error("out of memory for a convolution's weights");
-      for (int64_t o = 0; o < shape.out_channels; ++o)
-        for (int64_t t = 0; t < taps; ++t) weights.data()[t * shape.out_channels + o] = w[o * taps + t];
-      return {};
-    case Method::kWinograd: {
-      const int64_t columns = Panels(rows, *gemm).padded_columns();
-      AlignedBuffer plain;  // [position][row][channel]
-      if (!weights.reset(static_cast<size_t>(kPositions * columns * c) * sizeof(float)) ||
-          !plain.reset(static_cast<size_t>(kPositions * rows * c) * sizeof(float)))
-        return resource_error("out of memory for a convolution's weights");
-      parallel_for(rows, 16, [&](int64_t begin, int64_t end) {
-        float transformed[kPositions];
-        for (int64_t i = begin * c; i < end * c; ++i) {
-          winograd_kernel(w + i * 9, transformed);
-          for (int64_t p = 0; p < kPositions; ++p) plain.data()[p * rows * c + i] = transformed[p];
-        }
-      });
-      for (int64_t p = 0; p < kPositions; ++p)
-        pack_columns(*gemm, plain.data() + p * rows * c, rows, c, c, 1, c, weights.data() + p * columns * c);
-      return {};
-    }
-    case Method::kTaps:
-    case Method::kLines: {
-      const int64_t k = segments * length;
-      AlignedBuffer plain;  // [row][tap][channel]
-      if (!weights.reset(static_cast<size_t>(Panels(rows, *gemm).padded_columns() * k) * sizeof(float)) ||
-          !plain.reset(static_cast<size_t>(rows * k) * sizeof(float)))
-        return resource_error("out of memory for a convolution's weights");
-      parallel_for(rows, 16, [&](int64_t begin, int64_t end) {
-        for (int64_t o = begin; o < end; ++o)
-          for (int64_t i = 0; i < c; ++i)
-            for (int64_t t = 0; t < taps; ++t) plain.data()[(o * taps + t) * c + i] = w[(o * c + i) * taps + t];
-      });
-      pack_columns(*gemm, plain.data(), rows, k, k, 1, piece * length, weights.data());
-      return {};
-    }
+    return {};
   }
-  return {};
+  const int64_t columns = Panels(rows, *gemm).padded_columns(), k = segments * length;
+  const int64_t floats = method == Method::kDepthwise ? taps * shape.out_channels : method == Method::kWinograd ? kPositions * columns * c : columns * k;
+  const std::string form = form_name(name, {shape.out_channels, shape.groups, c, g.kernel[1], g.kernel[2], piece * length});
+  return prepare_form(weights, static_cast<size_t>(floats) * sizeof(float), where, form, [&]() -> Status {
+    const float* w = make_weights();
+    AlignedBuffer plain;
+    switch (method) {
+      case Method::kPointwise: break;
+      case Method::kDepthwise:
+        for (int64_t o = 0; o < shape.out_channels; ++o)
+          for (int64_t t = 0; t < taps; ++t) weights.data()[t * shape.out_channels + o] = w[o * taps + t];
+        break;
+      case Method::kWinograd:  // [position][row][channel]
+        if (!plain.reset(static_cast<size_t>(kPositions * rows * c) * sizeof(float))) return resource_error("out of memory for a convolution's weights");
+        parallel_for(rows, 16, [&](int64_t begin, int64_t end) {
+          float transformed[kPositions];
+          for (int64_t i = begin * c; i < end * c; ++i) {
+            winograd_kernel(w + i * 9, transformed);
+            for (int64_t p = 0; p < kPositions; ++p) plain.data()[p * rows * c + i] = transformed[p];
+          }
+        });
+        for (int64_t p = 0; p < kPositions; ++p)
+          pack_columns(*gemm, plain.data() + p * rows * c, rows, c, c, 1, c, weights.data() + p * columns * c);
+        break;
+      case Method::kTaps:
+      case Method::kLines:  // [row][tap][channel]
+        if (!plain.reset(static_cast<size_t>(rows * k) * sizeof(float))) return resource_error("out of memory for a convolution's weights");
+        parallel_for(rows, 16, [&](int64_t begin, int64_t end) {
+          for (int64_t o = begin; o < end; ++o)
+            for (int64_t i = 0; i < c; ++i)
+              for (int64_t t = 0; t < taps; ++t) plain.data()[(o * taps + t) * c + i] = w[(o * c + i) * taps + t];
+        });
+        pack_columns(*gemm, plain.data(), rows, k, k, 1, piece * length, weights.data());
+        break;
+    }
+    return {};
+  });
 }
 
 size_t ConvNhwcPlan::Impl::scratch_floats() const {
@@ -396,6 +397,11 @@ bool ConvNhwcPlan::takes(const ConvShape& s) noexcept {
 
 Result<ConvNhwcPlan> ConvNhwcPlan::create(const ConvShape& s, const float* weights, const float* bias, const Activation& f, bool allow_winograd,
                                           const uint16_t* half_weights) {
+  return prepare(s, [weights] { return weights; }, bias, f, allow_winograd, half_weights, {});
+}
+
+Result<ConvNhwcPlan> ConvNhwcPlan::prepare(const ConvShape& s, FunctionRef<const float*()> weights, const float* bias, const Activation& f,
+                                           bool allow_winograd, const uint16_t* half_weights, const PackedName& name) {
   if (!takes(s)) return usage_error("convolution: not of two axes, or grouped");
   MLT_ASSIGN(const ConvGeometry geometry, convolution_geometry(s));
   auto impl = std::make_unique<Impl>();
@@ -411,7 +417,7 @@ Result<ConvNhwcPlan> ConvNhwcPlan::create(const ConvShape& s, const float* weigh
     return resource_error("out of memory for a convolution's weights");
   for (int64_t i = 0; i < s.out_channels; ++i) impl->bias.data()[i] = bias != nullptr ? bias[i] : 0;
   std::fill_n(impl->zeros.data(), s.in_channels, 0.0f);
-  MLT_TRY(impl->pack(weights, half_weights));
+  MLT_TRY(impl->pack(weights, half_weights, name));
   return ConvNhwcPlan(std::move(impl));
 }
 

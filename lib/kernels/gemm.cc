@@ -239,36 +239,44 @@ void pack_columns(const GemmTarget& target, const T* w, int64_t n, int64_t k, in
 
 template void pack_columns(const GemmTarget&, const float*, int64_t, int64_t, int64_t, int64_t, int64_t, float*) noexcept;
 
-template <typename T>
-Result<AlignedBuffer> packed_copy(const GemmTarget& target, int64_t n, int64_t k, const T* w, int64_t row_stride,
-                                  int64_t col_stride) {
+template <typename T, typename Weights>
+Status fill_panels(AlignedBuffer& data, const GemmTarget& target, int64_t n, int64_t k, Weights&& w, int64_t row_stride, int64_t col_stride,
+                   const PackedName& name) {
   if (n < 1 || k < 1 || n > (int64_t{1} << 40) / k) return usage_error("matrix product: weights of impossible size");
-  AlignedBuffer data;
-  if (!data.reset(static_cast<size_t>(Panels(n, target).padded_columns() * k) * sizeof(T)))
-    return resource_error("out of memory for packed weights");
-  pack_columns(target, w, n, k, row_stride, col_stride, balanced_depth(k, kDepth), data.data<T>());
-  return data;
+  const int64_t depth = balanced_depth(k, kDepth);
+  const size_t bytes = static_cast<size_t>(Panels(n, target).padded_columns() * k) * sizeof(T);
+  const std::string form = form_name(target.name, {static_cast<int64_t>(sizeof(T)), n, k, depth, row_stride});
+  return prepare_form(data, bytes, name, form, [&] {
+    pack_columns(target, w(), n, k, row_stride, col_stride, depth, data.data<T>());
+    return Status();
+  });
 }
 
-Result<PackedWeights> PackedWeights::pack(int64_t n, int64_t k, const float* w, int64_t row_stride,
-                                          int64_t col_stride) {
+Result<PackedWeights> PackedWeights::prepare(int64_t n, int64_t k, Floats w, int64_t row_stride, int64_t col_stride, const PackedName& name) {
   PackedWeights packed;
   packed.n_ = n;
   packed.k_ = k;
   packed.target_ = &gemm_target();
-  MLT_ASSIGN(packed.data_, packed_copy(*packed.target_, n, k, w, row_stride, col_stride));
+  MLT_TRY(fill_panels<float>(packed.data_, *packed.target_, n, k, w, row_stride, col_stride, name));
   return packed;
 }
 
-Result<PackedWeights> PackedWeights::pack_half(int64_t n, int64_t k, const uint16_t* w, int64_t row_stride,
-                                               int64_t col_stride) {
+Result<PackedWeights> PackedWeights::prepare_half(int64_t n, int64_t k, Halves w, int64_t row_stride, int64_t col_stride, const PackedName& name) {
   PackedWeights packed;
   packed.n_ = n;
   packed.k_ = k;
   packed.half_ = true;
   packed.target_ = &gemm_target();
-  MLT_ASSIGN(packed.data_, packed_copy(*packed.target_, n, k, w, row_stride, col_stride));
+  MLT_TRY(fill_panels<uint16_t>(packed.data_, *packed.target_, n, k, w, row_stride, col_stride, name));
   return packed;
+}
+
+Result<PackedWeights> PackedWeights::pack(int64_t n, int64_t k, const float* w, int64_t row_stride, int64_t col_stride) {
+  return prepare(n, k, [w] { return w; }, row_stride, col_stride, {});
+}
+
+Result<PackedWeights> PackedWeights::pack_half(int64_t n, int64_t k, const uint16_t* w, int64_t row_stride, int64_t col_stride) {
+  return prepare_half(n, k, [w] { return w; }, row_stride, col_stride, {});
 }
 
 void PackedWeights::run(int64_t m, const float* a, int64_t lda, float* c, int64_t ldc, const float* bias,

@@ -5,8 +5,10 @@
 #include <cstdint>
 
 #include "lib/base/result.h"
+#include "lib/base/threads.h"
 #include "lib/kernels/aligned.h"
 #include "lib/kernels/elementwise.h"
+#include "lib/kernels/packed_forms.h"
 
 namespace mlt {
 
@@ -26,6 +28,12 @@ class PackedWeights {
   static Result<PackedWeights> pack_half(int64_t n, int64_t k, const uint16_t* w, int64_t row_stride,
                                          int64_t col_stride);
   static Result<PackedWeights> pack_half(int64_t n, int64_t k, const uint16_t* w) { return pack_half(n, k, w, k, 1); }
+
+  // The same of weights that are only asked for when the form is not kept.
+  using Floats = FunctionRef<const float*()>;
+  using Halves = FunctionRef<const uint16_t*()>;
+  static Result<PackedWeights> prepare(int64_t n, int64_t k, Floats w, int64_t row_stride, int64_t col_stride, const PackedName& name);
+  static Result<PackedWeights> prepare_half(int64_t n, int64_t k, Halves w, int64_t row_stride, int64_t col_stride, const PackedName& name);
 
   int64_t n() const { return n_; }
   int64_t k() const { return k_; }

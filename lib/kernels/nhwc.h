@@ -22,6 +22,9 @@ class ConvNhwcPlan {
   // the same weights as float16, or null; where a convolution is a plain product they stay so.
   static Result<ConvNhwcPlan> create(const ConvShape& shape, const float* weights, const float* bias, const Activation& f = {},
                                      bool allow_winograd = true, const uint16_t* half_weights = nullptr);
+  // The same of weights that are only asked for when their form is not kept; with half_weights these may be null.
+  static Result<ConvNhwcPlan> prepare(const ConvShape& shape, FunctionRef<const float*()> weights, const float* bias, const Activation& f,
+                                      bool allow_winograd, const uint16_t* half_weights, const PackedName& name);
   ConvNhwcPlan(ConvNhwcPlan&&) noexcept;
   ConvNhwcPlan& operator=(ConvNhwcPlan&&) noexcept;
   ~ConvNhwcPlan();

@@ -101,6 +101,8 @@ Result<std::unique_ptr<Executor>> Executor::create(const ir::Function& function,
     for (const auto& [kind, count] : unknown) list += (list.empty() ? "" : ", ") + kind + " (" + std::to_string(count) + ")";
     return unsupported_error("ops that cannot be run: " + list).in_path("function " + function.name);
   }
+  // Other options change what the same names stand for.
+  if (!options.fuse || !options.fast_kernels || options.strict_fp16 || options.keep_all) options.packed = nullptr;
   if (options.max_bytes == 0) options.max_bytes = available_memory();
   if (options.max_bytes == 0) options.max_bytes = std::numeric_limits<size_t>::max();
   auto impl = std::unique_ptr<Impl>(new Impl{function, std::move(owner), *opset, options, {}, {}, {}});

@@ -20,6 +20,8 @@
 
 namespace mlt {
 
+class PackedForms;
+
 struct ExecOptions {
   bool fuse = true;
   bool fast_kernels = true;   // false: the op table's reference evaluation only
@@ -28,6 +30,7 @@ struct ExecOptions {
   // Activations of a plan, and what one op makes, may not take more than this: kResource, with the op and the size.
   // 0: the memory of the machine.
   size_t max_bytes = 0;
+  std::shared_ptr<PackedForms> packed{};  // prepared weights of earlier runs; only for fast kernels with fusion
   int64_t max_iterations = int64_t{1} << 20;  // of one while_loop; more are taken for a loop that never ends: kResource
 };
 

@@ -53,13 +53,14 @@ std::optional<Lowered> lower_conv(Lowering& l) {
   const int x = l.in("x"), weight = l.in("weight"), bias = l.in("bias"), out = l.out(), residual = l.node().residual;
   auto shape = conv_shape(l);
   if (!shape) return std::nullopt;
-  Tensor weights = l.constant(weight), biases = bias >= 0 ? l.constant(bias) : Tensor();
+  Tensor weights, biases = bias >= 0 ? l.constant(bias) : Tensor();
+  auto floats = [&]() -> const float* { return (weights = l.constant(weight)).data<float>(); };
   const float* b = bias >= 0 ? biases.data<float>() : nullptr;
   const Activation act = l.node().act.value_or(Activation{});
   if (l.node().channels_last) {
     Tensor stored = l.stored_dtype(weight) == DType::kF16 ? l.stored_constant(weight) : Tensor();
-    auto plan = ConvNhwcPlan::create(*shape, weights.data<float>(), b, act, true,
-                                     stored.valid() ? reinterpret_cast<const uint16_t*>(stored.bytes().data()) : nullptr);
+    auto plan = ConvNhwcPlan::prepare(*shape, floats, b, act, true, stored.valid() ? reinterpret_cast<const uint16_t*>(stored.bytes().data()) : nullptr,
+                                      l.packed_name(weight));
     if (!plan) return l.refuse(plan.error().message);
     auto shared = std::make_shared<ConvNhwcPlan>(std::move(*plan));
     const int64_t pitch = l.pitch(out);
@@ -70,7 +71,7 @@ std::optional<Lowered> lower_conv(Lowering& l) {
     };
     return lowered;
   }
-  auto plan = ConvPlan::create(*shape, weights.data<float>(), b, act);
+  auto plan = ConvPlan::prepare(*shape, floats, b, act, true, l.packed_name(weight));
   if (!plan) return l.refuse(plan.error().message);
   auto shared = std::make_shared<ConvPlan>(std::move(*plan));
   Lowered lowered = lowered_conv(shared, residual, true);

@@ -53,9 +53,11 @@ std::optional<Lowered> packed_product(Lowering& l, int x, int weight, int bias, 
   // the same.
   const bool half = l.stored_dtype(weight) == DType::kF16;
   auto packed = l.prepared<PackedWeights>(weight, "matrix " + std::to_string(n) + " " + std::to_string(k) + " " + std::to_string(row_stride), [&] {
-    Tensor stored = half ? l.stored_constant(weight) : float_constant(l, weight);
-    return half ? PackedWeights::pack_half(n, k, reinterpret_cast<const uint16_t*>(stored.bytes().data()), row_stride, col_stride)
-                : PackedWeights::pack(n, k, stored.data<float>(), row_stride, col_stride);
+    Tensor stored;
+    auto halves = [&] { return reinterpret_cast<const uint16_t*>((stored = l.stored_constant(weight)).bytes().data()); };
+    auto floats = [&]() -> const float* { return (stored = float_constant(l, weight)).data<float>(); };
+    return half ? PackedWeights::prepare_half(n, k, halves, row_stride, col_stride, l.packed_name(weight))
+                : PackedWeights::prepare(n, k, floats, row_stride, col_stride, l.packed_name(weight));
   });
   if (!packed) return l.refuse(packed.error().message);
   auto shared = *packed;

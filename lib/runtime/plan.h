@@ -15,6 +15,7 @@
 
 #include "lib/kernels/aligned.h"
 #include "lib/kernels/elementwise.h"
+#include "lib/kernels/packed_forms.h"
 #include "lib/runtime/compressed.h"
 #include "lib/runtime/executor.h"
 
@@ -136,6 +137,8 @@ class Lowering {
   int64_t pitch(int id) const;
   // Has the bytes of `id` made where output 0 has them at this offset. False when they must lie elsewhere, and be copied.
   bool make_inside_output(int id, int64_t offset);
+  // Where forms of this constant are kept beyond this run; nowhere unless it is a constant of the program as it is.
+  PackedName packed_name(int id) const;
   // A constant's prepared form, made by `make` (a Result<T>) unless another plan of the function has it. `form` names T
   // and everything but the constant that its contents depend on.
   template <typename T, typename Make>

@@ -5,6 +5,7 @@
 #include "lib/container/program.h"
 #include "lib/coreml/classic.h"
 #include "lib/runtime/network.h"
+#include "lib/runtime/packed_file.h"
 #include "lib/runtime/program_predictor.h"
 
 namespace mlt {
@@ -239,7 +240,9 @@ Result<std::unique_ptr<Predictor>> create_from(const OpenedModel& model, const P
 }  // namespace
 
 Result<std::unique_ptr<Predictor>> Predictor::create(const OpenedModel& model, const PredictOptions& options) {
-  auto made = create_from(model, options, 0, nullptr);
+  PredictOptions with = options;
+  if (with.exec.packed == nullptr && model.kind == FileKind::kCompiled) with.exec.packed = open_packed(model.files);
+  auto made = create_from(model, with, 0, nullptr);
   if (!made) return std::move(made).error().in_path(model.origin);
   return made;
 }

@@ -60,6 +60,10 @@ class Predictor {
     return unsupported_error("arrays can be bound to ML programs and neural networks only");
   }
 
+  // Makes the plan of a prediction at the default shapes ahead of the first. kUnsupported for models that are not one
+  // program or network, or have no default shapes.
+  virtual Status prepare() { return unsupported_error("only ML programs and neural networks have weights to prepare"); }
+
   // For profilers and dumps. Null for models that are not run op by op; pipelines give the executors of their stages.
   virtual std::vector<Executor*> executors() { return {}; }
   void set_observer(StepObserver observer) { observer_ = std::move(observer); }

@@ -70,7 +70,7 @@ class ProgramPredictor : public Predictor {
     description_ = interface_.description;
   }
 
-  Status prepare() {
+  Status set_up() {
     // The function that really runs: its outputs are what features need, `classify` replaced by its probabilities.
     running_ = ir::clone(*interface_.function);
     open_growing_lists(*running_);
@@ -124,6 +124,23 @@ class ProgramPredictor : public Predictor {
       out.emplace(feature.name, std::move(value));
     }
     return out;
+  }
+
+  Status prepare() override {
+    std::vector<Dims> dims;
+    for (const auto& [value, feature] : inputs_) {
+      if (value->type.is_static()) {
+        dims.push_back(value->type.dims);
+        continue;
+      }
+      const Dims& shape = feature->type.array.shape;
+      if (feature->type.kind != FeatureKind::kMultiArray || shape.empty()) return unsupported_error("input \"" + feature->name + "\" has no default shape");
+      MLT_TRY(element_count(shape));
+      MLT_ASSIGN(Tensor tensor, as_declared(Tensor::window(DType::kF32, shape, nullptr, nullptr), value->type, *feature));
+      dims.push_back(tensor.dims());
+    }
+    auto plan = executor_->plan(dims);
+    return plan ? Status() : Status(std::move(plan).error());
   }
 
   class ProgramBinding : public Binding {
@@ -315,7 +332,7 @@ class ProgramPredictor : public Predictor {
 
 Result<std::unique_ptr<Predictor>> make_program_predictor(ProgramInterface interface, const PredictOptions& options, const Predictor* parent) {
   auto predictor = std::make_unique<ProgramPredictor>(std::move(interface), options, parent);
-  MLT_TRY(predictor->prepare());
+  MLT_TRY(predictor->set_up());
   return std::unique_ptr<Predictor>(std::move(predictor));
 }
 

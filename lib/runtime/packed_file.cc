@@ -1,0 +1,154 @@
+// The file: a header of 64 bytes (magic, then offset and size of the index as little-endian 64-bit numbers), forms at
+// multiples of 64 bytes with kSlack bytes behind each, and an index in JSON: what the file is for, and for each form its
+// name, offset and size.
+#include "lib/runtime/packed_file.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <cstring>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "lib/kernels/target.h"
+#include "lib/runtime/packed_revision.h"
+#include "lib/runtime/predictor.h"
+
+namespace mlt {
+namespace {
+
+constexpr std::string_view kMagic = "mltpack1";
+constexpr uint64_t kHeader = 64;
+
+// Names, sizes and hashes of all files but those that hold forms.
+Result<std::string> contents_of(const FileTree& files) {
+  MLT_ASSIGN(std::vector<std::string> names, files.names());
+  std::string text;
+  for (const std::string& name : names) {
+    if (name.starts_with(kPackedPrefix)) continue;
+    MLT_ASSIGN(Blob blob, files.open(name));
+    const XXH128_hash_t hash = XXH3_128bits(blob.bytes().data(), blob.size());
+    text += name + " " + std::to_string(blob.size()) + " " + std::to_string(hash.high64) + " " + std::to_string(hash.low64) + "\n";
+  }
+  const XXH128_hash_t all = XXH3_128bits(text.data(), text.size());
+  return std::to_string(all.high64) + " " + std::to_string(all.low64);
+}
+
+class KeptForms : public PackedForms {
+ public:
+  struct Place {
+    uint64_t offset = 0, size = 0;
+  };
+  KeptForms(Blob blob, std::map<std::string, Place, std::less<>> places) : blob_(std::move(blob)), places_(std::move(places)) {}
+  const std::byte* find(const std::string& name, size_t size, std::shared_ptr<const void>* owner) override {
+    auto it = places_.find(name);
+    if (it == places_.end() || it->second.size != size) return nullptr;
+    *owner = blob_.owner();
+    return blob_.bytes().data() + it->second.offset;
+  }
+  Status made(const std::string&, const AlignedBuffer&) override { return {}; }
+
+ private:
+  Blob blob_;
+  std::map<std::string, Place, std::less<>> places_;
+};
+
+class FormWriter : public PackedForms {
+ public:
+  explicit FormWriter(AtomicFile& out) : out_(out) {}
+  const std::byte* find(const std::string&, size_t, std::shared_ptr<const void>*) override { return nullptr; }
+  Status made(const std::string& name, const AlignedBuffer& form) override {
+    const uint64_t hash = XXH3_64bits(form.data<std::byte>(), form.bytes());
+    auto [it, added] = forms_.try_emplace(name, Form{{end_, form.bytes()}, hash});
+    if (!added) {
+      // Two constants of one name: neither is told from the other.
+      if (it->second.hash != hash || it->second.place.size != form.bytes()) ambiguous_.insert(name);
+      return {};
+    }
+    MLT_TRY(out_.write_at(end_, {form.data<std::byte>(), form.bytes()}));
+    end_ += align_up(form.bytes() + kSlack);
+    return {};
+  }
+  Result<size_t> finish(const std::string& contents) {
+    nlohmann::ordered_json index{{"revision", kPackedRevision}, {"target", kernel_target()}, {"contents", contents}, {"forms", nlohmann::ordered_json::array()}};
+    size_t count = 0;
+    for (const auto& [name, form] : forms_) {
+      if (ambiguous_.contains(name)) continue;
+      index["forms"].push_back({name, form.place.offset, form.place.size});
+      ++count;
+    }
+    const std::string text = index.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    std::string header(kHeader, '\0');
+    const uint64_t place[2] = {end_, text.size()};
+    std::memcpy(header.data(), kMagic.data(), kMagic.size());
+    for (size_t i = 0; i < 16; ++i) header[8 + i] = static_cast<char>(place[i / 8] >> (8 * (i % 8)));
+    MLT_TRY(out_.write_at(0, as_bytes(header)));
+    MLT_TRY(out_.write_at(end_, as_bytes(text)));
+    return count;
+  }
+
+ private:
+  struct Form {
+    KeptForms::Place place;
+    uint64_t hash;
+  };
+  AtomicFile& out_;
+  uint64_t end_ = kHeader;
+  std::map<std::string, Form> forms_;
+  std::set<std::string> ambiguous_;
+};
+
+uint64_t number_at(ByteSpan bytes, size_t at) {
+  uint64_t value = 0;
+  for (size_t i = 0; i < 8; ++i) value |= std::to_integer<uint64_t>(bytes[at + i]) << (8 * i);
+  return value;
+}
+
+}  // namespace
+
+std::shared_ptr<PackedForms> open_packed(const FileTree& files) {
+  const std::string name = std::string(kPackedPrefix) + kernel_target();
+  if (!files.has(name)) return nullptr;
+  auto blob = files.open(name);
+  if (!blob) return nullptr;
+  const ByteSpan bytes = blob->bytes();
+  // Kernels need the alignment, which an archive does not give.
+  if (bytes.size() < kHeader || blob->text().substr(0, 8) != kMagic || reinterpret_cast<uintptr_t>(bytes.data()) % kAlignment != 0) return nullptr;
+  const uint64_t at = number_at(bytes, 8), size = number_at(bytes, 16);
+  if (at < kHeader || at > bytes.size() || size != bytes.size() - at) return nullptr;
+  try {
+    const auto index = nlohmann::json::parse(blob->text().substr(at, size), nullptr, false);
+    auto text = [&](const char* key) {
+      auto it = index.find(key);
+      return it != index.end() && it->is_string() ? it->get<std::string>() : std::string();
+    };
+    if (!index.is_object() || text("revision") != kPackedRevision || text("target") != kernel_target()) return nullptr;
+    auto forms = index.find("forms");
+    if (forms == index.end() || !forms->is_array()) return nullptr;
+    std::map<std::string, KeptForms::Place, std::less<>> places;
+    for (const auto& form : *forms) {
+      if (!form.is_array() || form.size() != 3 || !form[0].is_string() || !form[1].is_number_unsigned() || !form[2].is_number_unsigned()) return nullptr;
+      const KeptForms::Place place{form[1].get<uint64_t>(), form[2].get<uint64_t>()};
+      if (place.offset < kHeader || place.offset % kAlignment != 0 || place.offset > at || place.size > at - place.offset || at - place.offset - place.size < kSlack) return nullptr;
+      if (!places.emplace(form[0].get<std::string>(), place).second) return nullptr;
+    }
+    auto contents = contents_of(files);
+    if (!contents || text("contents") != *contents) return nullptr;
+    return std::make_shared<KeptForms>(*blob, std::move(places));
+  } catch (const std::exception&) {  // memory
+    return nullptr;
+  }
+}
+
+Result<size_t> write_packed(const OpenedModel& model, AtomicFile& out) {
+  auto writer = std::make_shared<FormWriter>(out);
+  PredictOptions options;
+  options.exec.packed = writer;
+  MLT_ASSIGN(auto predictor, Predictor::create(model, options));
+  if (Status ready = predictor->prepare(); !ready) return std::move(ready).error().in_path(model.origin);
+  MLT_ASSIGN(std::string contents, contents_of(model.files));
+  return writer->finish(contents);
+}
+
+}  // namespace mlt
