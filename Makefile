@@ -47,6 +47,7 @@ conformance-coremltools: all
 # Ours against ONNX Runtime in one interleaved run (needs Python with onnxruntime and onnx; see BENCHMARKS.md).
 bench: all
 	scripts/bench $(BUILD)
+	$(or $(MLT_PYTHON),python3) scripts/bench-load $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/bench-classic $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/bench-convert $(BUILD)
 	python3 scripts/bench-crypt --build $(BUILD)

@@ -23,14 +23,9 @@ bool prepared(const std::string& directory, const std::string& target) {
 Status prepare_weights(const std::string& directory, const std::vector<std::string>& targets) {
   for (const std::string& target : targets) {
     select_kernel_target(target);
-    Status done = [&]() -> Status {
-      MLT_ASSIGN(OpenedModel model, open_model(directory));
-      MLT_ASSIGN(AtomicFile file, AtomicFile::create(directory + "/" + std::string(kPackedPrefix) + kernel_target()));
-      MLT_TRY(write_packed(model, file));
-      return file.commit();
-    }();
+    Result<size_t> forms = write_packed(directory);
     select_kernel_target("");
-    MLT_TRY(std::move(done));
+    if (!forms) return std::move(forms).error();
   }
   return {};
 }

@@ -250,6 +250,7 @@ def main():
     parser.add_argument("build", nargs="?", default=os.path.join(ROOT, "build"))
     parser.add_argument("--write", action="store_true", help="write BENCHMARKS.md")
     parser.add_argument("--only", default="", help="networks, separated by commas")
+    parser.add_argument("--models", help="folder of more ONNX files, with one float32 input and weights of their own")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--turns", type=int, default=12)
     parser.add_argument("--cpu", action="store_true", help="processor time instead of wall time: for a busy machine")
@@ -257,7 +258,8 @@ def main():
     parser.add_argument("--keep", default="", help="folder for the models made (default: a temporary one)")
     args = parser.parse_args()
 
-    names = [n for n in args.only.split(",") if n] or ["mlp"] + LIGHT
+    more = {f[:-5]: os.path.join(args.models, f) for f in sorted(os.listdir(args.models)) if f.endswith(".onnx")} if args.models else {}
+    names = [n for n in args.only.split(",") if n] or ["mlp"] + LIGHT + [n for n in more if n not in ["mlp"] + LIGHT]
     ort.set_default_logger_severity(3)
     library = Library(os.path.join(args.build, "lib", "libmltools.so"))
     temporary = tempfile.TemporaryDirectory(prefix="mltbench")
@@ -266,7 +268,7 @@ def main():
     cores = len(os.sched_getaffinity(0))
     rows, failed = [], False
     for name in [args.profile] if args.profile else names:
-        onnx_path = os.path.join(folder, name + ".onnx")
+        onnx_path = more.get(name, os.path.join(folder, name + ".onnx"))
         if not os.path.exists(onnx_path):
             source = os.path.join(CORPUS, "onnx", f"onnx__light_{name}.onnx")
             if name != "mlp" and not os.path.exists(source):
@@ -338,7 +340,8 @@ its greatest answer; a run with a difference beyond {LIMIT['float32']:g} (float1
             out.write(f"| {name} | {threads} | {full:.{digits}f} | {half:.{digits}f} | {reference:.{digits}f} | {full / reference:.2f} | "
                       f"{half / reference:.2f} | {e32:.1e} | {e16:.1e} |\n")
         out.write("""
-The networks are those of ONNX's light model tests with pseudo-random weights, and a perceptron of 64-128-128-10. Compare
+The networks are those of ONNX's light model tests with pseudo-random weights, a perceptron of 64-128-128-10, and others
+exported from PyTorch (`--models`). Compare
 ratios: milliseconds change with whatever else the machine does.
 """)
         out.write("\n" + rest if rest else "")

@@ -11,6 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "lib/base/file.h"
+#include "lib/container/open.h"
 #include "lib/kernels/target.h"
 #include "lib/runtime/packed_revision.h"
 #include "lib/runtime/predictor.h"
@@ -141,14 +143,18 @@ std::shared_ptr<PackedForms> open_packed(const FileTree& files) {
   }
 }
 
-Result<size_t> write_packed(const OpenedModel& model, AtomicFile& out) {
-  auto writer = std::make_shared<FormWriter>(out);
+Result<size_t> write_packed(const std::string& directory) {
+  MLT_ASSIGN(OpenedModel model, open_model(directory));
+  MLT_ASSIGN(std::string contents, contents_of(model.files));  // before there is a file more
+  MLT_ASSIGN(AtomicFile file, AtomicFile::create(directory + "/" + std::string(kPackedPrefix) + kernel_target()));
+  auto writer = std::make_shared<FormWriter>(file);
   PredictOptions options;
   options.exec.packed = writer;
   MLT_ASSIGN(auto predictor, Predictor::create(model, options));
   if (Status ready = predictor->prepare(); !ready) return std::move(ready).error().in_path(model.origin);
-  MLT_ASSIGN(std::string contents, contents_of(model.files));
-  return writer->finish(contents);
+  MLT_ASSIGN(size_t forms, writer->finish(contents));
+  MLT_TRY(file.commit());
+  return forms;
 }
 
 }  // namespace mlt

@@ -6,9 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "lib/base/file.h"
 #include "lib/container/file_tree.h"
-#include "lib/container/open.h"
 #include "lib/kernels/packed_forms.h"
 
 namespace mlt {
@@ -19,8 +17,8 @@ inline constexpr std::string_view kPackedPrefix = "mltools.packed-";
 // of the model's files once, to compare what they contain.
 std::shared_ptr<PackedForms> open_packed(const FileTree& files);
 
-// Prepares what a prediction at the default shapes needs, for the instruction set in use, and writes it to `out`, which is
-// not committed. The number of forms; kUnsupported when the model is no single program or network.
-Result<size_t> write_packed(const OpenedModel& model, AtomicFile& out);
+// Prepares what a prediction at the default shapes needs, for the instruction set in use, and writes the file into the
+// compiled model's directory. The number of forms; kUnsupported when the model is no single program or network.
+Result<size_t> write_packed(const std::string& directory);
 
 }  // namespace mlt
