@@ -25,7 +25,7 @@ std::string_view content_name(std::string_view output, const cli::SealOptions& s
 
 // Trees, linear models and the like: no program, so no precision, passes or shapes.
 Result<int> convert_classic(const foreign::Learner& learner, const Blob& bytes, const ConvertOptions& o, bool json) {
-  for (const auto& [given, option] : {std::pair{o.precision.has_value(), "--precision"}, {o.io_precision != "float32", "--io-precision"}, {o.passes.has_value(), "--passes"},
+  for (const auto& [given, option] : {std::pair{o.precision.has_value(), "--precision"}, {o.io_precision != "float32", "--io-precision"}, {!o.keep_float32.empty(), "--keep-float32"}, {o.passes.has_value(), "--passes"},
                                       {!o.stop_after.empty(), "--stop-after"}, {!o.inputs.empty(), "--input"}, {o.probabilities.has_value(), "--probabilities"}, {o.function.has_value(), "--function"}, {!o.states.empty(), "--state"}, {o.opset.has_value(), "--opset"}})
     if (given) return usage_error(fmt::format("{} is for networks, not for a model of {}", option, learner.name));
   LearnerRequest r{o.source, o.to, o.check ? std::nullopt : o.output, o.feature_names, o.target, {}, o.to_seal};

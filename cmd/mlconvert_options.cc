@@ -69,6 +69,7 @@ void add_options(cli::App& app, ConvertOptions& o) {
   app.option("--from", o.from, "FORMAT", "format of SRC (default: by its content)").choices({"onnx", "sklearn", "xgboost", "lightgbm", "libsvm", "coreml"});
   app.option("--to", o.to, "FORMAT", "mlpackage, mil, onnx, mlmodel (default: by OUT's name)").choices({"mlpackage", "mil", "mlmodel", "onnx"});
   app.option("--precision", o.precision, "P", "compute in float16 (default) or float32; to ONNX: as it is").choices({"float16", "float32"});
+  app.option("--keep-float32", o.keep_float32, "REGEX", "with float16: operations, by kind or name, that stay in float32");
   app.option("--io-precision", o.io_precision, "P", "type of float inputs and outputs (default: float32)").choices({"float16", "float32"});
   app.option("--target", o.target, "T", "iOS15 to iOS26, or a specification version (default: the oldest that works)");
   app.option("--opset", o.opset, "N", "with --to onnx: version of the operators, 13 to 24 (default: 17)");
@@ -92,6 +93,8 @@ Result<foreign::Request> make_request(const ConvertOptions& o) {
   r.from = o.from;
   r.float16 = o.precision.value_or("float16") == "float16";
   r.float16_io = o.io_precision == "float16";
+  r.keep_float32 = o.keep_float32;
+  if (!o.keep_float32.empty() && !r.float16) return usage_error("--keep-float32 is for --precision float16");
   r.stop_after = o.stop_after;
   if (o.target) {
     MLT_ASSIGN(r.target, foreign::target_from_text(*o.target));
@@ -147,6 +150,7 @@ Status options_for_model(const ConvertOptions& o, coreml::ModelKind kind) {
     refuse(!o.states.empty(), "--state");
     refuse(!o.metadata.empty(), "--metadata");
     refuse(o.target.has_value(), "--target");
+    refuse(!o.keep_float32.empty(), "--keep-float32");
     refuse(o.passes.has_value(), "--passes");
     refuse(!o.stop_after.empty(), "--stop-after");
     refuse(o.io_precision != "float32", "--io-precision");

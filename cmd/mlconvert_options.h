@@ -17,7 +17,7 @@ struct ConvertOptions {
   std::string source, from, to, io_precision = "float32", stop_after;
   std::optional<std::string> output, precision, target, passes, labels, probabilities, function, feature_names;
   std::optional<int> opset;
-  std::vector<std::string> inputs, outputs, metadata, states;
+  std::vector<std::string> inputs, outputs, metadata, states, keep_float32;
   bool check = false, list_ops = false;
   cli::KeyOptions keys;
   cli::SealOptions to_seal;  // whom the output is sealed for

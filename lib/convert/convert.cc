@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <regex>
 #include <utility>
 
 #include "lib/convert/states.h"
@@ -199,6 +200,19 @@ Result<Conversion> convert_source(const Blob& bytes, const std::string& path, co
   return out;
 }
 
+namespace {
+
+// By kind or name, the whole of it; a pattern on an enormous name is no match rather than an exception.
+bool matches(const ir::Op& op, const std::regex& rule) {
+  try {
+    return std::regex_match(op.kind, rule) || std::regex_match(std::string(op.name()), rule);
+  } catch (const std::regex_error&) {
+    return false;
+  }
+}
+
+}  // namespace
+
 Status finish_conversion(Conversion& out, const Request& request) {
   Converted& c = out.converted;
   if (request.stop_after == "lower") {
@@ -227,7 +241,27 @@ Status finish_conversion(Conversion& out, const Request& request) {
   if (request.stop_after == "passes") out.complete = false;
   passes::Context context;
   context.opset = out.opset;
+  std::vector<std::regex> rules;
+  for (const std::string& text : request.keep_float32) {
+    try {
+      rules.emplace_back(text, std::regex::ECMAScript | std::regex::nosubs | std::regex::optimize);
+    } catch (const std::regex_error& error) {
+      return usage_error("\"" + text + "\" is no regular expression: " + error.what());
+    }
+  }
+  std::vector<bool> used(rules.size());
+  if (!rules.empty())
+    context.keep_float32 = [&](const ir::Op& op) {
+      bool any = false;
+      for (size_t i = 0; i < rules.size(); ++i) {
+        if (!matches(op, rules[i])) continue;
+        used[i] = any = true;
+      }
+      return any;
+    };
   MLT_TRY(passes::run(*c.program, names, context, request.after_pass));
+  for (size_t i = 0; i < rules.size(); ++i)
+    if (!used[i]) c.warnings.push_back("no operation that could be float16 matches \"" + request.keep_float32[i] + "\"");
   c.warnings.insert(c.warnings.end(), context.warnings.begin(), context.warnings.end());
   // 4. Names and labels.
   MLT_TRY(rename_outputs(c, request));

@@ -20,6 +20,7 @@ struct Request {
   std::string from;                        // frontend's name; empty: by content
   std::optional<ops::Opset> target;        // nothing: the oldest that works
   bool float16 = true;                     // compute type
+  std::vector<std::string> keep_float32;   // regular expressions: operations, by kind or name, that compute in float32 nevertheless
   bool float16_io = false;                 // inputs and outputs too (from iOS16)
   std::optional<std::vector<std::string>> passes;  // instead of the usual list
   std::string stop_after;                  // "lower", "passes", or a pass's name; empty: all

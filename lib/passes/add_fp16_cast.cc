@@ -81,7 +81,7 @@ class Caster {
 
   // Whether every float32 operand may be float16 and every constant fits.
   bool may_be_half(const ir::Op& op) {
-    if (keeps_float32(op)) return false;
+    if (keeps_float32(op) || (context_.keep_float32 && context_.keep_float32(op))) return false;
     const ops::OpInfo* info = ops::find_op(op.kind, context_.opset);
     if (info == nullptr) return false;
     bool any = false;

@@ -1,5 +1,6 @@
 // Rewrites of one function of a program. A pass's name is its file and its flag; pipeline.cc lists them in order.
 #pragma once
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,6 +15,8 @@ namespace mlt::passes {
 struct Context {
   ops::Opset opset = ops::Opset::kCoreML5;
   std::vector<std::string> warnings;  // passes append
+  // add_fp16_cast leaves these operations in float32; null: none.
+  std::function<bool(const ir::Op&)> keep_float32 = {};
 };
 
 struct Pass {
