@@ -78,10 +78,12 @@ class Glm : public Estimator {
     std::vector<double> sums(outputs * kTreeTile), z(outputs);
     for (size_t i = 0; i < outputs; ++i)
       std::fill_n(sums.begin() + static_cast<std::ptrdiff_t>(i) * kTreeTile, kTreeTile, params_.offset.empty() ? 0.0 : params_.offset[i]);
-    T column[kTreeTile] = {};
-    for (size_t j = 0; j < width; ++j) {
-      for (int64_t r = 0; r < n; ++r) column[r] = rows[r * stride + static_cast<int64_t>(j)];
-      for (size_t i = 0; i < outputs; ++i) rows_add(column, params_.weights[i][j], sums.data() + i * kTreeTile);
+    alignas(64) T columns[kTreeBlock * kTreeTile];
+    for (size_t first = 0; first < width; first += kTreeBlock) {
+      size_t some = std::min<size_t>(kTreeBlock, width - first);
+      tree_columns(rows + first, n, stride, static_cast<int64_t>(some), columns);
+      for (size_t j = 0; j < some; ++j)
+        for (size_t i = 0; i < outputs; ++i) rows_add(columns + j * kTreeTile, params_.weights[i][first + j], sums.data() + i * kTreeTile);
     }
     for (int64_t r = 0; r < n; ++r) {
       z.resize(outputs);

@@ -12,7 +12,8 @@ namespace mlt {
 
 struct Labels;
 
-// `count` rows, the first number of each `stride` apart; one of f32 and f64 is set. NaN is a missing value.
+// `count` rows, the first number of each `stride` apart; one of f32 and f64 is set. NaN is a missing value. The numbers need
+// not be aligned: number_at() and kernels read them.
 struct Rows {
   const float* f32 = nullptr;
   const double* f64 = nullptr;

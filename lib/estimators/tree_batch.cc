@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <unordered_map>
 
@@ -86,22 +87,31 @@ void TreeBatch::rank_features(std::span<const FlatNode> nodes, const Builder& bu
 }
 
 // Nodes ascend by their place, so those of the lower levels are at the end.
-void TreeBatch::lay_out_descent(Tree& tree) {
+void TreeBatch::lay_out_descent(Tree& tree, bool pairs) {
   constexpr uint16_t kLeft = 127;
-  tree.upper = std::min(tree.depth, tree_descend_from());
+  tree.upper = std::min(tree.depth, kernels_->descend_from);
+  tree.paired = pairs && tree.depth == kTreeDepth;
+  if (tree.paired) tree.upper = kTreeDepth - 2;
   if (tree.upper == tree.depth) return;
-  tree.tests = static_cast<uint32_t>(tests_.size());
   size_t first = (size_t{1} << tree.upper) - 1;
-  tests_.resize(tests_.size() + (size_t{1} << tree.depth) - 1 - first, kLeft);
+  std::vector<uint16_t> tests((size_t{1} << tree.depth) - 1 - first, kLeft);
   while (tree.upper_count > 0) {
     const TreeNode& node = nodes_[tree.nodes + static_cast<size_t>(tree.upper_count) - 1];
     if (node.place() < first) break;
-    tests_[tree.tests + node.place() - first] = static_cast<uint16_t>(node.column() << 8 | (node.threshold & 255));
+    tests[node.place() - first] = static_cast<uint16_t>(node.column() << 8 | (node.threshold & 255));
     --tree.upper_count;
   }
+  if (!tree.paired) {
+    tree.tests = static_cast<uint32_t>(tests_.size());
+    tests_.insert(tests_.end(), tests.begin(), tests.end());
+    return;
+  }
+  tree.pairs = static_cast<uint32_t>(pairs_.size());
+  for (size_t i = 0; i < kTreePairs; ++i) pairs_.push_back(tree_pair({tests[i], tests[kTreePairs + 2 * i], tests[kTreePairs + 2 * i + 1]}));
 }
 
 TreeBatch::TreeBatch(std::span<const FlatNode> nodes, std::span<const int32_t> roots, std::span<const LeafValue> leaves) {
+  kernels_ = &tree_kernels();
   Builder builder;
   builder.nodes = nodes;
   for (int32_t root : roots) {
@@ -116,6 +126,14 @@ TreeBatch::TreeBatch(std::span<const FlatNode> nodes, std::span<const int32_t> r
       int32_t feature = nodes[static_cast<size_t>(at)].feature;
       if (builder.slot.try_emplace(feature, static_cast<uint32_t>(features_.size())).second) features_.emplace_back().index = feature;
     }
+  }
+  std::sort(features_.begin(), features_.end(), [](const Feature& a, const Feature& b) { return a.index < b.index; });
+  for (uint32_t f = 0; f < features_.size(); ++f) {
+    int32_t index = features_[f].index;
+    builder.slot[index] = f;
+    if (blocks_.empty() || index >= blocks_.back().index + kTreeBlock) blocks_.push_back({f, f, index, 0});
+    blocks_.back().last = f + 1;
+    blocks_.back().width = index - blocks_.back().index + 1;
   }
   rank_features(nodes, builder);
   // A feature with more thresholds than ranks: trees that test it above are walked instead.
@@ -180,7 +198,11 @@ TreeBatch::TreeBatch(std::span<const FlatNode> nodes, std::span<const int32_t> r
         out[i] = TreeNode(static_cast<uint32_t>(column), static_cast<uint32_t>(place), static_cast<int8_t>(bin_of[slot][ranks[t][i]] - 128));
       }
     }
-    for (uint32_t t = group.first; t < last && group.columns.size() <= 256; ++t) lay_out_descent(trees_[t]);
+    bool pairs = kernels_->pairs != nullptr && group.columns.size() <= kPairColumns;
+    for (uint32_t t = group.first; t < last && group.columns.size() <= 256; ++t) {
+      lay_out_descent(trees_[t], pairs);
+      group.paired |= trees_[t].paired;
+    }
     for (size_t s = 0; s < used.size(); ++s) {
       std::fill(used[s].begin(), used[s].end(), 0);
       used_count[s] = 0;
@@ -258,6 +280,7 @@ TreeBatch::TreeBatch(std::span<const FlatNode> nodes, std::span<const int32_t> r
     trees_.push_back(tree);
   }
   close_group(static_cast<uint32_t>(roots.size()));
+  pairs_.resize(pairs_.size() + (pairs_.empty() ? 0 : 7 * kTreePairs));  // eight trees are descended together
 
   for (Feature& feature : features_) {
     while ((size_t{1} << feature.steps) - 1 < feature.doubles.size()) ++feature.steps;
@@ -269,31 +292,40 @@ TreeBatch::TreeBatch(std::span<const FlatNode> nodes, std::span<const int32_t> r
 }
 
 template <typename T>
-void TreeBatch::add(std::span<const FlatNode> nodes, std::span<const LeafValue> leaves, const T* rows, int64_t count, int64_t stride, double* sums,
-                    Scratch& scratch) const {
+void TreeBatch::rank(const T* rows, int64_t count, int64_t stride, Scratch& scratch) const {
   scratch.ranks.resize(features_.size() * kTreeTile);
   scratch.missing.resize(features_.size() * kTreeTile);
-  scratch.any_missing.assign(features_.size(), 0);
-  T column[kTreeTile] = {};
-  for (size_t f = 0; f < features_.size(); ++f) {
-    const Feature& feature = features_[f];
-    const T* from = rows + feature.index;
-    bool any = false;
-    for (int64_t r = 0; r < count; ++r) {
-      column[r] = from[r * stride];
-      any |= column[r] != column[r];
+  scratch.any_missing.resize(features_.size());
+  const TreeKernels& kernels = *kernels_;
+  alignas(64) T columns[kTreeBlock * kTreeTile];
+  for (const Block& block : blocks_) {
+    if constexpr (sizeof(T) == sizeof(float)) kernels.columns_f32(rows + block.index, count, stride, block.width, columns);
+    else kernels.columns_f64(rows + block.index, count, stride, block.width, columns);
+    for (size_t f = block.first; f < block.last; ++f) {
+      const Feature& feature = features_[f];
+      const T* column = columns + (feature.index - block.index) * kTreeTile;
+      uint16_t* ranks = scratch.ranks.data() + f * kTreeTile;
+      bool any;
+      if constexpr (sizeof(T) == sizeof(float)) any = kernels.ranks_f32(column, feature.floats.data(), feature.steps, ranks);
+      else any = kernels.ranks_f64(column, feature.doubles.data(), feature.steps, ranks);
+      scratch.any_missing[f] = any;
+      for (int64_t r = 0; r < kTreeTile && any; ++r) scratch.missing[f * kTreeTile + static_cast<size_t>(r)] = column[r] != column[r];
     }
-    uint16_t* ranks = scratch.ranks.data() + f * kTreeTile;
-    if constexpr (sizeof(T) == sizeof(float)) tree_ranks(column, feature.floats.data(), feature.steps, ranks);
-    else tree_ranks(column, feature.doubles.data(), feature.steps, ranks);
-    if (!any) continue;
-    scratch.any_missing[f] = 1;
-    for (int64_t r = 0; r < kTreeTile; ++r) scratch.missing[f * kTreeTile + static_cast<size_t>(r)] = column[r] != column[r];
   }
-  alignas(64) uint8_t path[kTreeTile];
+}
+
+template <typename T>
+void TreeBatch::add(std::span<const FlatNode> nodes, std::span<const LeafValue> leaves, const T* rows, int64_t count, int64_t stride, double* sums,
+                    Scratch& scratch) const {
+  const TreeKernels& kernels = *kernels_;
+  rank(rows, count, stride, scratch);
+  auto aligned = [](auto& bytes, size_t size) {
+    bytes.resize(size + 64);
+    return bytes.data() + (64 - reinterpret_cast<uintptr_t>(bytes.data()) % 64) % 64;
+  };
+  uint8_t* paths = aligned(scratch.paths, static_cast<size_t>((kPairTrees + 8) * kTreeTile));
   for (const Group& group : groups_) {
-    scratch.bins.resize(group.columns.size() * kTreeTile + 64);
-    auto* bins = reinterpret_cast<int8_t*>((reinterpret_cast<uintptr_t>(scratch.bins.data()) + 63) / 64 * 64);
+    int8_t* bins = aligned(scratch.bins, std::max(group.columns.size(), static_cast<size_t>(group.paired ? kPairColumns : 0)) * kTreeTile + 64);
     for (size_t c = 0; c < group.columns.size(); ++c) {
       const Column& source = group.columns[c];
       const uint16_t* ranks = scratch.ranks.data() + source.feature * kTreeTile;
@@ -308,19 +340,43 @@ void TreeBatch::add(std::span<const FlatNode> nodes, std::span<const LeafValue> 
       for (int64_t r = 0; r < kTreeTile; ++r)
         if (missing[r]) out[r] = source.missing_right ? 127 : -128;
     }
-    for (uint32_t t = group.first; t < group.last; ++t) {
-      const Tree& tree = trees_[t];
-      tree_paths(nodes_.data() + tree.nodes, tree.upper_count, tree.upper, bins, path);
-      const uint16_t* tests = tests_.data() + tree.tests;
-      for (int level = tree.upper; level < tree.depth; tests += size_t{1} << level++) tree_descend(tests, level, bins, path);
-      for (uint32_t a = tree.adds; a < tree.adds + tree.add_count; ++a)
-        tree_add(path, tables_.data() + adds_[a].table, sums + static_cast<int64_t>(adds_[a].output) * kTreeTile);
-      if (!tree.walk) continue;
-      for (int64_t r = 0; r < count; ++r) {
-        const FlatNode* node = &nodes[static_cast<size_t>(entries_[tree.entries + path[r]])];
-        while (node->feature >= 0) node = &nodes[static_cast<size_t>(next_node(*node, rows + r * stride))];
-        for (int32_t i = node->child[0]; i < node->child[1]; ++i)
-          sums[static_cast<int64_t>(leaves[static_cast<size_t>(i)].first) * kTreeTile + r] += leaves[static_cast<size_t>(i)].second;
+    int8_t* by_row = nullptr;
+    if (group.paired) {
+      by_row = aligned(scratch.rows, static_cast<size_t>(kPairColumns * kTreeTile));
+      kernels.pair_rows(bins, by_row);
+    }
+    for (uint32_t from = group.first; from < group.last; from += kPairTrees) {
+      const uint32_t to = std::min<uint32_t>(group.last, from + kPairTrees);
+      // Paths of paired trees from the front, up to a multiple of eight, those of others from the back.
+      int64_t paired = 0, back = kPairTrees + 8;
+      uint8_t* path_of[kPairTrees];
+      const uint64_t* pairs = nullptr;
+      for (uint32_t t = from; t < to; ++t) {
+        const Tree& tree = trees_[t];
+        if (tree.paired && pairs == nullptr) pairs = pairs_.data() + tree.pairs;
+        uint8_t* path = path_of[t - from] = paths + (tree.paired ? paired++ : --back) * kTreeTile;
+        kernels.paths(nodes_.data() + tree.nodes, tree.upper_count, tree.upper, bins, path);
+        if (tree.paired) continue;
+        const uint16_t* tests = tests_.data() + tree.tests;
+        for (int level = tree.upper; level < tree.depth; tests += size_t{1} << level++) kernels.descend(tests, level, bins, path);
+      }
+      if (paired > 0) {
+        int64_t eights = (paired + 7) / 8 * 8;
+        std::memset(paths + paired * kTreeTile, 0, static_cast<size_t>((eights - paired) * kTreeTile));
+        kernels.pairs(pairs, eights, by_row, paths);
+      }
+      for (uint32_t t = from; t < to; ++t) {
+        const Tree& tree = trees_[t];
+        const uint8_t* path = path_of[t - from];
+        for (uint32_t a = tree.adds; a < tree.adds + tree.add_count; ++a)
+          kernels.add(path, tables_.data() + adds_[a].table, sums + static_cast<int64_t>(adds_[a].output) * kTreeTile);
+        if (!tree.walk) continue;
+        for (int64_t r = 0; r < count; ++r) {
+          const FlatNode* node = &nodes[static_cast<size_t>(entries_[tree.entries + path[r]])];
+          while (node->feature >= 0) node = &nodes[static_cast<size_t>(next_node(*node, rows + r * stride))];
+          for (int32_t i = node->child[0]; i < node->child[1]; ++i)
+            sums[static_cast<int64_t>(leaves[static_cast<size_t>(i)].first) * kTreeTile + r] += leaves[static_cast<size_t>(i)].second;
+        }
       }
     }
   }

@@ -25,7 +25,7 @@ using LeafValue = std::pair<int32_t, double>;  // output, value
 
 template <typename T>
 inline int32_t next_node(const FlatNode& node, const T* row) {
-  double x = static_cast<double>(row[node.feature]);
+  double x = static_cast<double>(number_at(row + node.feature));
   bool yes = node.equal ? x == node.threshold : x < node.threshold;
   if (x != x) yes = node.missing_is_true;
   else if (node.threshold != node.threshold) yes = true;
@@ -41,7 +41,8 @@ class TreeBatch {
   struct Scratch {
     std::vector<uint16_t> ranks;
     std::vector<uint8_t> missing, any_missing;
-    std::vector<int8_t> bins;
+    std::vector<int8_t> bins, rows;
+    std::vector<uint8_t> paths;
   };
   // Adds the leaves of `count` <= kTreeTile rows, tree after tree: sums[output * kTreeTile + row].
   template <typename T>
@@ -71,22 +72,35 @@ class TreeBatch {
     int count = 0, depth = 0;
     int upper_count = 0, upper = 0;  // nodes and levels that are compared; those below are descended
     uint32_t tests = 0;              // of tests_: the levels below, one after the other
+    bool paired = false;             // or of pairs_, which those of the next paired tree follow
+    uint32_t pairs = 0;
     bool walk = false;  // some path ends above a leaf, or leaves are of a form that tables do not hold
     uint32_t adds = 0, add_count = 0;
   };
   struct Group {
     uint32_t first = 0, last = 0;  // trees
     std::vector<Column> columns;
+    bool paired = false;  // some tree is
+  };
+  // Features that lie near one another in a row.
+  struct Block {
+    uint32_t first = 0, last = 0;  // of features_
+    int32_t index = 0, width = 0;  // where they are in a row
   };
   struct Builder;
-  void lay_out_descent(Tree& tree);
+  void lay_out_descent(Tree& tree, bool pairs);
+  template <typename T>
+  void rank(const T* rows, int64_t count, int64_t stride, Scratch& scratch) const;
   void rank_features(std::span<const FlatNode> nodes, const Builder& builder);
 
-  std::vector<Feature> features_;
+  const TreeKernels* kernels_ = nullptr;  // what the trees are laid out for
+  std::vector<Feature> features_;  // ascending by index
+  std::vector<Block> blocks_;
   std::vector<Group> groups_;
   std::vector<Tree> trees_;
   std::vector<TreeNode> nodes_;
   std::vector<uint16_t> tests_;
+  std::vector<uint64_t> pairs_;
   std::vector<int32_t> entries_;
   std::vector<Add> adds_;
   std::vector<double> tables_;

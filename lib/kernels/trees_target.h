@@ -1,19 +1,15 @@
-// Internal: the loops of trees.h for one instruction set.
+// Internal: where the loops of trees.h come from.
 #pragma once
 #include "lib/kernels/trees.h"
 
 namespace mlt {
 
-struct TreeTarget {
-  void (*paths)(const TreeNode* nodes, int count, int depth, const int8_t* bins, uint8_t* path) noexcept;
-  void (*descend)(const uint16_t* tests, int level, const int8_t* bins, uint8_t* path) noexcept;
-  int descend_from;
-  void (*add)(const uint8_t* path, const double* values, double* sums) noexcept;
-  void (*ranks_f32)(const float* x, const float* thresholds, int steps, uint16_t* ranks) noexcept;
-  void (*ranks_f64)(const double* x, const double* thresholds, int steps, uint16_t* ranks) noexcept;
-  void (*axpy_f32)(const float* x, double weight, double* sums) noexcept;
-  void (*axpy_f64)(const double* x, double weight, double* sums) noexcept;
-};
-const TreeTarget* tree_simd();
+const TreeKernels* tree_simd();
+
+// Descending two levels by tables of bytes (trees_pairs.cc); false on machines without AVX-512 VBMI, where the rest must not
+// be called.
+bool have_tree_pairs() noexcept;
+void tree_pair_rows(const int8_t* bins, int8_t* rows) noexcept;
+void tree_pairs(const uint64_t* pairs, int64_t count, const int8_t* rows, uint8_t* paths) noexcept;
 
 }  // namespace mlt

@@ -84,6 +84,57 @@ TEST_CASE("descending a level is comparing all of its nodes") {
   }
 }
 
+TEST_CASE("descending pairs of levels is descending twice") {
+  std::mt19937 rng(8);
+  Bins bins(kPairColumns + 64), rows(kPairColumns), paths(kPairTrees);  // a column is as long as a path
+  for (int i = 0; i < (kPairColumns + 64) * kTreeTile; ++i) bins.data[i] = static_cast<int8_t>(rng() % 256 - 128);
+  std::vector<uint64_t> pairs;
+  std::vector<std::vector<uint16_t>> tests(kPairTrees);  // of level 6, then of level 7
+  for (auto& tree : tests) {
+    for (int64_t i = 0; i < 3 * kTreePairs; ++i) tree.push_back(rng() % 4 == 0 ? 127 : static_cast<uint16_t>((rng() % kPairColumns) << 8 | (rng() & 255)));
+    for (size_t i = 0; i < kTreePairs; ++i) pairs.push_back(tree_pair({tree[i], tree[kTreePairs + 2 * i], tree[kTreePairs + 2 * i + 1]}));
+  }
+  on_all_targets([&] {
+    const TreeKernels& kernels = tree_kernels();
+    if (kernels.pairs == nullptr) return;
+    kernels.pair_rows(bins.data, rows.data);
+    for (int64_t count : {int64_t{8}, int64_t{40}, kPairTrees}) {
+      std::vector<uint8_t> expected;
+      for (int64_t i = 0; i < count * kTreeTile; ++i) paths.data[i] = static_cast<int8_t>(rng() % kTreePairs);
+      for (int64_t t = 0; t < count; ++t) {
+        std::vector<uint8_t> path(paths.data + t * kTreeTile, paths.data + (t + 1) * kTreeTile);
+        tree_descend(tests[static_cast<size_t>(t)].data(), 6, bins.data, path.data());
+        tree_descend(tests[static_cast<size_t>(t)].data() + kTreePairs, 7, bins.data, path.data());
+        expected.insert(expected.end(), path.begin(), path.end());
+      }
+      kernels.pairs(pairs.data(), count, rows.data, reinterpret_cast<uint8_t*>(paths.data));
+      CHECK(std::equal(expected.begin(), expected.end(), reinterpret_cast<uint8_t*>(paths.data)));
+    }
+  });
+}
+
+TEST_CASE("columns of rows of any width and number") {
+  std::mt19937 rng(9);
+  auto check = [&]<typename T>(T) {
+    for (int64_t width : {int64_t{1}, int64_t{7}, kTreeBlock})
+      for (int64_t count : {int64_t{0}, int64_t{1}, int64_t{16}, int64_t{100}, kTreeTile}) {
+        const int64_t stride = width + static_cast<int64_t>(rng() % 3);
+        std::vector<T> rows(static_cast<size_t>(std::max<int64_t>(1, count == 0 ? 0 : (count - 1) * stride + width)));
+        for (T& v : rows) v = static_cast<T>(rng() % 1000);
+        on_all_targets([&] {
+          std::vector<T> columns(kTreeBlock * kTreeTile, T{-1});
+          tree_columns(rows.data(), count, stride, width, columns.data());
+          int wrong = 0;
+          for (int64_t f = 0; f < width; ++f)
+            for (int64_t r = 0; r < kTreeTile; ++r) wrong += columns[static_cast<size_t>(f * kTreeTile + r)] != (r < count ? rows[static_cast<size_t>(r * stride + f)] : T{0});
+          CHECK(wrong == 0);
+        });
+      }
+  };
+  check(float{});
+  check(double{});
+}
+
 TEST_CASE("ranks count the thresholds that are not above") {
   std::mt19937 rng(2);
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
@@ -102,10 +153,14 @@ TEST_CASE("ranks count the thresholds that are not above") {
     for (double v : x) expected.push_back(static_cast<uint16_t>(std::count_if(doubles.begin(), doubles.end(), [&](double t) { return t <= v; })));
     on_all_targets([&] {
       std::vector<uint16_t> ranks(kTreeTile);
-      tree_ranks(x.data(), doubles.data(), steps, ranks.data());
+      CHECK(tree_ranks(x.data(), doubles.data(), steps, ranks.data()));
       CHECK(ranks == expected);
-      tree_ranks(xf.data(), floats.data(), steps, ranks.data());
+      CHECK(tree_ranks(xf.data(), floats.data(), steps, ranks.data()));
       CHECK(ranks == expected);
+      std::vector<double> whole(kTreeTile, 1);
+      CHECK_FALSE(tree_ranks(whole.data(), doubles.data(), steps, ranks.data()));
+      whole.back() = nan;
+      CHECK(tree_ranks(whole.data(), doubles.data(), steps, ranks.data()));
     });
   }
 }
