@@ -171,20 +171,24 @@ class CsvReader : public RecordReader {
 // Arrays by name, as one record or as many.
 class ArrayReader : public RecordReader {
  public:
-  ArrayReader(std::map<std::string, Tensor> arrays, const Features& features, bool split) : arrays_(std::move(arrays)), split_(split) {
+  ArrayReader(std::map<std::string, Tensor> arrays, std::map<std::string, RawArray> raw, const Features& features, bool split)
+      : arrays_(std::move(arrays)), raw_(std::move(raw)), split_(split) {
+    auto given = [&](const std::string& name) { return arrays_.contains(name) || raw_.contains(name); };
     for (const FeatureDescription& feature : features)
-      if (feature.type.kind == coreml::FeatureKind::kDictionary && arrays_.contains(feature.name) && arrays_.contains(feature.name + ".keys"))
+      if (feature.type.kind == coreml::FeatureKind::kDictionary && given(feature.name) && given(feature.name + ".keys"))
         dictionaries_.push_back(feature.name);
   }
   Result<Rows> next_rows(const RowPlan& plan) override {
     if (!split_) return Rows{};
-    if (!rows_) rows_ = ArrayRows::make(arrays_, plan);
+    if (!rows_) rows_ = ArrayRows::make(arrays_, raw_, plan);
     if (!*rows_) return Rows{};
     Rows rows = (*rows_)->next(index_);
     index_ += rows.count;
     return rows;
   }
   Result<Next> next() override {
+    if (split_ && rows_ && *rows_ && index_ >= (*rows_)->count()) return Next{};
+    MLT_TRY(load());
     if (!split_) {
       if (index_++ > 0) return Next{};
       FeatureMap record;
@@ -218,6 +222,15 @@ class ArrayReader : public RecordReader {
   }
 
  private:
+  // Records need tensors.
+  Status load() {
+    for (const auto& [name, array] : raw_) {
+      MLT_ASSIGN(Tensor tensor, Tensor::from_blob(array.dtype, array.dims, array.bytes));
+      arrays_[name] = std::move(tensor);
+    }
+    raw_.clear();
+    return {};
+  }
   // Keys and numbers, the two arrays that a dictionary is written as.
   Status join_dictionaries(FeatureMap& record) const {
     for (const std::string& name : dictionaries_) {
@@ -241,6 +254,7 @@ class ArrayReader : public RecordReader {
   }
 
   std::map<std::string, Tensor> arrays_;
+  std::map<std::string, RawArray> raw_;  // those that only rows have been wanted of so far
   std::vector<std::string> dictionaries_;
   bool split_;
   int64_t index_ = 0;
@@ -477,12 +491,13 @@ Result<RecordFormat> record_format(const std::string& path, ByteSpan content) {
 Result<std::unique_ptr<RecordReader>> read_records(const Blob& file, RecordFormat format, const Features& features, bool split_first_axis) {
   switch (format) {
     case RecordFormat::kNpz: {
-      MLT_ASSIGN(auto arrays, read_npz(file));
-      return std::unique_ptr<RecordReader>(std::make_unique<ArrayReader>(std::move(arrays), features, split_first_axis));
+      std::map<std::string, RawArray> raw;
+      MLT_ASSIGN(auto arrays, read_npz(file, raw));
+      return std::unique_ptr<RecordReader>(std::make_unique<ArrayReader>(std::move(arrays), std::move(raw), features, split_first_axis));
     }
     case RecordFormat::kSafetensors: {
       MLT_ASSIGN(auto arrays, read_safetensors(file));
-      return std::unique_ptr<RecordReader>(std::make_unique<ArrayReader>(std::move(arrays), features, split_first_axis));
+      return std::unique_ptr<RecordReader>(std::make_unique<ArrayReader>(std::move(arrays), std::map<std::string, RawArray>(), features, split_first_axis));
     }
     case RecordFormat::kJsonl: return std::unique_ptr<RecordReader>(std::make_unique<JsonlReader>(Lines(file), features));
     case RecordFormat::kCsv: return std::unique_ptr<RecordReader>(std::make_unique<CsvReader>(Lines(file), features));

@@ -9,6 +9,7 @@
 
 #include "lib/base/threads.h"
 #include "lib/kernels/decimals.h"
+#include "lib/kernels/trees.h"
 
 namespace mlt {
 namespace {
@@ -113,30 +114,40 @@ RowPlan plan_rows(const std::vector<coreml::FeatureDescription>& inputs) {
   return plan;
 }
 
-std::optional<ArrayRows> ArrayRows::make(const std::map<std::string, Tensor>& arrays, const RowPlan& plan) {
+std::optional<ArrayRows> ArrayRows::make(const std::map<std::string, Tensor>& arrays, const std::map<std::string, RawArray>& raw, const RowPlan& plan) {
   ArrayRows out;
   out.plan_ = plan;
   out.count_ = -1;
   // Arrays that no input reads must fit as well, or the reader of records has something to say.
-  for (const auto& [name, tensor] : arrays) {
-    if (tensor.rank() == 0 || (out.count_ >= 0 && tensor.dims()[0] != out.count_)) return std::nullopt;
-    out.count_ = tensor.dims()[0];
-  }
+  auto fits = [&](const Dims& dims) {
+    if (dims.empty() || (out.count_ >= 0 && dims[0] != out.count_)) return false;
+    out.count_ = dims[0];
+    return true;
+  };
+  for (const auto& [name, tensor] : arrays)
+    if (!fits(tensor.dims())) return std::nullopt;
+  for (const auto& [name, array] : raw)
+    if (!fits(array.dims)) return std::nullopt;
   bool floats = true;
   for (const RowPlan::Input& input : plan.inputs) {
-    auto it = arrays.find(input.name);
-    if (it == arrays.end()) return std::nullopt;
-    const Tensor& tensor = it->second;
-    if (tensor.dtype() != DType::kF32 && tensor.dtype() != DType::kF64) return std::nullopt;
-    Dims dims(tensor.dims().begin() + 1, tensor.dims().end());
+    RawArray source;
+    if (auto there = raw.find(input.name); there != raw.end()) {
+      source = there->second;
+    } else {
+      auto it = arrays.find(input.name);
+      if (it == arrays.end() || it->second.dtype() == DType::kString) return std::nullopt;
+      source = {it->second.dtype(), it->second.dims(), it->second.blob()};
+    }
+    if (source.dtype != DType::kF32 && source.dtype != DType::kF64) return std::nullopt;
+    Dims dims(source.dims.begin() + 1, source.dims.end());
     auto count = element_count(dims);
     if (!count.ok() || *count != input.width || (!input.number && squeezed(dims) != squeezed(input.shape))) return std::nullopt;
-    floats = floats && (tensor.dtype() == DType::kF32 || input.single);
-    out.sources_.push_back(tensor);
+    floats = floats && (source.dtype == DType::kF32 || input.single);
+    out.sources_.push_back(std::move(source));
   }
   if (out.sources_.empty()) return std::nullopt;
   out.floats_ = floats;
-  out.direct_ = out.sources_.size() == 1 && (out.sources_[0].dtype() == DType::kF32) == floats;
+  out.direct_ = out.sources_.size() == 1 && (out.sources_[0].dtype == DType::kF32) == floats;
   return out;
 }
 
@@ -145,8 +156,9 @@ Rows ArrayRows::next(int64_t first) {
   rows.stride = plan_.width;
   if (direct_) {
     rows.count = std::min(count_ - first, kRowsAtOnce);
-    if (floats_) rows.f32 = sources_[0].data<float>() + first * plan_.width;
-    else rows.f64 = sources_[0].data<double>() + first * plan_.width;
+    const std::byte* numbers = sources_[0].bytes.bytes().data();
+    if (floats_) rows.f32 = reinterpret_cast<const float*>(numbers) + first * plan_.width;
+    else rows.f64 = reinterpret_cast<const double*>(numbers) + first * plan_.width;
     return rows;
   }
   rows.count = std::min(count_ - first, rows_at_once(plan_.width));
@@ -162,11 +174,12 @@ Rows ArrayRows::next(int64_t first) {
             for (int64_t r = from; r < to; ++r) {
               T* out = buffer.data() + r * plan_.width + input.offset;
               const auto* in = source + (first + r) * input.width;
-              for (int64_t i = 0; i < input.width; ++i) out[i] = input.single ? static_cast<T>(static_cast<float>(in[i])) : static_cast<T>(in[i]);
+              for (int64_t i = 0; i < input.width; ++i) out[i] = input.single ? static_cast<T>(static_cast<float>(number_at(in + i))) : static_cast<T>(number_at(in + i));
             }
           };
-          if (sources_[k].dtype() == DType::kF32) copy(sources_[k].data<float>());
-          else copy(sources_[k].data<double>());
+          const std::byte* numbers = sources_[k].bytes.bytes().data();
+          if (sources_[k].dtype == DType::kF32) copy(reinterpret_cast<const float*>(numbers));
+          else copy(reinterpret_cast<const double*>(numbers));
         }
       }
     });

@@ -11,19 +11,21 @@
 #include "lib/estimators/rows.h"
 #include "lib/runtime/csv.h"
 #include "lib/runtime/row_plan.h"
+#include "lib/tensor/npy.h"
 
 namespace mlt {
 
 class ArrayRows {
  public:
   // nullopt when the arrays do not give what the plan wants; they must outlive this object.
-  static std::optional<ArrayRows> make(const std::map<std::string, Tensor>& arrays, const RowPlan& plan);
+  static std::optional<ArrayRows> make(const std::map<std::string, Tensor>& arrays, const std::map<std::string, RawArray>& raw, const RowPlan& plan);
   // The rows from `first` on, as many as are handy; none at the end. They live until the next call.
   Rows next(int64_t first);
+  int64_t count() const { return count_; }
 
  private:
   RowPlan plan_;
-  std::vector<Tensor> sources_;
+  std::vector<RawArray> sources_;
   int64_t count_ = 0;
   bool direct_ = false, floats_ = false;
   std::vector<float> f32_;

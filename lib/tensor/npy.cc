@@ -56,10 +56,13 @@ std::optional<DType> dtype_of_descr(std::string_view descr) {
   return std::nullopt;
 }
 
-}  // namespace
+struct Header {
+  std::string_view descr;
+  bool fortran = false;
+  Dims dims;
+};
 
-Result<Tensor> read_npy(const Blob& file) {
-  ByteReader reader(file.bytes());
+Result<Header> read_header(ByteReader& reader) {
   auto magic = reader.take(6);
   if (!magic || as_text(*magic) != kMagic) return input_error("not a .npy file");
   MLT_ASSIGN(uint8_t major, reader.read<uint8_t>());
@@ -80,23 +83,32 @@ Result<Tensor> read_npy(const Blob& file) {
   std::string_view descr = value_after(header, "descr");
   if (descr.empty() || (descr[0] != '\'' && descr[0] != '"')) return unsupported_error("structured .npy array");
   descr = descr.substr(1, descr.find(descr[0], 1) - 1);
-  bool fortran = value_after(header, "fortran_order").starts_with("True");
+  Header out;
+  out.descr = descr;
+  out.fortran = value_after(header, "fortran_order").starts_with("True");
   std::string_view shape = value_after(header, "shape");
   size_t close = shape.find(')');
   if (!shape.starts_with("(") || close == shape.npos) return input_error("bad .npy header");
   shape = shape.substr(1, close - 1);
-  Dims dims;
   while (!shape.empty()) {
     size_t start = shape.find_first_of("0123456789");
     if (start == shape.npos) break;
     int64_t extent = 0;
     auto [end, error] = std::from_chars(shape.data() + start, shape.data() + shape.size(), extent);
-    if (error != std::errc() || dims.size() == 32) return input_error("bad .npy shape");
-    dims.push_back(extent);
+    if (error != std::errc() || out.dims.size() == 32) return input_error("bad .npy shape");
+    out.dims.push_back(extent);
     shape.remove_prefix(static_cast<size_t>(end - shape.data()));
   }
-  MLT_ASSIGN(int64_t count, element_count(dims));
+  return out;
+}
 
+}  // namespace
+
+Result<Tensor> read_npy(const Blob& file) {
+  ByteReader reader(file.bytes());
+  MLT_ASSIGN(Header header, read_header(reader));
+  const auto& [descr, fortran, dims] = header;
+  MLT_ASSIGN(int64_t count, element_count(dims));
   if (descr.size() > 2 && descr[1] == 'U' && descr[0] != '>') {  // fixed-width UCS-4 strings
     uint64_t width = 0, total = 0;
     std::from_chars(descr.data() + 2, descr.data() + descr.size(), width);
@@ -136,6 +148,18 @@ Result<Tensor> read_npy(const Blob& file) {
     }
   }
   return out;
+}
+
+Result<std::optional<RawArray>> find_npy(const Blob& file) {
+  ByteReader reader(file.bytes());
+  MLT_ASSIGN(Header header, read_header(reader));
+  auto dtype = dtype_of_descr(header.descr);
+  if (!dtype || (header.fortran && header.dims.size() > 1)) return std::optional<RawArray>();
+  MLT_ASSIGN(int64_t count, element_count(header.dims));
+  auto size = static_cast<uint64_t>(storage_bytes(*dtype, count));
+  size_t start = reader.offset();
+  MLT_TRY(reader.take(size));
+  return std::optional<RawArray>({*dtype, std::move(header.dims), file.sub(start, size)});
 }
 
 Result<Bytes> write_npy(const Tensor& given) {

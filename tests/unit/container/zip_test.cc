@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "lib/container/crc32.h"
 #include "tests/unit/container/damage.h"
 
 namespace {
@@ -120,3 +121,26 @@ TEST_CASE("a sink's failure ends the writing") {
 }
 
 }  // namespace
+
+TEST_CASE("checksums of every length and start are those of the definition") {
+  auto by_bits = [](ByteSpan bytes) {
+    uint32_t crc = 0xffffffff;
+    for (std::byte b : bytes) {
+      crc ^= static_cast<uint32_t>(b);
+      for (int i = 0; i < 8; ++i) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    }
+    return ~crc;
+  };
+  CHECK(crc32(as_bytes(std::string_view("123456789"))) == 0xcbf43926u);
+  Bytes bytes;
+  for (uint32_t i = 0, x = 1; i < 9000; ++i, x = x * 1664525 + 1013904223) bytes.push_back(static_cast<std::byte>(x >> 24));
+  int wrong = 0;
+  for (size_t size = 0; size < 600; ++size) wrong += crc32(ByteSpan(bytes).subspan(size % 17, size)) != by_bits(ByteSpan(bytes).subspan(size % 17, size));
+  CHECK(wrong == 0);
+  CHECK(crc32(bytes) == by_bits(bytes));
+  Bytes zeros(1000);
+  CHECK(crc32(zeros) == by_bits(zeros));
+  // Longer than what is summed in one piece.
+  Bytes large(size_t{5} << 20, std::byte{0xa5});
+  CHECK(crc32(large) == by_bits(large));
+}
