@@ -14,10 +14,11 @@ using namespace mlt;
 namespace {
 
 const std::string kBehind = ",1234567.1234567,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9";
+const std::string kFarBehind = kBehind + kBehind + kBehind;  // texts are read differently near their end
 
 // How far a text is read on each target, each value that of strtod.
-void check(const std::string& text, int64_t count, int64_t most) {
-  const std::string whole = text + kBehind;
+void check_before(const std::string& behind, const std::string& text, int64_t count, int64_t most) {
+  const std::string whole = text + behind;
   for (const std::string& name : kernel_targets()) {
     INFO(name);
     INFO(text);
@@ -38,6 +39,10 @@ void check(const std::string& text, int64_t count, int64_t most) {
     }
   }
   select_kernel_target("");
+}
+void check(const std::string& text, int64_t count, int64_t most) {
+  check_before(kBehind, text, count, most);
+  check_before(kFarBehind, text, count, most);
 }
 
 }  // namespace
@@ -62,6 +67,45 @@ TEST_CASE("decimals: what is read is what strtod reads, the rest is left") {
     }
     check(text, count, count);
   }
+}
+
+TEST_CASE("decimals: long lines, and where one of their numbers is unusual") {
+  std::mt19937_64 rng(5);
+  for (int64_t count : {20, 100, 255, 256, 257, 600}) {
+    std::vector<std::string> numbers;
+    for (int64_t i = 0; i < count; ++i) {
+      char number[64];
+      std::snprintf(number, sizeof number, "%.*f", static_cast<int>(rng() % 7), static_cast<double>(static_cast<int64_t>(rng() >> (rng() % 64))) / 1e13);
+      numbers.emplace_back(number);
+    }
+    for (int64_t odd : {int64_t{-1}, int64_t{0}, count / 2, count - 1}) {
+      for (const char* what : {"nan", "", "1e5", " 1", "\"1\"", "1\n2"}) {
+        std::string text;
+        for (int64_t i = 0; i < count; ++i) text += (i ? "," : "") + (i == odd ? std::string(what) : numbers[static_cast<size_t>(i)]);
+        // A line that ends too early: its last number may not be read.
+        for (const std::string& name : kernel_targets()) {
+          REQUIRE(select_kernel_target(name));
+          std::vector<double> values(static_cast<size_t>(count));
+          const char* stop = nullptr;
+          const std::string whole = text + "\n" + kFarBehind;
+          int64_t done = read_decimals(whole.data(), whole.data() + whole.size(), count, values.data(), &stop);
+          int64_t limit = odd < 0 ? count : odd + (what == std::string("1\n2") && odd + 1 == count ? 1 : 0);
+          CHECK(done <= limit);
+          if (name == "avx2" || name == "avx512") CHECK(done == limit);
+          const char* p = whole.data();
+          int wrong = 0;
+          for (int64_t i = 0; i < done; ++i) {
+            char* end = nullptr;
+            wrong += values[static_cast<size_t>(i)] != std::strtod(p, &end);
+            if (i + 1 == done) CHECK(stop == end);
+            p = end + 1;
+          }
+          CHECK(wrong == 0);
+        }
+      }
+    }
+  }
+  select_kernel_target("");
 }
 
 TEST_CASE("decimals: nothing behind the end is read") {
