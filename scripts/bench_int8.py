@@ -97,7 +97,7 @@ def quantize(source, target, feeds, fused):
     quant_pre_process(source, plain, skip_symbolic_shape=True, skip_optimization=not fused)
     model = onnx.load(plain)
     for i, node in enumerate(model.graph.node):
-        node.name = node.name or f"n{i}"  # nodes are left out by name
+        node.name = f"{node.op_type}_{i}"  # nodes are left out by name, which some share and some lack
     onnx.save(model, plain)
     constants = {t.name for t in model.graph.initializer}
     skip = [n.name for n in model.graph.node if n.op_type == "MatMul" and n.input[1] not in constants]
@@ -148,7 +148,12 @@ def main():
                 print(f"bench: {name}: {threads} threads skipped: {cores} cores")
                 continue
             library.lib.mlt_set_threads(threads)
-            theirs = {"float32": Theirs(paths["float32"], feeds, threads), "int8": Theirs(fused, feeds, threads)}
+            theirs = {"float32": Theirs(paths["float32"], feeds, threads)}
+            try:
+                theirs["int8"] = Theirs(fused, feeds, threads)
+            except Exception as error:  # ONNX Runtime does not load every model that its own tools make
+                print(f"bench: {name}: ONNX Runtime refuses its fused form, and runs the other: {str(error)[:120]}")
+                theirs["int8"] = Theirs(paths["int8"], feeds, threads)
             ours = {form: Ours(library, package, feeds) for form, package in packages.items()}
             mine, other = difference(ours["int8"].answers(), expected), difference(theirs["int8"].answers(), expected)
             if not mine <= LIMIT:

@@ -187,6 +187,17 @@ HWY_NOINLINE void finish_rows(const Int8Tile& t, const int32_t* sums) {
   // Sums of two tensors in codes, whose scales the caller has put together.
   const bool sum = finish.between && finish.narrows && t.residual != nullptr && finish.op == Unary::kIdentity && !finish.scaled && !finish.between_scaled;
   const VI none = hn::Zero(DI());
+  HWY_ALIGN float values[kMr * kVectors * kLanes];
+  const auto store = [&](int i, const V* v) HWY_ATTR {
+    if (finish.narrows) {
+      VI c[4] = {none, none, none, none};
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) c[j] = finish.code(v[j]);
+      store_bytes(in_order(narrow(c[0], c[1], c[2], c[3])), t.out + i * t.pitch, t.cols);
+      return;
+    }
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j)
+      if (t.cols > j * kLanes) store_floats(v[j], t.out_float + i * t.pitch + j * kLanes, t.cols - j * kLanes);
+  };
   for (int i = 0; i < t.rows; ++i, sums += kVectors * kLanes) {
     V v[kVectors];
     const uint8_t* residual = t.residual != nullptr ? t.residual + i * t.pitch : nullptr;
@@ -208,18 +219,19 @@ HWY_NOINLINE void finish_rows(const Int8Tile& t, const int32_t* sums) {
       continue;
     }
     HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) v[j] = finish.value(v[j], residual != nullptr ? residual + j * kLanes : nullptr);
-    if (!cheap) {
-      HWY_ALIGN float values[kVectors * kLanes];
-      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) hn::Store(v[j], d, values + j * kLanes);
-      finish_slowly(*t.finish, finish, values, t.cols, t.out + i * t.pitch, t.out_float + i * t.pitch);
-    } else if (finish.narrows) {
-      VI c[4] = {none, none, none, none};
-      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) c[j] = finish.code(v[j]);
-      store_bytes(in_order(narrow(c[0], c[1], c[2], c[3])), t.out + i * t.pitch, t.cols);
+    if (cheap) {
+      store(i, v);
     } else {
-      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j)
-        if (t.cols > j * kLanes) store_floats(v[j], t.out_float + i * t.pitch + j * kLanes, t.cols - j * kLanes);
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) hn::Store(v[j], d, values + (i * kVectors + j) * kLanes);
     }
+  }
+  if (cheap) return;
+  // One call for the whole tile.
+  elementwise_target().unary(t.finish->f.op, values, values, t.rows * kVectors * kLanes, t.finish->f.a, t.finish->f.b);
+  for (int i = 0; i < t.rows; ++i) {
+    V v[kVectors];
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) v[j] = hn::Load(d, values + (i * kVectors + j) * kLanes);
+    store(i, v);
   }
 }
 
