@@ -70,8 +70,10 @@ Result<PredictOptions> predict_options(const PredictArguments& o) {
     if (equals == std::string::npos) return usage_error("--feature takes name=value");
     coreml::FeatureDescription any;
     any.name = text.substr(0, equals);
-    any.type.kind = coreml::FeatureKind::kMultiArray;
-    MLT_ASSIGN(options.stage_features[any.name], parse_feature(text.substr(equals + 1), any, cli::read_input));
+    // What the stage would give is not looked up: numbers and files are arrays, the rest is text.
+    std::string value = text.substr(equals + 1);
+    any.type.kind = value.find_first_of("@[-+.0123456789") == 0 ? coreml::FeatureKind::kMultiArray : coreml::FeatureKind::kString;
+    MLT_ASSIGN(options.stage_features[any.name], parse_feature(value, any, cli::read_input));
   }
   return options;
 }

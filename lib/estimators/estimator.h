@@ -19,6 +19,8 @@ class Estimator {
   virtual ~Estimator() = default;
   // Outputs only. Features that the model does not name are ignored. Safe from several threads at once.
   virtual Result<FeatureMap> predict(const FeatureMap& inputs) const = 0;
+  // Names of features that a caller may give in place of stages that cannot run here.
+  virtual std::vector<std::string> missing_features() const { return {}; }
   // One result per record, in order; records run in parallel.
   std::vector<Result<FeatureMap>> predict_many(std::span<const FeatureMap> records) const;
   // True for models that predict rows of `width` numbers (the inputs as gather_numbers() lays them) at once.

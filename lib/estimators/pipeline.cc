@@ -31,6 +31,17 @@ Result<FeatureMap> Pipeline::predict(const FeatureMap& inputs) const {
   return out;
 }
 
+std::vector<std::string> Pipeline::missing_features() const {
+  std::vector<std::string> out;
+  for (const PipelineStage& stage : stages_) {
+    if (stage.model == nullptr)
+      for (const Port& port : stage.interface.outputs) out.push_back(port.name);
+    else
+      for (std::string& name : stage.model->missing_features()) out.push_back(std::move(name));
+  }
+  return out;
+}
+
 std::vector<std::string> Pipeline::needed_inputs(const std::vector<std::string>& supplied) const {
   std::set<std::string> have(supplied.begin(), supplied.end()), needed;
   for (const PipelineStage& stage : stages_) {

@@ -23,6 +23,7 @@ class Pipeline : public Estimator {
   // A stage that cannot run here is skipped when the caller supplies all its outputs among the inputs; otherwise its
   // error (kUnsupported) is returned.
   Result<FeatureMap> predict(const FeatureMap& inputs) const override;
+  std::vector<std::string> missing_features() const override;
   // Names of the pipeline's inputs that some stage still reads when `supplied` features are given.
   std::vector<std::string> needed_inputs(const std::vector<std::string>& supplied) const;
   const std::vector<PipelineStage>& stages() const { return stages_; }

@@ -309,6 +309,10 @@ void columns(const T* rows, int64_t count, int64_t stride, int64_t width, T* out
     // All 16 columns are written: those from width on with zeros.
     const auto some = static_cast<__mmask16>((1u << width) - 1);
     for (; r + 16 <= count; r += 16) columns_of_16(rows + r * stride, stride, some, out + r);
+  } else {
+    const __m512i places = _mm512_mullo_epi64(_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7), _mm512_set1_epi64(stride));
+    for (; r + 8 <= count; r += 8)
+      for (int64_t f = 0; f < width; ++f) _mm512_storeu_pd(out + f * kTreeTile + r, _mm512_i64gather_pd(places, rows + r * stride + f, 8));
   }
 #endif
   for (; r < count; ++r)

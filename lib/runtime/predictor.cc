@@ -1,5 +1,6 @@
 #include "lib/runtime/predictor.h"
 
+#include <algorithm>
 #include <deque>
 
 #include "lib/container/program.h"
@@ -51,6 +52,7 @@ class StageAdapter : public Estimator {
  public:
   StageAdapter(std::unique_ptr<Predictor> predictor, StateTensors* const* state) : predictor_(std::move(predictor)), state_(state) {}
   Result<FeatureMap> predict(const FeatureMap& inputs) const override { return predictor_->predict(inputs, *state_); }
+  std::vector<std::string> missing_features() const override { return predictor_->missing_features(); }
   Predictor* predictor() const { return predictor_.get(); }
 
  private:
@@ -81,6 +83,7 @@ class ClassicPredictor : public Predictor {
     return {};
   }
 
+  std::vector<std::string> missing_features() const override { return estimator_->missing_features(); }
   const RowPlan* row_plan() const override { return rows_.width > 0 ? &rows_ : nullptr; }
   Result<FeatureBatch> predict_rows(const Rows& rows) override { return estimator_->predict_rows(rows); }
 
@@ -142,6 +145,7 @@ class LinkedPredictor : public Predictor {
   }
   Result<FeatureMap> predict(const FeatureMap& inputs, StateTensors* state) override { return inner_->predict(inputs, state); }
   Result<StateTensors> initial_state() const override { return inner_->initial_state(); }
+  std::vector<std::string> missing_features() const override { return inner_->missing_features(); }
   std::vector<Executor*> executors() override { return inner_->executors(); }
   const StepObserver* observer() const override { return observer_ ? &observer_ : parent_ ? parent_->observer() : nullptr; }
 
@@ -244,6 +248,12 @@ Result<std::unique_ptr<Predictor>> Predictor::create(const OpenedModel& model, c
   if (with.exec.packed == nullptr && model.kind == FileKind::kCompiled) with.exec.packed = open_packed(model.files);
   auto made = create_from(model, with, 0, nullptr);
   if (!made) return std::move(made).error().in_path(model.origin);
+  std::vector<std::string> names = (*made)->missing_features();
+  std::string known;
+  for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
+  for (const auto& [name, value] : options.stage_features)
+    if (std::find(names.begin(), names.end(), name) == names.end())
+      return usage_error("no stage that cannot run here gives a feature \"" + name + "\"", known.empty() ? "the whole model runs" : "what is missing is: " + known).in_path(model.origin);
   return made;
 }
 

@@ -48,6 +48,9 @@ class Predictor {
   // The model's states, zero-filled; empty for models without.
   virtual Result<StateTensors> initial_state() const { return StateTensors{}; }
 
+  // What PredictOptions::stage_features may name.
+  virtual std::vector<std::string> missing_features() const { return {}; }
+
   // How the inputs make a row, for models that predict many rows at once (trees, linear models); null for others.
   virtual const RowPlan* row_plan() const { return nullptr; }
   // What predict() gives for each row, bit for bit. Rows have row_plan()->width numbers, rounded as it says.

@@ -32,6 +32,8 @@ refused m.mil --rtol=-1 x=[1,2,3]
 refused m.mil --fit squeeze x=[1,2,3]
 refused m.mil --function
 refused m.mil --feature y x=[1,2,3]
+refused m.mil --feature y=1 x=[1,2,3]
+refused price.mlmodel --feature print=[1] rooms=4 area=1
 refused - x=@- <m.mil
 refused m.mil x=@- --inputs -
 refused --json=no m.mil x=[1,2,3]

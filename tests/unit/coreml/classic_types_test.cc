@@ -123,6 +123,9 @@ void apple(const Model& stage, const FeatureMap& inputs, const char* output, con
   CHECK_MESSAGE(without.find("4: ") == 0, without);
   CHECK_MESSAGE(without.find(says) != std::string::npos, without);
   CHECK(answer(both, {}, {{output, row({1, 2})}}) == "{\"scaled\": [2, 4]}");
+  // What no stage lacks cannot be given.
+  std::string other = answer(both, {}, {{output, row({1, 2})}, {"nothing", row({1})}});
+  CHECK_MESSAGE(other.find("2: ") == 0, other);
 }
 
 void language(const std::function<void(spec::Model&)>& fill) {
