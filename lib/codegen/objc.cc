@@ -219,8 +219,8 @@ static $CLASS$Output *$CLASS$_output(id<MLFeatureProvider> features) {
 }
 
 + (void)loadContentsOfURL:(NSURL *)modelURL configuration:(MLModelConfiguration *)configuration completionHandler:(void (^)($CLASS$ * _Nullable model, NSError * _Nullable error))handler {
-    [MLModel loadContentsOfURL:modelURL configuration:configuration completionHandler:^(MLModel *model, NSError *error) {
-        handler(model ? [[$CLASS$ alloc] initWithMLModel:model] : nil, error);
+    [MLModel loadContentsOfURL:modelURL configuration:configuration completionHandler:^(MLModel *loaded, NSError *error) {
+        handler(loaded ? [[$CLASS$ alloc] initWithMLModel:loaded] : nil, error);
     }];
 }
 )";
