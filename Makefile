@@ -36,6 +36,7 @@ conformance: all
 	$(or $(MLT_PYTHON),python3) scripts/conformance-classic $(BUILD)/bin
 	$(or $(MLT_PYTHON),python3) scripts/conformance-quantize --build $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/conformance-pairs $(BUILD)/bin
+	$(or $(MLT_PYTHON),python3) scripts/conformance-networks $(BUILD)
 
 # coremltools' own tests, predictions served by libmltools (needs Python; CONFORMANCE_VENV names an environment to use,
 # otherwise one is made in the build directory). Hours for everything: see the script's options.

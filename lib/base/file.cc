@@ -104,13 +104,17 @@ PathKind path_kind(const std::string& path) {
   return PathKind::kOther;
 }
 
-void forget_mapped(ByteSpan bytes) {
-  constexpr uintptr_t kPage = 4096;
+bool is_mapped(ByteSpan bytes) {
   std::lock_guard lock(mappings().mutex);
   auto after = mappings().sizes.upper_bound(bytes.data());
-  if (after == mappings().sizes.begin()) return;
+  if (after == mappings().sizes.begin()) return false;
   auto [address, size] = *std::prev(after);
-  if (bytes.data() + bytes.size() > address + size) return;
+  return bytes.data() + bytes.size() <= address + size;
+}
+
+void forget_mapped(ByteSpan bytes) {
+  constexpr uintptr_t kPage = 4096;
+  if (!is_mapped(bytes)) return;
   uintptr_t begin = (reinterpret_cast<uintptr_t>(bytes.data()) + kPage - 1) / kPage * kPage, end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size()) / kPage * kPage;
   // The mapping is private and was never written to: what is dropped comes from the file again.
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);

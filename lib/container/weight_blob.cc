@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "lib/base/bytes.h"
+#include "lib/tensor/deferred.h"
 
 namespace mlt {
 namespace {
@@ -40,20 +41,6 @@ constexpr TypeCode kCodes[] = {
 };
 
 uint64_t align_up(uint64_t offset) { return (offset + kAlign - 1) / kAlign * kAlign; }
-
-// Only to find candidates for deduplication; equality is checked on the bytes.
-uint64_t hash_bytes(ByteSpan data) {
-  uint64_t hash = 0x9e3779b97f4a7c15u ^ data.size();
-  size_t i = 0;
-  for (; i + 8 <= data.size(); i += 8) {
-    uint64_t word;
-    std::memcpy(&word, data.data() + i, 8);
-    hash = (hash ^ word) * 0xff51afd7ed558ccdu;
-    hash ^= hash >> 32;
-  }
-  for (; i < data.size(); i++) hash = (hash ^ std::to_integer<uint64_t>(data[i])) * 0x100000001b3u;
-  return hash ^ (hash >> 29);
-}
 
 }  // namespace
 
@@ -235,31 +222,85 @@ Result<bool> BlobWriter::equals(uint64_t offset, ByteSpan data) {
 }
 
 Result<uint64_t> BlobWriter::add(DType dtype, uint64_t elements, ByteSpan data) {
+  return store(dtype, elements, data.size(), deduplicate_ ? fingerprint(dtype, data) : 0, [&](uint64_t at) { return equals(at, data); },
+             [&](uint64_t at) { return put(at, data); });
+}
+
+Result<uint64_t> BlobWriter::add_tensor(const Tensor& t) {
+  if (!t.deferred()) return add(t.dtype(), static_cast<uint64_t>(t.size()), t.bytes());
+  return store(t.dtype(), static_cast<uint64_t>(t.size()), static_cast<uint64_t>(t.nbytes()), deduplicate_ ? fingerprint(t) : 0,
+             [&](uint64_t at) { return equals_deferred(at, t); }, [&](uint64_t at) { return put_deferred(at, t); });
+}
+
+Result<uint64_t> BlobWriter::store(DType dtype, uint64_t elements, uint64_t bytes, uint64_t hash, FunctionRef<Result<bool>(uint64_t)> equal,
+                                 FunctionRef<Status(uint64_t)> write) {
+  constexpr int kTries = 32;  // what only looks equal shall not be compared for ever
   std::optional<uint32_t> code = blob_code(dtype);
   if (!code) return unsupported_error(fmt::format("blob storage has no code for {}", dtype_name(dtype)));
   uint64_t bits = 0;
-  if (!checked_mul(elements, static_cast<uint64_t>(dtype_bits(dtype)), &bits) || (bits + 7) / 8 != data.size())
-    return usage_error(fmt::format("{} elements of {} do not take {} bytes", elements, dtype_name(dtype), data.size()));
+  if (!checked_mul(elements, static_cast<uint64_t>(dtype_bits(dtype)), &bits) || (bits + 7) / 8 != bytes)
+    return usage_error(fmt::format("{} elements of {} do not take {} bytes", elements, dtype_name(dtype), bytes));
   if (fd_ < 0) return usage_error("weight file is finished");
-  uint64_t hash = 0;
-  if (deduplicate_) {
-    hash = hash_bytes(data);
-    auto [begin, end] = seen_.equal_range(hash);
-    for (auto it = begin; it != end; ++it) {
-      const Seen& old = it->second;
-      if (old.dtype != dtype || old.elements != elements) continue;
-      MLT_ASSIGN(bool equal, equals(old.record_offset + kRecordSize, data));
-      if (equal) return old.record_offset;
-    }
+  int tries = 0;
+  for (auto [it, end] = seen_.equal_range(hash); deduplicate_ && it != end && tries < kTries; ++it) {
+    const Seen& old = it->second;
+    if (old.dtype != dtype || old.elements != elements) continue;
+    MLT_ASSIGN(bool same, equal(old.record_offset + kRecordSize));
+    if (same) return old.record_offset;
+    ++tries;
   }
   uint64_t at = align_up(end_);
-  Record record{kSentinel, *code, data.size(), at + kRecordSize, is_sub_byte(dtype) ? data.size() * 8 - bits : 0, {}};
+  Record record{kSentinel, *code, bytes, at + kRecordSize, is_sub_byte(dtype) ? bytes * 8 - bits : 0, {}};
   MLT_TRY(put(at, std::as_bytes(std::span(&record, 1))));
-  MLT_TRY(put(at + kRecordSize, data));
-  end_ = at + kRecordSize + data.size();
+  MLT_TRY(write(at + kRecordSize));
+  end_ = at + kRecordSize + bytes;
   count_++;
-  if (deduplicate_) seen_.emplace(hash, Seen{dtype, elements, data.size(), at});
+  if (deduplicate_) seen_.emplace(hash, Seen{dtype, elements, bytes, at});
   return at;
+}
+
+namespace {
+
+// Elements of a deferred tensor that are made at once: whole pieces, about a megabyte.
+int64_t step_of(const Tensor& t) {
+  int64_t piece = std::max<int64_t>(t.deferred()->piece(), 1), width = dtype_bits(t.dtype()) / 8;
+  return std::max<int64_t>(1, (1 << 20) / (piece * width)) * piece;
+}
+
+}  // namespace
+
+// Threads make pieces and write them where they belong: while one copies into the file, another computes.
+Status BlobWriter::put_deferred(uint64_t offset, const Tensor& t) {
+  int64_t step = step_of(t), steps = (t.size() + step - 1) / step;
+  auto width = static_cast<uint64_t>(dtype_bits(t.dtype()) / 8);
+  std::mutex mutex;
+  Status status;
+  parallel_for(steps, 1, [&](int64_t from, int64_t to) {
+    Bytes buffer(static_cast<size_t>(std::min(step, t.size())) * width);
+    for (int64_t i = from; i < to; ++i) {
+      int64_t begin = i * step, end = std::min(t.size(), begin + step);
+      read_elements(t, begin, end, buffer.data());
+      Status written = put(offset + static_cast<uint64_t>(begin) * width, ByteSpan(buffer.data(), static_cast<size_t>(end - begin) * width));
+      if (written.ok()) continue;
+      std::lock_guard lock(mutex);
+      status = std::move(written);
+      return;
+    }
+  });
+  return status;
+}
+
+Result<bool> BlobWriter::equals_deferred(uint64_t offset, const Tensor& t) {
+  int64_t step = step_of(t);
+  auto width = static_cast<uint64_t>(dtype_bits(t.dtype()) / 8);
+  Bytes buffer(static_cast<size_t>(std::min(step, t.size())) * width);
+  for (int64_t begin = 0; begin < t.size(); begin += step) {
+    int64_t end = std::min(t.size(), begin + step);
+    read_elements(t, begin, end, buffer.data());
+    MLT_ASSIGN(bool same, equals(offset + static_cast<uint64_t>(begin) * width, ByteSpan(buffer.data(), static_cast<size_t>(end - begin) * width)));
+    if (!same) return false;
+  }
+  return true;
 }
 
 Result<Blob> BlobWriter::finish() {

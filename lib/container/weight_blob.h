@@ -12,6 +12,7 @@
 
 #include "lib/base/file.h"
 #include "lib/base/result.h"
+#include "lib/base/threads.h"
 #include "lib/container/file_tree.h"
 #include "lib/coreml/weight_source.h"
 #include "lib/tensor/dtype.h"
@@ -87,6 +88,7 @@ class BlobWriter : public coreml::WeightSink {
   ~BlobWriter() override;
 
   Result<uint64_t> add(DType dtype, uint64_t elements, ByteSpan data) override;
+  Result<uint64_t> add_tensor(const Tensor& tensor) override;
   std::string file_name() const override { return name_; }
   // Default "@model_path/weights/weight.bin".
   void set_file_name(std::string name) { name_ = std::move(name); }
@@ -99,6 +101,10 @@ class BlobWriter : public coreml::WeightSink {
   BlobWriter() = default;
   Status put(uint64_t offset, ByteSpan bytes);
   Result<bool> equals(uint64_t data_offset, ByteSpan data);
+  Status put_deferred(uint64_t offset, const Tensor& tensor);
+  Result<bool> equals_deferred(uint64_t data_offset, const Tensor& tensor);
+  Result<uint64_t> store(DType dtype, uint64_t elements, uint64_t bytes, uint64_t hash, FunctionRef<Result<bool>(uint64_t)> equal,
+                       FunctionRef<Status(uint64_t)> write);
 
   int fd_ = -1;
   std::string path_;
@@ -110,7 +116,7 @@ class BlobWriter : public coreml::WeightSink {
     DType dtype;
     uint64_t elements, bytes, record_offset;
   };
-  std::multimap<uint64_t, Seen> seen_;  // by hash of the bytes; equality is checked against the file
+  std::multimap<uint64_t, Seen> seen_;  // by a fingerprint of the elements; equality is checked against the file
 };
 
 }  // namespace mlt

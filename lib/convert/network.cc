@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "lib/coreml/nn_lift.h"
 #include "lib/ops/builder.h"
 #include "lib/ops/call.h"
 
@@ -56,10 +55,23 @@ Result<std::map<std::string, Dims>> network_dims(const Request& request) {
   return all;
 }
 
+Result<coreml::LiftedNetwork> lifted_network(const coreml::Model& model, const std::map<std::string, Dims>& dims) {
+  auto net = coreml::lift_neural_network(model, {dims});
+  if (net || net.error().code != Code::kInput || !dims.empty()) return net;
+  for (const coreml::FeatureDescription& f : model.description().inputs) {
+    if (f.type.kind != coreml::FeatureKind::kMultiArray || f.type.optional || f.type.array.shape.size() != 1) continue;
+    Error error = std::move(net.error());
+    error.code = Code::kUnsupported;
+    error.hint = "input \"" + f.name + "\" may be a sequence: name its extents, as --input " + f.name + ",shape=40x1x" + std::to_string(f.type.array.shape[0]);
+    return error;
+  }
+  return net;
+}
+
 Result<Conversion> convert_network(const coreml::Model& model, Request& request) {
   const coreml::Description& d = model.description();
   MLT_ASSIGN(auto dims, network_dims(request));
-  MLT_ASSIGN(coreml::LiftedNetwork net, coreml::lift_neural_network(model, {dims}));
+  MLT_ASSIGN(coreml::LiftedNetwork net, lifted_network(model, dims));
   Conversion out;
   Converted& c = out.converted;
   c.program = ir::clone(*net.program);

@@ -119,10 +119,10 @@ class Writer {
 
   // One blob per tensor in memory; whether equal contents are stored once is the sink's affair.
   Result<uint64_t> store(const Tensor& tensor) {
-    auto key = std::tuple(static_cast<const void*>(tensor.bytes().data()), tensor.nbytes(), tensor.dtype());
+    auto key = std::tuple(tensor.deferred() ? static_cast<const void*>(tensor.deferred()) : tensor.bytes().data(), tensor.nbytes(), tensor.dtype());
     auto it = stored_.find(key);
     if (it != stored_.end()) return it->second;
-    MLT_ASSIGN(uint64_t offset, weights_->add(tensor.dtype(), static_cast<uint64_t>(tensor.size()), tensor.bytes()));
+    MLT_ASSIGN(uint64_t offset, weights_->add_tensor(tensor));
     stored_.emplace(key, offset);
     return offset;
   }

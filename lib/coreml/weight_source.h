@@ -7,7 +7,7 @@
 
 #include "lib/base/file.h"
 #include "lib/base/result.h"
-#include "lib/tensor/dtype.h"
+#include "lib/tensor/tensor.h"
 
 namespace mlt::coreml {
 
@@ -34,6 +34,8 @@ class WeightSink {
   virtual ~WeightSink() = default;
   // Appends a blob and returns the offset of its metadata record. Equal blobs may be stored once.
   virtual Result<uint64_t> add(DType dtype, uint64_t elements, ByteSpan data) = 0;
+  // The same of a tensor, which may be deferred.
+  virtual Result<uint64_t> add_tensor(const Tensor& tensor) { return add(tensor.dtype(), static_cast<uint64_t>(tensor.size()), tensor.bytes()); }
   // The name to put in BlobFileValue.fileName.
   virtual std::string file_name() const = 0;
 };

@@ -16,11 +16,24 @@ void half_to_float_ref(const uint16_t* in, float* out, int64_t count) noexcept {
 void float_to_half_ref(const float* in, uint16_t* out, int64_t count) noexcept {
   for (int64_t i = 0; i < count; ++i) out[i] = float_to_half(in[i]);
 }
+void constants_to_half_ref(const float* in, uint16_t* out, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; ++i) {
+    float a = std::abs(in[i]);
+    if (a > 65504.0f && std::isfinite(a)) a = 65504.0f;
+    else if (a < 0x1p-24f) a = 0;
+    out[i] = float_to_half(std::copysign(a, in[i]));
+  }
+}
+bool any_magnitude_ref(const float* in, int64_t count, float low, float high) noexcept {
+  for (int64_t i = 0; i < count; ++i)
+    if (std::abs(in[i]) > low && std::abs(in[i]) <= high) return true;
+  return false;
+}
 template <typename T>
 void dequantize_ref(const T* in, float* out, int64_t count, float scale, float zero_point) noexcept {
   for (int64_t i = 0; i < count; ++i) out[i] = (static_cast<float>(in[i]) - zero_point) * scale;
 }
-constexpr ConvertTarget kReference{half_to_float_ref, float_to_half_ref, dequantize_ref<int8_t>, dequantize_ref<uint8_t>};
+constexpr ConvertTarget kReference{half_to_float_ref, float_to_half_ref, constants_to_half_ref, any_magnitude_ref, dequantize_ref<int8_t>, dequantize_ref<uint8_t>};
 
 const ConvertTarget& target() noexcept { return use_reference() ? kReference : *convert_simd(); }
 
@@ -51,6 +64,8 @@ void float_to_half(const float* in, uint16_t* out, int64_t count) noexcept {
   const ConvertTarget& t = target();
   split(count, [&](int64_t from, int64_t n) { t.float_to_half(in + from, out + from, n); });
 }
+void constants_to_half(const float* in, uint16_t* out, int64_t count) noexcept { target().constants_to_half(in, out, count); }
+bool any_magnitude(const float* in, int64_t count, float low, float high) noexcept { return target().any_magnitude(in, count, low, high); }
 void round_to_half(const float* in, float* out, int64_t count) noexcept {
   const ConvertTarget& t = target();
   split(count, [&](int64_t from, int64_t n) {

@@ -7,6 +7,11 @@ namespace mlt {
 void half_to_float(const uint16_t* in, float* out, int64_t count) noexcept;
 // Round to nearest even; beyond the largest half is infinity.
 void float_to_half(const float* in, uint16_t* out, int64_t count) noexcept;
+// Constants for a float16 program: finite values beyond the largest half become it, what is smaller than the smallest one
+// becomes zero of its sign; infinities and NaN stay. In order on the calling thread.
+void constants_to_half(const float* in, uint16_t* out, int64_t count) noexcept;
+// Whether some low < |x| <= high. On the calling thread.
+bool any_magnitude(const float* in, int64_t count, float low, float high) noexcept;
 // x as float16 would hold it; in place allowed.
 void round_to_half(const float* in, float* out, int64_t count) noexcept;
 

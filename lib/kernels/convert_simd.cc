@@ -43,6 +43,48 @@ void float_to_half_simd(const float* in, uint16_t* out, int64_t count) noexcept 
   for (; i < count; ++i) out[i] = float_to_half(in[i]);
 }
 
+float clamped(float v) {
+  float a = v < 0 ? -v : v;
+  if (a > 65504.0f && a <= 3.402823466e38f) a = 65504.0f;
+  else if (a < 0x1p-24f) a = 0;
+  return std::bit_cast<float>((std::bit_cast<uint32_t>(a) & 0x7fffffffu) | (std::bit_cast<uint32_t>(v) & 0x80000000u));
+}
+
+void constants_to_half_simd(const float* in, uint16_t* out, int64_t count) noexcept {
+  int64_t i = 0;
+#if MLT_HALF_HARDWARE
+  const D d;
+  const hn::Rebind<hwy::float16_t, D> d16;
+  const hn::Rebind<uint16_t, D> du16;
+  const auto largest = hn::Set(d, 65504.0f), finite = hn::Set(d, 3.402823466e38f), smallest = hn::Set(d, 0x1p-24f);
+  for (; i + kLanes <= count; i += kLanes) {
+    const auto v = hn::LoadU(d, in + i);
+    auto a = hn::Abs(v);
+    a = hn::IfThenElse(hn::And(hn::Gt(a, largest), hn::Le(a, finite)), largest, a);
+    a = hn::IfThenZeroElse(hn::Lt(a, smallest), a);
+    hn::StoreU(hn::BitCast(du16, hn::DemoteTo(d16, hn::CopySignToAbs(a, v))), du16, out + i);
+  }
+#endif
+  for (; i < count; ++i) out[i] = float_to_half(clamped(in[i]));
+}
+
+bool any_magnitude_simd(const float* in, int64_t count, float low, float high) noexcept {
+  const D d;
+  const auto lo = hn::Set(d, low), hi = hn::Set(d, high);
+  int64_t i = 0;
+  auto found = hn::Zero(d);
+  for (; i + kLanes <= count; i += kLanes) {
+    const auto a = hn::Abs(hn::LoadU(d, in + i));
+    found = hn::Or(found, hn::VecFromMask(d, hn::And(hn::Gt(a, lo), hn::Le(a, hi))));
+  }
+  if (!hn::AllFalse(d, hn::MaskFromVec(found))) return true;
+  for (; i < count; ++i) {
+    const float a = in[i] < 0 ? -in[i] : in[i];
+    if (a > low && a <= high) return true;
+  }
+  return false;
+}
+
 template <typename T>
 void dequantize_simd(const T* in, float* out, int64_t count, float scale, float zero_point) noexcept {
   const D d;
@@ -56,7 +98,7 @@ void dequantize_simd(const T* in, float* out, int64_t count, float scale, float 
 }
 
 const ConvertTarget* simd_target() {
-  static constexpr ConvertTarget kTarget{half_to_float_simd, float_to_half_simd, dequantize_simd<int8_t>,
+  static constexpr ConvertTarget kTarget{half_to_float_simd, float_to_half_simd, constants_to_half_simd, any_magnitude_simd, dequantize_simd<int8_t>,
                                          dequantize_simd<uint8_t>};
   return &kTarget;
 }

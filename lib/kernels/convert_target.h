@@ -6,6 +6,8 @@ namespace mlt {
 struct ConvertTarget {
   void (*half_to_float)(const uint16_t* in, float* out, int64_t count) noexcept;
   void (*float_to_half)(const float* in, uint16_t* out, int64_t count) noexcept;
+  void (*constants_to_half)(const float* in, uint16_t* out, int64_t count) noexcept;
+  bool (*any_magnitude)(const float* in, int64_t count, float low, float high) noexcept;
   void (*dequantize_signed)(const int8_t* in, float* out, int64_t count, float scale, float zero_point) noexcept;
   void (*dequantize_unsigned)(const uint8_t* in, float* out, int64_t count, float scale, float zero_point) noexcept;
 };

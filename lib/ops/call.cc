@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "lib/tensor/deferred.h"
+
 namespace mlt::ops {
 namespace {
 
@@ -283,6 +285,27 @@ Result<std::vector<ir::Type>> infer_types(const ir::Op& op, Opset opset) {
   return std::move(call.out_types());
 }
 
+namespace {
+
+// Large constants from files are rearranged when they are written, not here.
+std::optional<Tensor> fold_later(const ir::Op& op, const ir::Type& type) {
+  const ir::Operand* x = op.operand("x");
+  const Tensor* t = x ? x->constant_tensor() : nullptr;
+  if (t == nullptr || !waits_in_file(*t) || !type.is_static() || type.dtype != t->dtype()) return std::nullopt;
+  if (op.kind == "reshape" || op.kind == "expand_dims" || op.kind == "squeeze") {
+    auto count = element_count(type.dims);
+    if (count && *count == t->size()) return t->reshaped(type.dims);
+  }
+  if (op.kind == "transpose" && t->rank() == 2 && (dtype_bits(t->dtype()) == 32 || dtype_bits(t->dtype()) == 16)) {
+    const ir::Operand* perm = op.operand("perm");
+    const Tensor* order = perm ? perm->constant_tensor() : nullptr;
+    if (order && order->size() == 2 && is_integer(order->dtype()) && (to_ints(*order)[0] + 2) % 2 == 1) return transposed_matrix(*t);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 Result<std::optional<std::vector<Tensor>>> fold(const ir::Op& op, Opset opset, int64_t max_elements) {
   using Folded = std::optional<std::vector<Tensor>>;
   if (op.is_const() || !op.blocks.empty()) return Folded{};
@@ -301,6 +324,9 @@ Result<std::optional<std::vector<Tensor>>> fold(const ir::Op& op, Opset opset, i
     if (!type.is_static()) continue;
     MLT_ASSIGN(int64_t count, element_count(type.dims));
     if (count > max_elements) return Folded{};
+  }
+  if (call.out_types().size() == 1) {
+    if (auto later = fold_later(op, call.out_types()[0])) return Folded{std::vector<Tensor>{std::move(*later)}};
   }
   MLT_TRY(evaluate(call));
   std::vector<Tensor> outputs;

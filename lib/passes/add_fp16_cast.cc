@@ -9,10 +9,15 @@
 // 1e9, as masks have), which become the largest float16; a value that would vanish becomes the smallest float16, so that
 // an epsilon still keeps a divisor from zero.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <cstring>
 
+#include "lib/base/threads.h"
+#include "lib/kernels/convert.h"
 #include "lib/ops/call.h"
 #include "lib/passes/pattern.h"
+#include "lib/tensor/deferred.h"
 #include "lib/tensor/spill.h"
 
 namespace mlt::passes {
@@ -26,6 +31,43 @@ bool keeps_float32(const ir::Op& op) {
                                                               "list_write", "list_gather", "list_scatter", "list_length", "read_state", "while_loop", "cond", "cast", "identity_list"};
   return kKinds.contains(op.kind) || !op.blocks.empty() || op.kind.starts_with("constexpr_");
 }
+
+constexpr int64_t kBlock = 4096;  // elements on the way from one form to the other
+
+// Calls f(values, begin, count) for blocks of a float32 tensor's elements, on several threads.
+template <typename F>
+void for_blocks(const Tensor& t, const F& f) {
+  int64_t piece = t.deferred() ? std::max(t.deferred()->piece(), kBlock) : kBlock, pieces = (t.size() + piece - 1) / piece;
+  parallel_for(pieces, std::max<int64_t>(1, (1 << 18) / piece), [&](int64_t from, int64_t to) {
+    std::vector<float> block(static_cast<size_t>(std::min(piece, t.size())));
+    for (int64_t p = from; p < to; ++p) {
+      int64_t begin = p * piece, end = std::min(t.size(), begin + piece);
+      read_elements(t, begin, end, reinterpret_cast<std::byte*>(block.data()));
+      f(block.data(), begin, end - begin);
+    }
+  });
+}
+
+class Half : public Deferred {
+ public:
+  explicit Half(Tensor source) : source_(std::move(source)) {}
+  int64_t piece() const override { return source_.deferred() ? std::max(source_.deferred()->piece(), kBlock) : kBlock; }
+  void produce(int64_t begin, int64_t end, std::byte* out) const override {
+    int64_t step = piece();
+    std::vector<float> block(static_cast<size_t>(std::min(step, end - begin)));
+    std::vector<uint16_t> half(block.size());
+    for (int64_t at = begin; at < end; at += step) {
+      int64_t n = std::min(step, end - at);
+      read_elements(source_, at, at + n, reinterpret_cast<std::byte*>(block.data()));
+      constants_to_half(block.data(), half.data(), n);
+      std::memcpy(out + 2 * (at - begin), half.data(), 2 * static_cast<size_t>(n));
+    }
+  }
+  void release() const override { release_pages(source_); }
+
+ private:
+  Tensor source_;
+};
 
 class Caster {
  public:
@@ -102,46 +144,72 @@ class Caster {
         if (!param->dtypes.empty() && std::find(param->dtypes.begin(), param->dtypes.end(), DType::kF16) == param->dtypes.end()) return false;
         const Tensor* constant = operand.constant_tensor();
         if (constant == nullptr || constant->dtype() != DType::kF32) continue;
-        const float* v = constant->data<float>();
-        for (int64_t i = 0; i < constant->size(); ++i) {
-          float a = std::abs(v[i]);
-          if (a > kLargest && a <= kInfinityStandIn) {
-            context_.warnings.push_back("op " + std::string(op.name()) + " stays in float32: its constant " + std::to_string(v[i]) + " does not fit float16");
-            return false;
-          }
+        if (!fits_half(*constant, operand.value)) {
+          context_.warnings.push_back("op " + std::string(op.name()) + " stays in float32: its constant " + std::to_string(first_beyond(*constant)) + " does not fit float16");
+          return false;
         }
       }
     }
     return any;
   }
 
-  // In pieces: a large tensor is not there a third time.
-  static Tensor half_tensor(const Tensor& t) {
-    constexpr int64_t kPiece = 1 << 16;
-    Tensor out = Tensor::uninitialized(DType::kF16, t.dims());
-    const float* from = t.data<float>();
-    for (int64_t at = 0; at < t.size(); at += kPiece) {
-      int64_t n = std::min(kPiece, t.size() - at);
-      Tensor piece = Tensor::uninitialized(DType::kF32, {n});
-      float* v = piece.mutable_data<float>();
-      std::copy_n(from + at, n, v);
-      for (int64_t i = 0; i < n; ++i) {
-        if (std::isfinite(v[i]) && std::abs(v[i]) > kLargest) v[i] = std::copysign(kLargest, v[i]);
-        else if (v[i] != 0 && std::abs(v[i]) < kSmallest) v[i] = std::copysign(t.size() <= 16 ? kSmallest : 0.0f, v[i]);
-      }
-      Tensor half = convert(piece, DType::kF16);
-      std::copy_n(half.bytes().data(), half.bytes().size(), out.mutable_bytes() + 2 * at);
+  // No element between the largest half and what stands for infinity.
+  bool fits_half(const Tensor& t, const ir::Value* v) {
+    if (t.size() < (1 << 12)) return !any_magnitude(t.data<float>(), t.size(), kLargest, kInfinityStandIn);
+    auto [known, fresh] = fits_.emplace(v, true);
+    if (v != nullptr && !fresh) return known->second;
+    Tensor look = t;
+    for (int i = 0; i < 8 && look.deferred(); ++i) {
+      auto exact = look.deferred()->exact_source();
+      if (exact && exact->dtype() == DType::kF16) return known->second = true;
+      auto shuffled = look.deferred()->shuffled();
+      if (!shuffled) break;
+      look = *shuffled;
     }
+    std::atomic<bool> beyond{false};
+    for_blocks(look, [&](const float* values, int64_t, int64_t n) {
+      if (!beyond.load(std::memory_order_relaxed) && any_magnitude(values, n, kLargest, kInfinityStandIn)) beyond.store(true, std::memory_order_relaxed);
+    });
+    release_pages(look);
+    return known->second = !beyond.load();
+  }
+  static float first_beyond(const Tensor& t) {
+    const float* v = t.data<float>();
+    for (int64_t i = 0; i < t.size(); ++i)
+      if (std::abs(v[i]) > kLargest && std::abs(v[i]) <= kInfinityStandIn) return v[i];
+    return 0;
+  }
+
+  static Tensor half_tensor(const Tensor& t) {
+    Tensor out = Tensor::uninitialized(DType::kF16, t.dims());
+    uint16_t* to = out.mutable_data<uint16_t>();
+    if (t.size() > 16) {
+      for_blocks(t, [&](const float* values, int64_t begin, int64_t n) { constants_to_half(values, to + begin, n); });
+      return out;
+    }
+    Tensor kept = t.clone();
+    float* v = kept.mutable_data<float>();
+    for (int64_t i = 0; i < t.size(); ++i)
+      if (v[i] != 0 && std::abs(v[i]) < kSmallest) v[i] = std::copysign(kSmallest, v[i]);
+    constants_to_half(v, to, t.size());
     return out;
   }
 
-  // The float16 form of a large constant; the float32 one goes away with its only use. What is beyond the first 512 MB
-  // lies in a file until it is written.
+  // The float16 form of a large constant; the float32 one goes away with its only use. One that waits in a file is
+  // converted when it is written; of the others, what is beyond the first 512 MB lies in a file until then.
   Tensor large_half(V v, const Tensor& t) {
-    Tensor half = half_tensor(t);
-    release_pages(t);
-    if (half_bytes_ + half.nbytes() > (int64_t{512} << 20)) half = spilled(half);
-    else half_bytes_ += half.nbytes();
+    Tensor half;
+    auto exact = t.deferred() ? t.deferred()->exact_source() : std::nullopt;
+    if (exact && exact->dtype() == DType::kF16) {
+      half = exact->reshaped(t.dims());
+    } else if (waits_in_file(t)) {
+      half = Tensor::deferred(DType::kF16, t.dims(), std::make_shared<Half>(t));
+    } else {
+      half = half_tensor(t);
+      release_pages(t);
+      if (half_bytes_ + half.nbytes() > (int64_t{512} << 20)) half = spilled(half);
+      else half_bytes_ += half.nbytes();
+    }
     if (uses_.at(v) == 1 && v->producer->is_const()) spent_.push_back(v->producer);
     return half;
   }
@@ -255,6 +323,7 @@ class Caster {
   std::unordered_set<const ir::Value*> made_half_;
   size_t changes_ = 0;
   std::unordered_map<const ir::Value*, size_t> uses_;
+  std::unordered_map<const ir::Value*, bool> fits_;  // of large constants
   std::vector<ir::Op*> spent_;  // constants whose float32 nobody needs any more
   int64_t half_bytes_ = 0;
 };

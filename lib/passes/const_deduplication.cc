@@ -1,7 +1,6 @@
 // Constants of equal type and bytes become one, where the first of them is in scope.
-#include <string_view>
-
 #include "lib/passes/pattern.h"
+#include "lib/tensor/deferred.h"
 #include "lib/tensor/spill.h"
 
 namespace mlt::passes {
@@ -16,12 +15,15 @@ size_t hash_of(const Tensor& t) {
     for (const std::string& s : t.strings()) h = h * 1000003 + std::hash<std::string>()(s);
     return h;
   }
-  return h * 1000003 + std::hash<std::string_view>()(as_text(t.bytes()));
+  return h * 1000003 + static_cast<size_t>(fingerprint(t));
 }
 
 bool equal(const Tensor& a, const Tensor& b) {
   if (a.dtype() == DType::kString) return b.dtype() == DType::kString && a.dims() == b.dims() && a.strings() == b.strings();
-  return same_bytes(a, b);
+  bool same = same_bytes(a, b);
+  release_pages(a);
+  release_pages(b);
+  return same;
 }
 
 void visit(ir::Block& block, Seen seen, const ir::Users& users, std::unordered_map<const ir::Value*, V>* replacement) {
@@ -33,7 +35,8 @@ void visit(ir::Block& block, Seen seen, const ir::Users& users, std::unordered_m
       size_t h = hash_of(*tensor);
       release_pages(*tensor);
       V found = nullptr;
-      for (auto [it, end] = seen.equal_range(h); it != end && found == nullptr; ++it)
+      int tries = 0;  // large constants of equal samples and different elements shall not cost their square
+      for (auto [it, end] = seen.equal_range(h); it != end && found == nullptr && tries < 32; ++it, ++tries)
         if (equal(*it->second->constant_tensor(), *tensor)) found = it->second;
       if (found) (*replacement)[value] = found;
       else seen.emplace(h, value);

@@ -3,9 +3,13 @@
 //   conv -> mul | real_div const  fuse_conv_scale
 //   conv -> add | sub const       fuse_conv_bias
 // for conv and conv_transpose whose weights are constant and whose result nothing else uses.
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "lib/passes/pattern.h"
+#include "lib/tensor/deferred.h"
+#include "lib/tensor/spill.h"
 
 namespace mlt::passes {
 namespace {
@@ -34,6 +38,40 @@ std::optional<Conv> match_conv(const Rewriter& r, V value) {
   return c;
 }
 
+// A convolution's weights [d0, d1, *K], each output channel times a factor.
+class Scaled : public Deferred {
+ public:
+  Scaled(Tensor source, std::vector<float> scale, const Conv& c) : source_(std::move(source)), scale_(std::move(scale)) {
+    d1_ = source_.dims()[1];
+    each_ = 1;
+    for (size_t i = 2; i < source_.dims().size(); ++i) each_ *= source_.dims()[i];
+    rows_of_group_ = c.transposed ? source_.dims()[0] / c.groups : 0;
+  }
+  int64_t piece() const override { return source_.deferred() ? source_.deferred()->piece() : Deferred::piece(); }
+  void produce(int64_t begin, int64_t end, std::byte* out) const override {
+    constexpr int64_t kBlock = 2048;
+    float values[kBlock];
+    int64_t row = d1_ * each_;
+    for (int64_t at = begin; at < end; at += kBlock) {
+      int64_t n = std::min(kBlock, end - at);
+      read_elements(source_, at, at + n, reinterpret_cast<std::byte*>(values));
+      for (int64_t i = 0; i < n;) {  // up to where the channel changes
+        int64_t k = at + i, d0 = k / row, channel = rows_of_group_ ? d0 / rows_of_group_ * d1_ + k % row / each_ : d0;
+        int64_t next = rows_of_group_ ? k / each_ * each_ + each_ : (d0 + 1) * row, stop = std::min(n, i + next - k);
+        float factor = scale_[static_cast<size_t>(channel)];
+        for (; i < stop; ++i) values[i] *= factor;
+      }
+      std::memcpy(out + static_cast<size_t>(at - begin) * sizeof(float), values, static_cast<size_t>(n) * sizeof(float));
+    }
+  }
+  void release() const override { release_pages(source_); }
+
+ private:
+  Tensor source_;
+  std::vector<float> scale_;
+  int64_t d1_, each_, rows_of_group_;
+};
+
 // One value per output channel of a constant that broadcasts against [N, C, *D]; nothing when it varies elsewhere.
 std::optional<std::vector<float>> per_channel(const Tensor& t, int64_t channels, int64_t rank) {
   if (!is_float(t.dtype())) return std::nullopt;
@@ -54,16 +92,14 @@ Status rewrite(Rewriter& r, ir::Op& last, const Conv& c, const std::vector<float
   Tensor weight = *c.weight;
   DType dtype = weight.dtype();
   if (scales) {
-    weight = convert(*c.weight, DType::kF32).clone();
-    float* w = weight.mutable_data<float>();
-    int64_t each = 1;
-    for (int i = 2; i < weight.rank(); ++i) each *= weight.dims()[static_cast<size_t>(i)];
-    int64_t d0 = weight.dims()[0], d1 = weight.dims()[1];
-    for (int64_t i = 0; i < d0; ++i)
-      for (int64_t j = 0; j < d1; ++j) {
-        int64_t channel = c.transposed ? i / (d0 / c.groups) * d1 + j : i;
-        for (int64_t k = 0; k < each; ++k) w[(i * d1 + j) * each + k] *= scale[static_cast<size_t>(channel)];
-      }
+    Tensor source = dtype == DType::kF16 || dtype == DType::kBF16 ? widened(weight) : convert(weight, DType::kF32);
+    Scaled scaled(source, scale, c);
+    if (waits_in_file(source)) {
+      weight = Tensor::deferred(DType::kF32, source.dims(), std::make_shared<Scaled>(std::move(scaled)));
+    } else {
+      weight = Tensor::uninitialized(DType::kF32, source.dims());
+      scaled.produce(0, weight.size(), weight.mutable_bytes());
+    }
     weight = convert(weight, dtype);
   }
   std::vector<float> bias = c.bias ? to_floats(*c.bias) : std::vector<float>(static_cast<size_t>(c.channels), 0);

@@ -3,33 +3,19 @@
 #include <algorithm>
 
 #include "lib/passes/pattern.h"
+#include "lib/tensor/deferred.h"
 #include "lib/tensor/spill.h"
 
 namespace mlt::passes {
-namespace {
-
-Tensor transposed(const Tensor& t) {
-  Tensor source = convert(t, DType::kF32), out = Tensor::uninitialized(DType::kF32, {t.dims()[1], t.dims()[0]});
-  const float* in = source.data<float>();
-  float* to = out.mutable_data<float>();
-  int64_t rows = t.dims()[0], cols = t.dims()[1];
-  constexpr int64_t kTile = 32;
-  for (int64_t r0 = 0; r0 < rows; r0 += kTile)
-    for (int64_t c0 = 0; c0 < cols; c0 += kTile)
-      for (int64_t r = r0; r < std::min(rows, r0 + kTile); ++r)
-        for (int64_t c = c0; c < std::min(cols, c0 + kTile); ++c) to[c * rows + r] = in[r * cols + c];
-  release_pages(t);
-  return convert(out, t.dtype());
-}
-
-}  // namespace
-
 Result<size_t> fuse_matmul_weight_bias(ir::Function& function, Context& context) {
   Rewriter r(function, context);
   int64_t made = 0;
-  // Beyond the first 64 MB, transposed weights wait in a file.
+  // Beyond the first 64 MB, transposed weights that are no deferred ones wait in a file.
   auto turned = [&](const Tensor& t) {
-    Tensor out = transposed(t);
+    bool direct = t.dtype() == DType::kF32 || t.dtype() == DType::kF16 || t.dtype() == DType::kBF16;
+    Tensor out = direct ? transposed_matrix(t) : convert(transposed_matrix(convert(t, DType::kF32)), t.dtype());
+    if (out.deferred()) return out;
+    release_pages(t);
     if (made + out.nbytes() > (int64_t{64} << 20)) return spilled(out);
     made += out.nbytes();
     return out;

@@ -44,11 +44,15 @@ Result<size_t> fuse_layernorm(ir::Function&, Context&);
 Result<size_t> fuse_linear_bias(ir::Function&, Context&);
 Result<size_t> fuse_matmul_weight_bias(ir::Function&, Context&);
 Result<size_t> fuse_relu6(ir::Function&, Context&);
+Result<size_t> fuse_scaled_dot_product_attention(ir::Function&, Context&);
 Result<size_t> fuse_silu(ir::Function&, Context&);
 Result<size_t> fuse_transpose_matmul(ir::Function&, Context&);
 Result<size_t> merge_consecutive_reshapes(ir::Function&, Context&);
 Result<size_t> merge_consecutive_transposes(ir::Function&, Context&);
+Result<size_t> merge_matmul_scales(ir::Function&, Context&);
+Result<size_t> merge_reshapes_around_linear(ir::Function&, Context&);
 Result<size_t> noop_elimination(ir::Function&, Context&);
 Result<size_t> remove_redundant_ops(ir::Function&, Context&);
+Result<size_t> transpose_to_reshape(ir::Function&, Context&);
 
 }  // namespace mlt::passes

@@ -22,12 +22,16 @@ constexpr Pass kPasses[] = {
     {"fuse_linear_bias", fuse_linear_bias, "a constant added after linear into its bias"},
     {"fuse_matmul_weight_bias", fuse_matmul_weight_bias, "matmul with a constant matrix becomes linear"},
     {"fuse_relu6", fuse_relu6, "clip to 0 and 6 becomes relu6"},
+    {"fuse_scaled_dot_product_attention", fuse_scaled_dot_product_attention, "attention spelled out in products and softmax (from iOS 18)"},
     {"fuse_silu", fuse_silu, "x * sigmoid(x) becomes silu"},
     {"fuse_transpose_matmul", fuse_transpose_matmul, "a transpose of the last two axes into matmul"},
     {"merge_consecutive_reshapes", merge_consecutive_reshapes, "a reshape of a reshape"},
     {"merge_consecutive_transposes", merge_consecutive_transposes, "a transpose of a transpose"},
+    {"merge_matmul_scales", merge_matmul_scales, "a factor at either side of matmul becomes one"},
+    {"merge_reshapes_around_linear", merge_reshapes_around_linear, "a batch flattened to a matrix for linear and back"},
     {"noop_elimination", noop_elimination, "remove ops whose result is their input"},
     {"remove_redundant_ops", remove_redundant_ops, "compute equal things once"},
+    {"transpose_to_reshape", transpose_to_reshape, "a transpose that moves axes of extent 1 only"},
 };
 
 }  // namespace
@@ -48,6 +52,7 @@ std::vector<std::string> conversion_pipeline(bool float16) {
       "noop_elimination",
       "cast_optimization",
       "merge_consecutive_transposes",
+      "transpose_to_reshape",
       "merge_consecutive_reshapes",
       // Exporters repeat shape arithmetic and casts at every use.
       "remove_redundant_ops",
@@ -60,12 +65,18 @@ std::vector<std::string> conversion_pipeline(bool float16) {
       // matmul becomes linear before a bias can join it.
       "fuse_matmul_weight_bias",
       "fuse_linear_bias",
+      // Between linear and what follows it, and then between what that leaves.
+      "merge_reshapes_around_linear",
+      "merge_consecutive_reshapes",
       // The bias of an exporter that keeps it apart comes before its batch_norm; scale and bias may follow one.
       "fuse_conv_bias",
       "fuse_conv_batchnorm",
       "fuse_conv_scale",
       "fuse_conv_bias",
+      // A factor between transpose and matmul moves to the other side.
+      "merge_matmul_scales",
       "fuse_transpose_matmul",
+      "fuse_scaled_dot_product_attention",
   };
   if (float16) {
     // After all folding, so that weights are rounded once.

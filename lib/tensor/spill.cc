@@ -7,6 +7,9 @@
 #include <cstdlib>
 #include <string>
 
+#include "lib/base/mapped.h"
+#include "lib/tensor/deferred.h"
+
 namespace mlt {
 namespace {
 
@@ -48,16 +51,16 @@ Tensor spilled(const Tensor& t) {
 }
 
 void release_pages(const Tensor& t) {
-#ifdef MADV_PAGEOUT
   if (t.dtype() == DType::kString || t.nbytes() < kFew) return;
+  if (t.deferred()) return t.deferred()->release();
+  if (is_mapped(t.bytes())) return forget_mapped(t.bytes());
+#ifdef MADV_PAGEOUT
   ByteSpan bytes = t.bytes();
   uintptr_t page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<uintptr_t>(bytes.data()), end = begin + bytes.size();
   begin = (begin + page - 1) / page * page;
   end = end / page * page;
   // Nothing is lost: what no file holds stays, or goes to swap.
   if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_PAGEOUT);
-#else
-  (void)t;
 #endif
 }
 

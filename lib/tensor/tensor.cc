@@ -5,10 +5,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <mutex>
 #include <new>
 
 #include "lib/base/float16.h"
 #include "lib/base/threads.h"
+#include "lib/tensor/deferred.h"
 
 namespace mlt {
 namespace {
@@ -171,6 +173,48 @@ Result<Tensor> Tensor::from_blob(DType dtype, Dims dims, const Blob& blob) {
   return tensor;
 }
 
+struct Tensor::Later {
+  std::shared_ptr<const Deferred> source;
+  int64_t elements = 0, bytes = 0;
+  mutable std::once_flag once;
+  mutable std::byte* made = nullptr;
+  ~Later() {
+    if (made) ::operator delete(made, kAlignment);
+  }
+};
+
+Tensor Tensor::deferred(DType dtype, Dims dims, std::shared_ptr<const Deferred> source) {
+  assert(dtype != DType::kString && dtype_bits(dtype) % 8 == 0);
+  Tensor tensor;
+  tensor.dtype_ = dtype;
+  auto count = element_count(dims);
+  assert(count.ok());
+  tensor.size_ = *count;
+  tensor.dims_ = std::move(dims);
+  auto later = std::make_shared<Later>();
+  later->source = std::move(source);
+  later->elements = tensor.size_;
+  later->bytes = tensor.nbytes();
+  tensor.later_ = later.get();
+  tensor.owner_ = std::move(later);
+  return tensor;
+}
+
+const Deferred* Tensor::deferred() const { return later_ ? later_->source.get() : nullptr; }
+
+const std::byte* Tensor::made() const {
+  std::call_once(later_->once, [&] {
+    later_->made = static_cast<std::byte*>(::operator new(static_cast<size_t>(std::max<int64_t>(later_->bytes, 1)), kAlignment));
+    int64_t piece = std::max<int64_t>(later_->source->piece(), 1), pieces = (later_->elements + piece - 1) / piece, width = dtype_bits(dtype_) / 8;
+    parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
+      int64_t from = begin * piece, to = std::min(later_->elements, end * piece);
+      later_->source->produce(from, to, later_->made + from * width);
+    });
+    later_->source->release();
+  });
+  return later_->made;
+}
+
 Tensor Tensor::window(DType dtype, Dims dims, std::byte* data, std::shared_ptr<void> owner) {
   Tensor tensor;
   tensor.dtype_ = dtype;
@@ -202,7 +246,7 @@ Tensor Tensor::of_strings(Dims dims, std::vector<std::string> values) {
 Tensor Tensor::clone() const {
   if (dtype_ == DType::kString) return of_strings(dims_, *strings_);
   Tensor copy = uninitialized(dtype_, dims_);
-  if (size_ > 0) std::memcpy(copy.data_, data_, static_cast<size_t>(nbytes()));
+  if (size_ > 0) std::memcpy(copy.data_, address(), static_cast<size_t>(nbytes()));
   return copy;
 }
 
@@ -319,6 +363,18 @@ bool same_bytes(const Tensor& a, const Tensor& b) {
   if (!a.valid()) return true;
   if (a.dtype() != b.dtype() || a.dims() != b.dims()) return false;
   if (a.dtype() == DType::kString) return a.strings() == b.strings();
+  if ((a.deferred() || b.deferred()) && a.size() > 0) {
+    if (a.later_ == b.later_) return true;
+    int64_t piece = std::max(a.deferred() ? a.deferred()->piece() : 1, b.deferred() ? b.deferred()->piece() : 1), width = dtype_bits(a.dtype()) / 8;
+    Bytes left(static_cast<size_t>(piece * width)), right(left.size());
+    for (int64_t at = 0; at < a.size(); at += piece) {
+      int64_t end = std::min(a.size(), at + piece);
+      read_elements(a, at, end, left.data());
+      read_elements(b, at, end, right.data());
+      if (std::memcmp(left.data(), right.data(), static_cast<size_t>((end - at) * width)) != 0) return false;
+    }
+    return true;
+  }
   return a.size() == 0 || std::memcmp(a.bytes().data(), b.bytes().data(), static_cast<size_t>(a.nbytes())) == 0;
 }
 

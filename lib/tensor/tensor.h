@@ -15,6 +15,7 @@
 namespace mlt {
 
 using Dims = std::vector<int64_t>;
+class Deferred;  // deferred.h
 
 // Product of extents; an error when an extent is negative or the product does not fit 48 bits.
 Result<int64_t> element_count(const Dims& dims);
@@ -47,6 +48,9 @@ class Tensor {
   // Shares the blob's bytes, read-only; an error when its size is not exactly that of dtype and dims, or when its
   // alignment does not suit the element type (then the bytes are copied instead).
   static Result<Tensor> from_blob(DType dtype, Dims dims, const Blob& blob);
+  // Elements that `source` makes when bytes() or data() is first called; whole-byte types. Who can use them in pieces asks
+  // deferred() instead, and nothing stays.
+  static Tensor deferred(DType dtype, Dims dims, std::shared_ptr<const Deferred> source);
   // A writable window on memory that `owner` keeps alive (an arena).
   static Tensor window(DType dtype, Dims dims, std::byte* data, std::shared_ptr<void> owner);
   template <typename T>
@@ -71,13 +75,14 @@ class Tensor {
   static Tensor string(std::string value);
   static Tensor of_strings(Dims dims, std::vector<std::string> values);
 
-  bool valid() const { return data_ != nullptr || strings_ != nullptr; }
+  bool valid() const { return data_ != nullptr || strings_ != nullptr || later_ != nullptr; }
   DType dtype() const { return dtype_; }
   const Dims& dims() const { return dims_; }
   int rank() const { return static_cast<int>(dims_.size()); }
   int64_t size() const { return size_; }  // elements
   int64_t nbytes() const { return storage_bytes(dtype_, size_); }
-  ByteSpan bytes() const { return {data_, static_cast<size_t>(nbytes())}; }
+  ByteSpan bytes() const { return {address(), static_cast<size_t>(nbytes())}; }
+  const Deferred* deferred() const;  // null for elements that are there
   std::byte* mutable_bytes() { return data_; }
   bool writable() const { return writable_; }
   Blob blob() const { return {owner_, bytes()}; }
@@ -86,7 +91,7 @@ class Tensor {
   template <typename T>
   const T* data() const {
     assert(sizeof(T) * 8 == static_cast<size_t>(dtype_bits(dtype_)));
-    return reinterpret_cast<const T*>(data_);
+    return reinterpret_cast<const T*>(address());
   }
   template <typename T>
   T* mutable_data() {
@@ -99,15 +104,21 @@ class Tensor {
   std::vector<std::string>& mutable_strings() { return *strings_; }
 
   Tensor clone() const;
+  friend bool same_bytes(const Tensor& a, const Tensor& b);
   // Same bytes, other extents of equal product (asserted).
   Tensor reshaped(Dims dims) const;
 
  private:
+  struct Later;
+  const std::byte* address() const { return later_ == nullptr ? data_ : made(); }
+  const std::byte* made() const;
+
   DType dtype_ = DType::kF32;
   bool writable_ = false;
   Dims dims_;
   int64_t size_ = 0;
   std::byte* data_ = nullptr;
+  const Later* later_ = nullptr;  // owned by owner_; then data_ is null
   std::shared_ptr<const void> owner_;
   std::shared_ptr<std::vector<std::string>> strings_;
 };

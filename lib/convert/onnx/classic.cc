@@ -144,6 +144,159 @@ void zip_map(Ctx& c) {
   c.out(0, c.in(0), DType::kF32);
 }
 
+// Kernel values of rows against rows: [B, F] and [N, F] -> [B, N]. kernel_params: gamma, coef0, degree.
+V svm_kernel(Ctx& c, V x, const std::vector<float>& rows, int64_t n, const std::string& kind) {
+  int64_t features = Lower::dims(x)[1];
+  if (n <= 0 || features <= 0 || static_cast<int64_t>(rows.size()) != n * features) bad_input("support vectors do not fit the input");
+  auto params = c.floats("kernel_params");
+  auto param = [&](size_t i) { return params && i < params->size() ? (*params)[i] : 0.0f; };
+  V table = c.l.constant(Tensor::from<float>({n, features}, rows));
+  if (kind == "RBF") {
+    if (n * features > (int64_t{1} << 22)) unsupported("radial kernels of this many support vectors");
+    V difference = c.l.sub(c.l.expand_dims(x, {1}), table);
+    return c.l.unary("exp", c.l.mul(c.l.reduce("reduce_sum_square", difference, {2}, false), -param(0)));
+  }
+  V dot = c.l.op("linear", {{"x", x}, {"weight", table}});
+  if (kind == "LINEAR") return dot;
+  dot = c.l.add(c.l.mul(dot, param(0)), param(1));
+  if (kind == "SIGMOID") return c.l.unary("tanh", dot);
+  if (kind == "POLY") return c.l.binary("pow", dot, c.l.f32(param(2)));
+  unsupported("kernel_type " + kind);
+}
+
+void svm_regressor(Ctx& c) {
+  V x = matrix(c, 0);
+  auto coefficients = c.floats("coefficients"), vectors = c.floats("support_vectors"), rho = c.floats("rho");
+  int64_t n = c.i64("n_supports", 0), one_class = c.i64("one_class", 0);
+  std::string kind = c.str("kernel_type", "LINEAR"), how = c.str("post_transform", "NONE");
+  if (!coefficients || coefficients->empty() || !rho || rho->empty()) bad_input("coefficients or rho are missing");
+  c.driver().keep_float32("kernels need full precision");
+  V y;
+  if (n > 0) {
+    if (!vectors || static_cast<int64_t>(coefficients->size()) != n) bad_input("coefficients do not fit the support vectors");
+    V kernel = svm_kernel(c, x, *vectors, n, kind);
+    y = c.l.op("linear", {{"x", kernel}, {"weight", c.l.constant(Tensor::from<float>({1, n}, *coefficients))}, {"bias", c.l.floats({(*rho)[0]})}});
+  } else {
+    c.ignore({"support_vectors"});
+    y = c.l.add(svm_kernel(c, x, *coefficients, 1, kind), (*rho)[0]);
+  }
+  if (one_class != 0) y = c.l.select(c.l.binary("greater", y, c.l.f32(0)), c.l.f32(1), c.l.f32(-1));
+  c.out(0, post_transform(c, y, how, false), DType::kF32);
+}
+
+// Decisions between pairs of classes, and the class that wins most of them; the scores that ONNX Runtime gives for them.
+void svm_classifier(Ctx& c) {
+  V x = matrix(c, 0);
+  auto coefficients = c.floats("coefficients"), vectors = c.floats("support_vectors"), rho = c.floats("rho");
+  auto counts = c.ints("vectors_per_class");
+  std::string kind = c.str("kernel_type", "LINEAR"), how = c.str("post_transform", "NONE");
+  int64_t classes = static_cast<int64_t>(std::max(c.ints("classlabels_ints").value_or(std::vector<int64_t>{}).size(), c.strings("classlabels_strings").value_or(std::vector<std::string>{}).size()));
+  auto prob_a = c.floats("prob_a"), prob_b = c.floats("prob_b");
+  if (prob_a && !prob_a->empty()) unsupported("probabilities of pairs (prob_a), which an iteration couples (convert the model that LIBSVM or scikit-learn saved)");
+  if (!coefficients || coefficients->empty() || !rho || rho->empty() || classes < 2) bad_input("coefficients, rho or labels are missing");
+  if (classes > 256) unsupported("support vector machines of more than 256 classes");
+  c.driver().keep_float32("kernels need full precision");
+  int64_t n = 0;
+  for (int64_t k : counts.value_or(std::vector<int64_t>{})) {
+    if (k < 0 || k > (int64_t{1} << 24)) bad_input("vectors_per_class");
+    n += k;
+  }
+  V scores, best;
+  if (n == 0) {  // one row of coefficients a class
+    c.ignore({"support_vectors", "kernel_params"});
+    if (classes == 2) unsupported("a linear machine of two classes without support vectors");
+    scores = c.l.add(svm_kernel(c, x, *coefficients, classes, "LINEAR"), (*rho)[0]);
+    best = arg_max(c, scores);
+    scores = post_transform(c, scores, how, false);
+  } else {
+    int64_t pairs = classes * (classes - 1) / 2;
+    if (!vectors || static_cast<int64_t>(counts->size()) != classes || static_cast<int64_t>(coefficients->size()) < (classes - 1) * n || static_cast<int64_t>(rho->size()) < pairs)
+      bad_input("coefficients, rho and vectors_per_class do not fit each other");
+    Lower::check_constant({pairs, n});
+    Tensor weight = Tensor::zeros(DType::kF32, {pairs, n}), vote = Tensor::zeros(DType::kF32, {classes, pairs});
+    std::vector<float> bias, lost(static_cast<size_t>(classes), 0);
+    std::vector<int64_t> start(static_cast<size_t>(classes), 0);
+    for (size_t k = 1; k < start.size(); ++k) start[k] = start[k - 1] + (*counts)[k - 1];
+    int64_t pair = 0;
+    for (int64_t i = 0; i < classes; ++i)
+      for (int64_t j = i + 1; j < classes; ++j, ++pair) {
+        float* row = weight.mutable_data<float>() + pair * n;
+        auto copy = [&](int64_t of, int64_t against) {
+          int64_t from = start[static_cast<size_t>(of)], line = against > of ? against - 1 : against;
+          for (int64_t k = from; k < from + (*counts)[static_cast<size_t>(of)]; ++k) row[k] = (*coefficients)[static_cast<size_t>(line * n + k)];
+        };
+        copy(i, j);
+        copy(j, i);
+        bias.push_back((*rho)[static_cast<size_t>(pair)]);
+        vote.mutable_data<float>()[i * pairs + pair] = 1;
+        vote.mutable_data<float>()[j * pairs + pair] = -1;
+        lost[static_cast<size_t>(j)] += 1;
+      }
+    V kernel = svm_kernel(c, x, *vectors, n, kind);
+    V decisions = c.l.op("linear", {{"x", kernel}, {"weight", c.l.constant(std::move(weight))}, {"bias", c.l.floats(bias)}});
+    V wins = c.l.cast(c.l.binary("greater", decisions, c.l.f32(0)), DType::kF32);
+    best = arg_max(c, c.l.op("linear", {{"x", wins}, {"weight", c.l.constant(std::move(vote))}, {"bias", c.l.floats(lost)}}));
+    if (classes == 2 && how == "LOGISTIC") decisions = c.l.unary("sigmoid", decisions);
+    if (classes == 2) scores = c.l.concat({how == "NONE" ? c.l.mul(decisions, -1) : c.l.sub(c.l.f32(1), decisions), decisions}, 1);
+    else scores = post_transform(c, decisions, how, false);
+  }
+  if (c.wants(0) && !string_labels(c)) c.out(0, labels_for(c, best, static_cast<size_t>(classes)), DType::kI64);
+  else if (c.wants(0)) labels_for(c, scores, static_cast<size_t>(classes));
+  if (c.wants(1)) c.out(1, scores, DType::kF32);
+}
+
+// Keys and values as numbers. The tables of strings have no twin in a program.
+void label_encoder(Ctx& c) {
+  for (const char* name : {"keys_strings", "values_strings", "classes_strings", "default_string"})
+    if (c.has_attr(name)) unsupported("tables of strings, which ML programs do not have");
+  struct Column {
+    std::vector<double> values;
+    bool real = false;
+  };
+  auto column = [&](const std::string& name) -> Column {
+    if (auto list = c.ints(name + "_int64s")) return {{list->begin(), list->end()}, false};
+    if (auto list = c.floats(name + "_floats")) return {{list->begin(), list->end()}, true};
+    const Tensor* t = c.tensor(name + "_tensor");
+    if (t == nullptr) bad_input(name + " are missing");
+    if (t->dtype() == DType::kString) unsupported("tables of strings, which ML programs do not have");
+    return {to_doubles(*t), is_float(t->dtype())};
+  };
+  Column keys = column("keys"), values = column("values");
+  if (keys.values.empty() || keys.values.size() != values.values.size()) bad_input("keys and values do not pair");
+  if (keys.values.size() > (size_t{1} << 16)) unsupported("tables of more than 65536 keys");
+  double otherwise = values.real ? c.f32("default_float", -0.0f) : static_cast<double>(c.i64("default_int64", -1));
+  if (const Tensor* t = c.tensor("default_tensor")) {
+    if (t->dtype() == DType::kString || t->size() != 1) unsupported("this default_tensor");
+    otherwise = to_doubles(*t)[0];
+  }
+  c.ignore({"default_int64", "default_float"});
+  auto constant = [&](const std::vector<double>& list, bool real) {
+    std::vector<float> floats(list.begin(), list.end());
+    std::vector<int64_t> ints;
+    for (double v : list) ints.push_back(real ? 0 : static_cast<int64_t>(v));
+    return real ? c.l.floats(floats) : c.l.ints(ints);
+  };
+  if (!keys.real || !values.real)
+    for (const Column* side : {&keys, &values})
+      for (double v : side->values)
+        if (!side->real && std::abs(v) > 2147483647.0) unsupported("integers beyond 32 bits");
+  c.driver().keep_float32("keys are compared exactly");
+  V x = c.l.expand_dims(keys.real ? c.fin(0) : c.l.cast(c.in(0), DType::kI32), {Lower::rank(c.in(0))});
+  int64_t last = Lower::rank(x) - 1;
+  V hit = c.l.binary("equal", x, constant(keys.values, keys.real));
+  if (keys.real) {
+    std::vector<float> nan;
+    for (double v : keys.values) nan.push_back(std::isnan(v) ? 1.0f : 0.0f);
+    if (std::count(nan.begin(), nan.end(), 1.0f) > 0)
+      hit = c.l.binary("logical_or", hit, c.l.binary("logical_and", c.l.binary("not_equal", x, x), c.l.binary("greater", c.l.floats(nan), c.l.f32(0))));
+  }
+  V where = c.l.cast(hit, DType::kF32);
+  V index = c.l.op("reduce_argmax", {{"x", where}, {"axis", c.l.i32(last)}, {"keep_dims", c.l.boolean(false)}});
+  V found = c.l.binary("greater", c.l.reduce("reduce_max", where, {last}, false), c.l.f32(0));
+  V absent = values.real ? c.l.f32(otherwise) : c.l.i32(static_cast<int64_t>(otherwise));
+  c.out(0, select_broadcast(c.l, found, c.l.gather(constant(values.values, values.real), index, 0), absent), values.real ? DType::kF32 : DType::kI64);
+}
+
 struct Trees {
   std::vector<int64_t> feature, yes, no;  // per node; leaves: yes == no == itself
   std::vector<float> threshold;
@@ -454,8 +607,9 @@ void tree_ensemble(Ctx& c) {
 constexpr Row kRows[] = {
     {"TreeEnsemble", tree_ensemble, "ai.onnx.ml"},
     {"ArrayFeatureExtractor", array_feature_extractor, kMl}, {"Binarizer", binarizer, kMl}, {"FeatureVectorizer", feature_vectorizer, kMl},
-    {"Imputer", imputer, kMl}, {"LinearClassifier", linear_classifier, kMl, "integer labels"}, {"LinearRegressor", linear_regressor, kMl},
+    {"Imputer", imputer, kMl}, {"LabelEncoder", label_encoder, kMl, "numbers"}, {"LinearClassifier", linear_classifier, kMl, "integer labels"}, {"LinearRegressor", linear_regressor, kMl},
     {"Normalizer", normalizer, kMl}, {"OneHotEncoder", one_hot_encoder, kMl, "integer categories"}, {"Scaler", scaler, kMl},
+    {"SVMClassifier", svm_classifier, kMl, "integer labels, no prob_a"}, {"SVMRegressor", svm_regressor, kMl},
     {"TreeEnsembleClassifier", tree_classifier, kMl, "integer labels"}, {"TreeEnsembleRegressor", tree_regressor, kMl}, {"ZipMap", zip_map, kMl, "gives the array of probabilities"},
 };
 

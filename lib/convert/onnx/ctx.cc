@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "lib/convert/onnx/lowering.h"
+#include "lib/tensor/deferred.h"
 
 namespace mlt::foreign::onnx {
 
@@ -11,6 +12,7 @@ DType mil_dtype(DType source) {
 
 Tensor to_mil(const Tensor& tensor) {
   DType dtype = tensor.dtype();
+  if (dtype == DType::kF16 || dtype == DType::kBF16) return widened(tensor);
   if (dtype != DType::kI64 && dtype != DType::kU64 && dtype != DType::kU32) return convert(tensor, mil_dtype(dtype));
   // Saturating: "to the end" is written as the largest int64.
   Tensor out = Tensor::uninitialized(DType::kI32, tensor.dims());

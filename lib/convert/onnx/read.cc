@@ -1,11 +1,15 @@
-// ONNX protobuf -> plain structs. Tensor bytes are moved out of the parsed message, not copied; external data is mapped.
+// ONNX protobuf -> plain structs. Large initializers stay in the mapped file; other tensors' bytes are moved out of the parsed
+// message, not copied; external data is mapped.
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include <limits>
 
+#include "lib/base/mapped.h"
 #include "lib/convert/onnx/model.h"
 #include "lib/convert/onnx/proto/onnx.pb.h"
+#include "lib/convert/onnx/strip.h"
+#include "lib/tensor/deferred.h"
 
 namespace mlt::foreign::onnx {
 namespace {
@@ -16,9 +20,10 @@ constexpr int kMaxRank = 64;
 
 class Reader {
  public:
-  explicit Reader(std::string directory) : directory_(std::move(directory)) {}
+  // raw: data of the main graph's initializers that is not in the message (strip.h); empty blobs for the others.
+  explicit Reader(std::string directory, std::vector<Blob> raw = {}) : directory_(std::move(directory)), raw_(std::move(raw)) {}
 
-  Result<Tensor> tensor(onnx_wire::TensorProto& proto);
+  Result<Tensor> tensor(onnx_wire::TensorProto& proto, const Blob& raw = {});
   Result<Attribute> attribute(onnx_wire::AttributeProto& proto, int depth);
   Result<Node> node(onnx_wire::NodeProto& proto, int depth);
   Result<Graph> graph(onnx_wire::GraphProto& proto, int depth);
@@ -28,6 +33,7 @@ class Reader {
   Result<Blob> external(const onnx_wire::TensorProto& proto, uint64_t need);
   Result<Tensor> sparse(onnx_wire::SparseTensorProto& proto);
   std::string directory_;
+  std::vector<Blob> raw_;
   std::map<std::string, Blob> files_;
 };
 
@@ -67,7 +73,7 @@ Result<Blob> Reader::external(const onnx_wire::TensorProto& proto, uint64_t need
   return it->second.sub(offset, length);
 }
 
-Result<Tensor> Reader::tensor(onnx_wire::TensorProto& proto) {
+Result<Tensor> Reader::tensor(onnx_wire::TensorProto& proto, const Blob& raw) {
   if (proto.dims_size() > kMaxRank) return input_error("a tensor of rank " + std::to_string(proto.dims_size()));
   Dims dims(proto.dims().begin(), proto.dims().end());
   MLT_ASSIGN(int64_t count, element_count(dims));
@@ -81,7 +87,11 @@ Result<Tensor> Reader::tensor(onnx_wire::TensorProto& proto) {
   uint64_t need = static_cast<uint64_t>(storage_bytes(*dtype, count));
   if (proto.data_location() == 1) {
     MLT_ASSIGN(Blob blob, external(proto, need));
-    return Tensor::from_blob(*dtype, dims, blob);
+    return tensor_of_file(*dtype, dims, blob);
+  }
+  if (raw.size() > 0) {
+    if (raw.size() != need) return input_error("tensor has " + std::to_string(raw.size()) + " bytes, " + std::to_string(need) + " needed");
+    return tensor_of_file(*dtype, dims, raw);
   }
   if (proto.has_raw_data()) {
     if (proto.raw_data().size() != need) return input_error("tensor has " + std::to_string(proto.raw_data().size()) + " bytes, " + std::to_string(need) + " needed");
@@ -247,8 +257,10 @@ Result<Graph> Reader::graph(onnx_wire::GraphProto& proto, int depth) {
   if (depth > kMaxGraphDepth) return input_error("subgraphs nest too deep");
   Graph out;
   out.name = proto.name();
+  size_t index = 0;
   for (auto& t : *proto.mutable_initializer()) {
-    auto value = tensor(t);
+    auto value = depth == 0 && index < raw_.size() ? tensor(t, raw_[index]) : tensor(t);
+    ++index;
     if (!value) return std::move(value.error()).in_path("initializer " + t.name());
     out.initializers[t.name()] = std::move(*value);
   }
@@ -341,9 +353,14 @@ std::optional<DType> dtype_from_onnx(int64_t number) {
 
 Result<Model> read_model(const Blob& bytes, const std::string& directory) {
   onnx_wire::ModelProto proto;
-  if (!parse(bytes.bytes(), &proto)) return input_error("not an ONNX model, or a damaged one");
+  std::vector<Blob> raw;
+  if (auto stripped = strip_weights(bytes.bytes())) {
+    if (!parse(stripped->message, &proto)) return input_error("not an ONNX model, or a damaged one");
+    for (ByteSpan span : stripped->raw) raw.push_back(span.empty() ? Blob() : bytes.sub(static_cast<size_t>(span.data() - bytes.bytes().data()), span.size()));
+  } else if (!parse(bytes.bytes(), &proto)) return input_error("not an ONNX model, or a damaged one");
   if (!proto.has_graph()) return input_error("not an ONNX model: it holds no graph");
-  return Reader(directory).model(proto);
+  forget_mapped(bytes.bytes());  // what is needed of it again are weights, piece by piece
+  return Reader(directory, std::move(raw)).model(proto);
 }
 
 Result<Tensor> read_tensor(const Blob& bytes, std::string* name) {

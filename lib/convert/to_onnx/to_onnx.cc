@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "lib/convert/to_onnx/emit.h"
-#include "lib/coreml/nn_lift.h"
+#include "lib/convert/network.h"
 
 namespace mlt::foreign::to_onnx {
 namespace {
@@ -145,7 +145,7 @@ class Model {
   }
 
   Status network(const coreml::Model& model, bool top) {
-    MLT_ASSIGN(coreml::LiftedNetwork net, coreml::lift_neural_network(model, {top ? g_.options().input_dims : std::map<std::string, Dims>()}));
+    MLT_ASSIGN(coreml::LiftedNetwork net, lifted_network(model, top ? g_.options().input_dims : std::map<std::string, Dims>()));
     const ir::Function& function = *net.program->functions[0];
     Exporter e(g_, problems_);
     std::vector<S> inputs;
