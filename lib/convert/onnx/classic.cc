@@ -264,6 +264,7 @@ void label_encoder(Ctx& c) {
   Column keys = column("keys"), values = column("values");
   if (keys.values.empty() || keys.values.size() != values.values.size()) bad_input("keys and values do not pair");
   if (keys.values.size() > (size_t{1} << 16)) unsupported("tables of more than 65536 keys");
+  if (std::any_of(keys.values.begin(), keys.values.end(), [](double v) { return std::isnan(v); })) unsupported("a key that is no number");
   double otherwise = values.real ? c.f32("default_float", -0.0f) : static_cast<double>(c.i64("default_int64", -1));
   if (const Tensor* t = c.tensor("default_tensor")) {
     if (t->dtype() == DType::kString || t->size() != 1) unsupported("this default_tensor");
@@ -284,12 +285,6 @@ void label_encoder(Ctx& c) {
   V x = c.l.expand_dims(keys.real ? c.fin(0) : c.l.cast(c.in(0), DType::kI32), {Lower::rank(c.in(0))});
   int64_t last = Lower::rank(x) - 1;
   V hit = c.l.binary("equal", x, constant(keys.values, keys.real));
-  if (keys.real) {
-    std::vector<float> nan;
-    for (double v : keys.values) nan.push_back(std::isnan(v) ? 1.0f : 0.0f);
-    if (std::count(nan.begin(), nan.end(), 1.0f) > 0)
-      hit = c.l.binary("logical_or", hit, c.l.binary("logical_and", c.l.binary("not_equal", x, x), c.l.binary("greater", c.l.floats(nan), c.l.f32(0))));
-  }
   V where = c.l.cast(hit, DType::kF32);
   V index = c.l.op("reduce_argmax", {{"x", where}, {"axis", c.l.i32(last)}, {"keep_dims", c.l.boolean(false)}});
   V found = c.l.binary("greater", c.l.reduce("reduce_max", where, {last}, false), c.l.f32(0));
