@@ -15,6 +15,9 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 namespace mlt {
 namespace {
@@ -30,6 +33,33 @@ inline void relax() {
 }
 
 thread_local bool inside_pool = false;
+
+// A worker that is woken may be put on the caller's own core, and stay there for milliseconds: longer than many models
+// run. It then leaves that core to the caller.
+class Placement {
+ public:
+#if defined(__linux__)
+  Placement() { known_ = sched_getaffinity(0, sizeof allowed_, &allowed_) == 0 && CPU_COUNT(&allowed_) > 1; }
+  // By the caller.
+  void here() { caller_.store(known_ ? sched_getcpu() : -1, std::memory_order_relaxed); }
+  // By a worker.
+  void make_way() const {
+    const int caller = caller_.load(std::memory_order_relaxed);
+    if (caller < 0 || caller >= CPU_SETSIZE || sched_getcpu() != caller) return;
+    cpu_set_t others = allowed_;
+    CPU_CLR(caller, &others);
+    if (CPU_COUNT(&others) > 0) sched_setaffinity(0, sizeof others, &others);  // a wish: failure changes nothing
+  }
+
+ private:
+  cpu_set_t allowed_{};
+  bool known_ = false;
+  std::atomic<int> caller_{-1};
+#else
+  void here() {}
+  void make_way() const {}
+#endif
+};
 
 class Pool {
  public:
@@ -49,6 +79,7 @@ class Pool {
     int64_t chunk = std::max(grain, (count + size() * 4 - 1) / (size() * 4));
     // Workers that woke late for the previous job may still be looking at its fields.
     while (active_.load(std::memory_order_acquire) != 0) relax();
+    place_.here();
     body_ = &body;
     count_ = count;
     chunk_ = chunk;
@@ -96,12 +127,14 @@ class Pool {
       }
       seen = generation_.load(std::memory_order_acquire);
       if (stop_.load()) return;
+      place_.make_way();
       active_.fetch_add(1, std::memory_order_seq_cst);
       if (open_.load(std::memory_order_seq_cst)) take_chunks();
       active_.fetch_sub(1, std::memory_order_release);
     }
   }
 
+  Placement place_;
   std::vector<std::thread> workers_;
   std::atomic<uint32_t> generation_{0};
   std::atomic<bool> stop_{false}, open_{false};
