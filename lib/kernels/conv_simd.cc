@@ -6,6 +6,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "lib/kernels/bounds-inl.h"
 #include "lib/kernels/conv_target.h"
 #include "lib/kernels/gemm_target.h"
 
@@ -217,7 +218,7 @@ struct Epilogue {
     if (leaky) {
       v = hn::IfThenElse(hn::Lt(v, hn::Zero(d)), hn::Mul(v, lo), v);
     } else {
-      v = hn::Min(hi, hn::Max(lo, v));
+      v = at_most(hi, at_least(lo, v));
     }
     if (n >= kLanes) {
       hn::StoreU(v, d, out + at);

@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "lib/kernels/bounds-inl.h"
 #include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/math-inl.h"
 
@@ -90,24 +91,23 @@ void unary_simd(Unary op, const float* in, float* out, int64_t count, float a, f
       return map(in, out, count, [=](V x) {
         return hn::IfThenElse(hn::Gt(x, zero), one, hn::IfThenElse(hn::Lt(x, zero), hn::Neg(one), x));
       });
-    // Max and Min return their second operand when either is NaN: x goes second.
-    case Unary::kRelu: return map(in, out, count, [=](V x) { return hn::Max(zero, x); });
-    case Unary::kClip: return map(in, out, count, [=](V x) { return hn::Min(vb, hn::Max(va, x)); });
-    case Unary::kThreshold: return map(in, out, count, [=](V x) { return hn::Max(va, x); });
+    case Unary::kRelu: return map(in, out, count, [=](V x) { return at_least(zero, x); });
+    case Unary::kClip: return map(in, out, count, [=](V x) { return at_most(vb, at_least(va, x)); });
+    case Unary::kThreshold: return map(in, out, count, [=](V x) { return at_least(va, x); });
     case Unary::kThresholdedRelu:
       return map(in, out, count, [=](V x) { return hn::IfThenElse(hn::Lt(x, va), zero, x); });
     case Unary::kLeakyRelu:
       return map(in, out, count, [=](V x) { return hn::IfThenElse(hn::Lt(x, zero), hn::Mul(x, va), x); });
     case Unary::kClampedRelu:
       return map(in, out, count,
-                 [=](V x) { return hn::Min(vb, hn::IfThenElse(hn::Lt(x, zero), hn::Mul(x, va), x)); });
+                 [=](V x) { return at_most(vb, hn::IfThenElse(hn::Lt(x, zero), hn::Mul(x, va), x)); });
     case Unary::kLinear: return map(in, out, count, [=](V x) { return hn::Add(hn::Mul(x, va), vb); });
     case Unary::kSigmoid: return map(in, out, count, [](V x) { return math::sigmoid(x); });
     case Unary::kHardSigmoid:
-      return map(in, out, count, [=](V x) { return hn::Min(one, hn::Max(zero, hn::Add(hn::Mul(x, va), vb))); });
+      return map(in, out, count, [=](V x) { return at_most(one, at_least(zero, hn::Add(hn::Mul(x, va), vb))); });
     case Unary::kHardSwish:
       return map(in, out, count,
-                 [=](V x) { return hn::Mul(x, hn::Min(one, hn::Max(zero, hn::Add(hn::Mul(x, va), vb)))); });
+                 [=](V x) { return hn::Mul(x, at_most(one, at_least(zero, hn::Add(hn::Mul(x, va), vb)))); });
     case Unary::kSilu: return map(in, out, count, [](V x) { return math::silu(x); });
     case Unary::kElu:
       return map(in, out, count,
@@ -166,9 +166,9 @@ void binary_simd(Binary op, const float* a, int64_t as, const float* b, int64_t 
     case Binary::kFloorDiv:
       return map2(a, as, b, bs, out, count, [](V x, V y) { return hn::Floor(hn::Div(x, y)); });
     case Binary::kMax:
-      return map2(a, as, b, bs, out, count, [](V x, V y) { return math::keep_nan(x, hn::Max(x, y)); });
+      return map2(a, as, b, bs, out, count, [](V x, V y) { return math::keep_nan(x, at_least(x, y)); });
     case Binary::kMin:
-      return map2(a, as, b, bs, out, count, [](V x, V y) { return math::keep_nan(x, hn::Min(x, y)); });
+      return map2(a, as, b, bs, out, count, [](V x, V y) { return math::keep_nan(x, at_most(x, y)); });
     case Binary::kPow:
       if (bs == 0 && b[0] == 2.0f) return map(a, out, count, [](V x) { return hn::Mul(x, x); });
       break;

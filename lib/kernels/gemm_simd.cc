@@ -8,6 +8,7 @@
 #include <hwy/highway.h>
 
 #include "lib/base/float16.h"
+#include "lib/kernels/bounds-inl.h"
 #include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/gemm_target.h"
 
@@ -29,8 +30,7 @@ constexpr int kMr = 4, kNv = 3;
 
 HWY_INLINE V activate(D d, V v, Unary op, V lo, V hi) {
   if (op == Unary::kLeakyRelu) return hn::IfThenElse(hn::Lt(v, hn::Zero(d)), hn::Mul(v, lo), v);
-  // The operand order lets NaN through.
-  return hn::Min(hi, hn::Max(lo, v));
+  return at_most(hi, at_least(lo, v));
 }
 
 template <int kRows, int kVectors>

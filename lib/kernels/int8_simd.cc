@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "lib/kernels/bounds-inl.h"
 #include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/gemm_target.h"
 #include "lib/kernels/int8_target.h"
@@ -146,7 +147,7 @@ struct Finish {
     }
     if (residual != nullptr) v = hn::Add(hn::MulAdd(code_floats(residual), residual_scale, residual_shift), v);
     if (op == Unary::kLeakyRelu) return hn::IfThenElse(hn::Lt(v, hn::Zero(D())), hn::Mul(v, act_lo), v);
-    if (op == Unary::kRelu || op == Unary::kClip) return hn::Min(act_hi, hn::Max(act_lo, v));  // lets NaN through
+    if (op == Unary::kRelu || op == Unary::kClip) return at_most(act_hi, at_least(act_lo, v));
     return v;
   }
   HWY_INLINE VI code(V v) const {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lib/kernels/bounds-inl.h"
 #include "lib/kernels/gemm_target.h"
 #include "lib/kernels/nhwc_target.h"
 #include "lib/kernels/partial-inl.h"
@@ -33,7 +34,7 @@ struct Cheap {
   }
   HWY_INLINE V operator()(V v) const {
     if (leaky) return hn::IfThenElse(hn::Lt(v, hn::Zero(D())), hn::Mul(v, lo), v);
-    return hn::Min(hi, hn::Max(lo, v));  // the operand order lets NaN through
+    return at_most(hi, at_least(lo, v));
   }
   V lo, hi;
   bool leaky;

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstddef>
 
+#include "lib/kernels/bounds-inl.h"
 #include "lib/kernels/math-inl.h"
 #include "lib/kernels/row_target.h"
 
@@ -81,9 +82,9 @@ double sum_square(const float* x, int64_t n, float center) noexcept {
   });
 }
 
-// x, unless the accumulator is already NaN: Max and Min return their second operand when either is.
-HWY_INLINE V max_nan(V acc, V x) { return math::keep_nan(acc, hn::Max(acc, x)); }
-HWY_INLINE V min_nan(V acc, V x) { return math::keep_nan(acc, hn::Min(acc, x)); }
+// x, unless the accumulator is already NaN.
+HWY_INLINE V max_nan(V acc, V x) { return math::keep_nan(acc, at_least(acc, x)); }
+HWY_INLINE V min_nan(V acc, V x) { return math::keep_nan(acc, at_most(acc, x)); }
 
 template <typename F>
 HWY_INLINE float extreme(const float* x, int64_t n, float neutral, const F& f) {

@@ -5,6 +5,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "lib/kernels/bounds-inl.h"
 #include "lib/kernels/winograd_target.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -183,7 +184,7 @@ void output(const WinogradBlock& b, const float* in, int64_t position_stride, fl
         if (leaky) {
           v = hn::IfThenElse(hn::Lt(v, hn::Zero(d)), hn::Mul(v, lo), v);
         } else {
-          v = hn::Min(hi, hn::Max(lo, v));
+          v = at_most(hi, at_least(lo, v));
         }
         store_first(d, v, out + at + x, ow - x);
       }
