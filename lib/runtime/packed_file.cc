@@ -109,8 +109,10 @@ uint64_t number_at(ByteSpan bytes, size_t at) {
 
 }  // namespace
 
-std::shared_ptr<PackedForms> open_packed(const FileTree& files) {
-  const std::string name = std::string(kPackedPrefix) + kernel_target();
+namespace {
+
+std::shared_ptr<PackedForms> open_for(const FileTree& files, const std::string& target) {
+  const std::string name = std::string(kPackedPrefix) + target;
   if (!files.has(name)) return nullptr;
   auto blob = files.open(name);
   if (!blob) return nullptr;
@@ -125,7 +127,7 @@ std::shared_ptr<PackedForms> open_packed(const FileTree& files) {
       auto it = index.find(key);
       return it != index.end() && it->is_string() ? it->get<std::string>() : std::string();
     };
-    if (!index.is_object() || text("revision") != kPackedRevision || text("target") != kernel_target()) return nullptr;
+    if (!index.is_object() || text("revision") != kPackedRevision || text("target") != target) return nullptr;
     auto forms = index.find("forms");
     if (forms == index.end() || !forms->is_array()) return nullptr;
     std::map<std::string, KeptForms::Place, std::less<>> places;
@@ -141,6 +143,16 @@ std::shared_ptr<PackedForms> open_packed(const FileTree& files) {
   } catch (const std::exception&) {  // memory
     return nullptr;
   }
+}
+
+}  // namespace
+
+std::shared_ptr<PackedForms> open_packed(const FileTree& files) {
+  const std::string target = kernel_target();
+  std::shared_ptr<PackedForms> forms = open_for(files, target);
+  // Of the families whose forms are kept none is compiled for avx3_dl (target.cc): there they are those of avx3.
+  if (forms == nullptr && target == "avx3_dl") forms = open_for(files, "avx3");
+  return forms;
 }
 
 Result<size_t> write_packed(const std::string& directory) {

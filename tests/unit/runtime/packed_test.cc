@@ -161,3 +161,20 @@ TEST_CASE("packed: files of other models, other instruction sets and damaged one
   }
   CHECK(compiled.open() != nullptr);
 }
+
+TEST_CASE("packed: what is prepared for AVX-512 serves machines with its eight-bit products, too") {
+  if (kernel_target() != "avx3_dl") return;
+  Compiled compiled;
+  const Tensor plain = compiled.predict(nullptr);
+  select_kernel_target("avx3");
+  auto forms = write_packed(compiled.path);
+  select_kernel_target("");
+  REQUIRE(forms.ok());
+  auto kept = compiled.open();
+  REQUIRE(kept != nullptr);
+  auto counting = std::make_shared<Counting>(kept);
+  const Tensor quick = compiled.predict(counting);
+  CHECK(counting->found == 3);
+  CHECK(counting->missed == 0);
+  CHECK(std::equal(plain.bytes().begin(), plain.bytes().end(), quick.bytes().begin(), quick.bytes().end()));
+}
