@@ -7,21 +7,14 @@
 #include "lib/kernels/target.h"
 #include "lib/ops/builder.h"
 #include "lib/runtime/executor.h"
+#include "tests/unit/runtime/net.h"
 
 using namespace mlt;
 using ops::OpBuilder;
 using ops::Opset;
+using mlt_test_net::noise;
 
 namespace {
-
-Tensor random(Dims dims, uint32_t seed, float lo = -1, float hi = 1) {
-  Tensor t = Tensor::uninitialized(DType::kF32, std::move(dims));
-  for (int64_t i = 0; i < t.size(); ++i) {
-    seed = seed * 1664525u + 1013904223u;
-    t.mutable_data<float>()[i] = lo + (hi - lo) * static_cast<float>(seed >> 8) * 0x1p-24f;
-  }
-  return t;
-}
 
 struct Quantized {
   std::shared_ptr<ir::Function> function = std::make_shared<ir::Function>();
@@ -33,16 +26,16 @@ struct Quantized {
     function->opset = std::string(ops::opset_token(Opset::kCoreML7));
   }
   ir::Value* input(std::string name, Dims dims) {
-    inputs.push_back(random(dims, static_cast<uint32_t>(inputs.size() + 1)));
+    inputs.push_back(noise(dims, static_cast<uint32_t>(inputs.size() + 1)));
     return function->add_input(std::move(name), ir::Type::tensor(DType::kF32, std::move(dims)));
   }
   // Integers of [-127, 127] times a scale for each entry of `axis`.
   ir::Value* weights(Dims dims, int64_t axis, bool blocks = false, int zero = 0) {
-    Tensor codes = convert(random(dims, ++seed, static_cast<float>(-127 + zero), 127), DType::kI8);
+    Tensor codes = convert(noise(dims, ++seed, static_cast<float>(-127 + zero), 127), DType::kI8);
     int64_t reach = 1;
     for (size_t i = 0; i < dims.size(); ++i) reach *= static_cast<int64_t>(i) == axis ? 1 : dims[i];
     const float size = std::sqrt(3.0f / static_cast<float>(reach)) / 127;
-    Tensor scale = random({dims[static_cast<size_t>(axis)]}, ++seed, 0.5f * size, size);
+    Tensor scale = noise({dims[static_cast<size_t>(axis)]}, ++seed, 0.5f * size, size);
     if (!blocks)
       return b.op("constexpr_affine_dequantize", {{"quantized_data", b.constant(codes)}, {"zero_point", b.constant(convert(Tensor::scalar<int32_t>(zero), DType::kI8))},
                                                   {"scale", b.constant(scale)}, {"axis", b.i32(static_cast<int32_t>(axis))}});
@@ -58,7 +51,7 @@ struct Quantized {
     return b.op("dequantize", {{"input", q}, {"zero_point", z}, {"scale", b.f32(scale)}});
   }
   ir::Value* conv(ir::Value* x, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t groups = 1) {
-    return b.op("conv", {{"x", x}, {"weight", weights({out, in / groups, kernel, kernel}, 0)}, {"bias", b.constant(random({out}, ++seed))},
+    return b.op("conv", {{"x", x}, {"weight", weights({out, in / groups, kernel, kernel}, 0)}, {"bias", b.constant(noise({out}, ++seed))},
                          {"strides", b.ints({stride, stride})}, {"pad_type", b.string("custom")}, {"pad", b.ints({kernel / 2, kernel / 2, kernel / 2, kernel / 2})},
                          {"dilations", b.ints({1, 1})}, {"groups", b.i32(static_cast<int32_t>(groups))}});
   }
@@ -167,7 +160,7 @@ TEST_CASE("int8: a residual block, with a pair for each reader of a value") {
   last = net.b.op("clip", {{"x", last}, {"alpha", net.b.f32(0)}, {"beta", net.b.f32(6)}});
   last = net.pair(net.pool("max_pool", net.pair(last, 6.0f / 255, 0), 3, 2, 1), 6.0f / 255, 0);
   ir::Value* mean = net.pair(net.b.op("reduce_mean", {{"x", last}, {"axes", net.b.ints({-2, -1})}, {"keep_dims", net.b.boolean(false)}}), 6.0f / 255, 0);
-  ir::Value* scores = net.b.op("linear", {{"x", mean}, {"weight", net.weights({17, 40}, 0)}, {"bias", net.b.constant(random({17}, 55))}});
+  ir::Value* scores = net.b.op("linear", {{"x", mean}, {"weight", net.weights({17, 40}, 0)}, {"bias", net.b.constant(noise({17}, 55))}});
   auto found = net.check({net.pair(scores, 1.0f / 16, 128)}, 1.0f / 16);
   CHECK(found.worst < 1.01);  // steps of inner values are smaller
   CHECK(count(found.kernels, "dequantize") == 1);
@@ -200,9 +193,9 @@ TEST_CASE("int8: products of matrices") {
   Quantized net;
   OpBuilder& b = net.b;
   ir::Value* x = net.pair(net.input("x", {3, 7, 40}), 1.0f / 64, 5, "int8");
-  ir::Value* q = b.op("linear", {{"x", x}, {"weight", net.weights({50, 40}, 0)}, {"bias", b.constant(random({50}, 70))}});
+  ir::Value* q = b.op("linear", {{"x", x}, {"weight", net.weights({50, 40}, 0)}, {"bias", b.constant(noise({50}, 70))}});
   ir::Value* k = b.op("matmul", {{"x", x}, {"y", net.weights({40, 33}, 1)}, {"transpose_x", b.boolean(false)}, {"transpose_y", b.boolean(false)}});
-  k = net.two("add", b.constant(random({33}, 71)), k);
+  k = net.two("add", b.constant(noise({33}, 71)), k);
   k = b.op("gelu", {{"x", k}, {"mode", b.string("EXACT")}});
   ir::Value* v = b.op("matmul", {{"x", net.pair(k, 1.0f / 64, 20)}, {"y", net.weights({9, 33}, 0)}, {"transpose_x", b.boolean(false)}, {"transpose_y", b.boolean(true)}});
   auto found = net.check({q, net.pair(v, 1.0f / 32, 128)}, 1.0f / 32);
@@ -215,7 +208,7 @@ TEST_CASE("int8: what is not taken says why, and is computed in floats") {
   Quantized net;
   OpBuilder& b = net.b;
   ir::Value* x = net.pair(net.input("x", {1, 4, 6, 6}), 1.0f / 64, 128);
-  ir::Value* floats = b.op("conv", {{"x", x}, {"weight", b.constant(random({3, 4, 1, 1}, 5))}, {"strides", b.ints({1, 1})}, {"pad_type", b.string("valid")},
+  ir::Value* floats = b.op("conv", {{"x", x}, {"weight", b.constant(noise({3, 4, 1, 1}, 5))}, {"strides", b.ints({1, 1})}, {"pad_type", b.string("valid")},
                                     {"pad", b.ints({0, 0, 0, 0})}, {"dilations", b.ints({1, 1})}, {"groups", b.i32(1)}});
   ir::Value* grouped = net.conv(x, 4, 6, 1, 1, 2);
   ir::Value* unquantized = net.pool("max_pool", x, 2, 2, 0);
@@ -234,7 +227,7 @@ TEST_CASE("int8: codes that others read stay whole numbers") {
   ir::Value* z = b.constant(convert(Tensor::scalar<int32_t>(10), DType::kU8));
   ir::Value* q = b.op("quantize", {{"input", net.input("x", {3, 8})}, {"zero_point", z}, {"scale", b.f32(0.02f)}, {"output_dtype", b.string("uint8")}});
   ir::Value* d = b.op("dequantize", {{"input", q}, {"zero_point", z}, {"scale", b.f32(0.02f)}});
-  ir::Value* y = b.op("linear", {{"x", d}, {"weight", net.weights({5, 8}, 0)}, {"bias", b.constant(random({5}, 9))}});
+  ir::Value* y = b.op("linear", {{"x", d}, {"weight", net.weights({5, 8}, 0)}, {"bias", b.constant(noise({5}, 9))}});
   auto found = net.check({y, b.op("cast", {{"x", q}, {"dtype", b.string("fp32")}})}, 1);
   CHECK(found.worst < 1e-5);
   CHECK(count(found.kernels, "product") == 0);
