@@ -12,7 +12,7 @@ int main(int argc, char** argv) {
   app.positional(o.values, "NAME=VALUE", "inputs: number, text, JSON, or @FILE (npy, image, json, txt)").optional();
   app.option("--inputs", o.inputs, "FILE", "records from FILE: npz, safetensors, jsonl, csv; '-' is stdin").file();
   app.flag("--batch", o.batch, "split the first axis of --inputs arrays into records");
-  app.option("--outputs", o.outputs, "FILE", "write records to FILE, by its extension; '-' is JSON lines on stdout").file();
+  app.option("-o,--outputs", o.outputs, "FILE", "write records to FILE, by its extension; '-' is JSON lines on stdout").file();
   app.option("--top-k", o.top_k, "K", "only the K largest entries of class scores").range(1, 1e9);
   app.option("--function", o.function, "NAME", "function of a multi-function model");
   app.option("--feature", o.features, "NAME=VALUE", "outputs of a stage that cannot run here");

@@ -190,7 +190,7 @@ class Compiler {
     std::string refused;
     refuse(model, "", "", refused);
     if (!refused.empty())
-      return unsupported_error("cannot be compiled: " + refused, "--keep-source stores such networks as they are, for these tools alone").in_path(source_.origin);
+      return unsupported_error("cannot be compiled: " + refused, "mlconvert makes an ML program of it, which compiles (iOS 15 and later); --keep-source stores it as it is, for these tools alone").in_path(source_.origin);
     MLT_TRY(one(model, "", source_bytes));
 
     // Only the model as a whole has metadata and analytics, its stages have none.
