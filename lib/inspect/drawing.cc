@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <map>
 #include <set>
 
@@ -29,8 +30,31 @@ struct Group {
   size_t size() const { return end - begin; }
 };
 
+// Cuts [begin, end) where few values are alive, as between the blocks of a network, into pieces of `shortest` to three
+// times as many; live[i]: values that what lies before i hands over. Returns the cuts, both ends included.
+std::vector<size_t> waists(const std::vector<int>& live, size_t begin, size_t end, size_t shortest) {
+  size_t n = end - begin, longest = 3 * shortest;
+  if (n < 2 * shortest) return {begin, end};
+  constexpr int64_t kNone = INT64_MAX;
+  int least = *std::min_element(live.begin() + static_cast<std::ptrdiff_t>(begin) + 1,
+                                live.begin() + static_cast<std::ptrdiff_t>(end));
+  std::vector<int64_t> cost(n + 1, kNone);
+  std::vector<size_t> from(n + 1, 0);
+  cost[0] = 0;
+  for (size_t i = shortest; i <= n; ++i) {
+    for (size_t length = shortest; length <= std::min(longest, i); ++length)
+      if (cost[i - length] < cost[i]) cost[i] = cost[i - length], from[i] = i - length;
+    if (cost[i] != kNone && i < n) cost[i] += live[begin + i] - least;
+  }
+  std::vector<size_t> cuts{end};
+  for (size_t i = n; i > 0; i = from[i]) cuts.push_back(begin + from[i]);
+  std::reverse(cuts.begin(), cuts.end());
+  return cuts;
+}
+
 // Cuts [0, n) into at most `most` runs of shared beginnings, the largest first cut again.
-std::vector<Group> runs_of(const std::vector<std::vector<std::string_view>>& names, size_t most) {
+std::vector<Group> runs_of(const std::vector<std::vector<std::string_view>>& names, const std::vector<int>& live,
+                           size_t most) {
   auto split = [&](const Group& group) {
     std::vector<Group> out;
     for (size_t i = group.begin; i < group.end; ++i) {
@@ -65,16 +89,19 @@ std::vector<Group> runs_of(const std::vector<std::vector<std::string_view>>& nam
     groups.erase(groups.begin() + static_cast<std::ptrdiff_t>(best));
     groups.insert(groups.begin() + static_cast<std::ptrdiff_t>(best), parts.begin(), parts.end());
   }
-  // Names that say nothing leave large groups: equal pieces while there is room.
+  // Names that say nothing leave large groups: pieces of several operations while there is room.
   size_t room = most > groups.size() ? most - groups.size() : 0;
   size_t limit = std::max<size_t>(4, 2 * names.size() / std::max<size_t>(most, 1));
   std::vector<Group> out;
   for (const Group& group : groups) {
-    size_t pieces = std::min((group.size() + limit - 1) / limit, room + 1);
-    room -= pieces - 1;
-    for (size_t p = 0; p < pieces; ++p)
-      out.push_back({group.begin + group.size() * p / pieces, group.begin + group.size() * (p + 1) / pieces,
-                     group.depth});
+    if (group.size() <= limit || room == 0) {
+      out.push_back(group);
+      continue;
+    }
+    size_t shortest = std::max((group.size() + room) / (room + 1), limit / 2);
+    std::vector<size_t> cuts = waists(live, group.begin, group.end, shortest);
+    for (size_t c = 0; c + 1 < cuts.size(); ++c) out.push_back({cuts[c], cuts[c + 1], group.depth});
+    room -= std::min(room, cuts.size() - 2);
   }
   return out;
 }
@@ -97,20 +124,78 @@ std::string hint_of(const Node& node, const Unit& unit) {
   return text;
 }
 
-std::string histogram(const std::vector<int>& members, const Unit& unit, std::string* commonest) {
+// "4 conv, 1 matmul, 3 add, ...": what computes much comes first.
+std::string histogram(const std::vector<int>& members, const Unit& unit) {
   std::map<std::string, int> counts;
   for (int m : members) ++counts[unit.nodes[static_cast<size_t>(m)].kind];
   std::vector<std::pair<std::string, int>> order(counts.begin(), counts.end());
-  std::stable_sort(order.begin(), order.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
-  if (commonest != nullptr) *commonest = order[0].first;
+  auto light = [](const std::string& kind) {
+    std::string family = family_of(kind);
+    return family != "conv" && family != "linear" && family != "control";
+  };
+  std::stable_sort(order.begin(), order.end(), [&](const auto& a, const auto& b) {
+    return std::pair(light(a.first), -a.second) < std::pair(light(b.first), -b.second);
+  });
   std::string text;
   for (size_t i = 0; i < std::min<size_t>(order.size(), 3); ++i)
     text += fmt::format("{}{} {}", i ? ", " : "", order[i].second, order[i].first);
   return text + (order.size() > 3 ? ", ..." : "");
 }
 
-Drawing draw(const Unit& unit, const Report& report, size_t most) {
+// For every place between two operations of the top level: how many of those before it have users behind it.
+std::vector<int> live_values(const Unit& unit, const std::vector<int>& top_of, const std::vector<int>& tops) {
+  std::vector<int> place(unit.nodes.size(), -1), last(tops.size(), -1), live(tops.size() + 1, 0);
+  for (size_t i = 0; i < tops.size(); ++i) place[static_cast<size_t>(tops[i])] = static_cast<int>(i);
+  auto place_of = [&](int node) { return place[static_cast<size_t>(top_of[static_cast<size_t>(node)])]; };
+  for (size_t i = 0; i < unit.nodes.size(); ++i)
+    for (const Input& input : unit.nodes[i].inputs) {
+      int from = input.constant < 0 && input.producer >= 0 ? place_of(input.producer) : -1;
+      if (from >= 0) last[static_cast<size_t>(from)] = std::max(last[static_cast<size_t>(from)], place_of(static_cast<int>(i)));
+    }
+  for (size_t from = 0; from < last.size(); ++from)
+    if (last[from] > static_cast<int>(from)) ++live[from + 1], --live[static_cast<size_t>(last[from]) + 1];
+  for (size_t i = 1; i < live.size(); ++i) live[i] += live[i - 1];
+  return live;
+}
+
+// Edges that would cross the whole drawing again and again become names beside the user: those of a value that many far
+// places use, as a mask is, and those of a place that collects from everywhere.
+void refer_to_far(Drawing& drawing) {
+  constexpr int kMany = 4, kFar = 3;
+  size_t n = drawing.nodes.size();
+  std::vector<int> level(n, 0);
+  std::vector<std::vector<int>> users(n);
+  for (const DrawnEdge& e : drawing.edges) users[static_cast<size_t>(e.from)].push_back(e.to);
+  // Inputs that were found late have greater numbers than their users, and no producers.
+  for (size_t pass = 0; pass < 2; ++pass)
+    for (size_t i = 0; i < n; ++i)
+      for (int to : users[i]) level[static_cast<size_t>(to)] = std::max(level[static_cast<size_t>(to)], level[i] + 1);
+  std::vector<int> first(n, INT32_MAX), last(n, 0);  // levels of the nearest user and the nearest source
+  for (const DrawnEdge& e : drawing.edges) {
+    auto from = static_cast<size_t>(e.from), to = static_cast<size_t>(e.to);
+    first[from] = std::min(first[from], level[to]);
+    last[to] = std::max(last[to], level[from]);
+  }
+  auto far_user = [&](const DrawnEdge& e) { return level[static_cast<size_t>(e.to)] > first[static_cast<size_t>(e.from)] + kFar; };
+  auto far_source = [&](const DrawnEdge& e) { return level[static_cast<size_t>(e.from)] + kFar < last[static_cast<size_t>(e.to)]; };
+  std::vector<int> leaving(n, 0), arriving(n, 0);
+  for (const DrawnEdge& e : drawing.edges) {
+    leaving[static_cast<size_t>(e.from)] += far_user(e);
+    arriving[static_cast<size_t>(e.to)] += far_source(e);
+  }
+  std::erase_if(drawing.edges, [&](const DrawnEdge& e) {
+    const DrawnNode& source = drawing.nodes[static_cast<size_t>(e.from)];
+    DrawnNode& user = drawing.nodes[static_cast<size_t>(e.to)];
+    if (!(leaving[static_cast<size_t>(e.from)] >= kMany && far_user(e)) && !(arriving[static_cast<size_t>(e.to)] >= kMany && far_source(e))) return false;
+    user.also.push_back(source.shape == DrawnNode::Shape::kOperation && !source.name.empty() ? source.name : source.title);
+    return true;
+  });
+  for (DrawnNode& node : drawing.nodes)
+    for (size_t i = 0; i < node.also.size(); ++i) node.hint += (i == 0 ? "\nalso from " : ", ") + node.also[i];
+}
+
+// base: the number of the unit's first operation.
+Drawing draw(const Unit& unit, const Report& report, size_t most, size_t base) {
   Drawing out;
   out.title = unit.place;
   // What lies in blocks is drawn as part of the operation around them.
@@ -127,7 +212,7 @@ Drawing draw(const Unit& unit, const Report& report, size_t most) {
   if (most == 0 || tops.size() <= most)
     for (size_t i = 0; i < tops.size(); ++i) groups.push_back({i, i + 1, 0});
   else
-    groups = runs_of(names, most);
+    groups = runs_of(names, live_values(unit, top_of, tops), most);
 
   std::vector<int> drawn(unit.nodes.size(), -1);
   auto terminal = [&](DrawnNode::Shape shape, const std::string& name, const std::string& type) {
@@ -163,18 +248,16 @@ Drawing draw(const Unit& unit, const Report& report, size_t most) {
       node.family = family_of(last.kind);
     } else {
       node.shape = DrawnNode::Shape::kGroup;
-      std::string prefix, commonest;
+      std::string prefix;
       for (size_t k = 0; k < group.depth && k < names[group.begin].size(); ++k)
         prefix += (k ? "_" : "") + std::string(names[group.begin][k]);
-      node.title =
-          prefix.empty()
-              ? fmt::format("{} ... {}", unit.nodes[static_cast<size_t>(node.members[0])].name, last.name)
-              : prefix;
-      node.name = fmt::format("{} operations", group.size());
-      node.detail = histogram(node.members, unit, &commonest);
+      const Node& first = unit.nodes[static_cast<size_t>(node.members[0])];
+      std::string kinds = histogram(node.members, unit), type = type_of(last);
+      node.title = prefix.empty() ? fmt::format("{} to {}", base + static_cast<size_t>(node.members[0]), base + static_cast<size_t>(node.members.back())) : prefix;
+      node.name = fmt::format("{} operations", group.size()) + (type.empty() ? "" : " → " + type);
+      node.detail = kinds;
       node.family = "group";
-      node.hint = node.title + "\n" + node.name + ": " + node.detail + "\n" +
-                  unit.nodes[static_cast<size_t>(node.members[0])].name + " ... " + last.name;
+      node.hint = fmt::format("{}\n{}: {}\n{} ... {}", node.title, node.name, kinds, first.name, last.name);
     }
     for (int m : node.members) drawn[static_cast<size_t>(m)] = static_cast<int>(out.nodes.size());
     out.nodes.push_back(std::move(node));
@@ -231,6 +314,7 @@ Drawing draw(const Unit& unit, const Report& report, size_t most) {
         edge(drawn[static_cast<size_t>(tops[0])], node, "");
     }
   }
+  refer_to_far(out);
   return out;
 }
 
@@ -314,7 +398,11 @@ std::string family_of(const std::string& kind) {
 
 std::vector<Drawing> drawings_of(const std::vector<Unit>& units, const Report& report, size_t most_nodes) {
   std::vector<Drawing> out;
-  for (const Unit& unit : units) out.push_back(draw(unit, report, most_nodes));
+  size_t base = 0;
+  for (const Unit& unit : units) {
+    out.push_back(draw(unit, report, most_nodes, base));
+    base += unit.nodes.size();
+  }
   return out;
 }
 
@@ -388,7 +476,9 @@ std::string dot_text(const std::vector<Drawing>& drawings, const std::string& na
     for (size_t i = 0; i < drawing.nodes.size(); ++i) {
       const DrawnNode& n = drawing.nodes[i];
       std::string label = quoted(n.title);
-      for (const std::string* line : {&n.name, &n.detail})
+      std::string also;
+      for (const std::string& source : n.also) also += (also.empty() ? "also from " : ", ") + source;
+      for (const std::string* line : std::initializer_list<const std::string*>{&n.name, &n.detail, &also})
         if (!line->empty()) {
           label.pop_back();
           label += "\\n" + quoted(*line).substr(1);

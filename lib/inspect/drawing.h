@@ -1,5 +1,6 @@
 // Drawings of a model's graph. Where there are many operations, neighbours in execution order that share the
-// beginning of their names are drawn as one box: what is contiguous in that order never makes a cycle.
+// beginning of their names, or lie between two places where few values are alive, are drawn as one box: what is contiguous
+// in that order never makes a cycle.
 #pragma once
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@ struct DrawnNode {
   std::string hint;                 // several lines, shown on hovering
   std::string family;               // "conv", "activation", ...: decides the colour
   std::vector<int> members;         // nodes of the unit
+  std::vector<std::string> also;    // names of far producers, in place of edges that would cross the drawing
 };
 struct DrawnEdge {
   int from = 0, to = 0;

@@ -45,11 +45,28 @@ std::string shortened(const std::string& text, size_t most) {
 }
 constexpr size_t kMostLetters = 34;
 
-double width_of(const DrawnNode& node) {
+// What stands beside a box: "⇠ mask", at most three lines.
+std::vector<std::string> beside(const DrawnNode& node) {
+  std::vector<std::string> out;
+  for (size_t i = 0; i < node.also.size() && i < 3; ++i) {
+    if (i == 2 && node.also.size() > 3) out.push_back(fmt::format("and {} more", node.also.size() - 2));
+    else out.push_back("⇠ " + shortened(node.also[i], 22));
+  }
+  return out;
+}
+
+double box_width(const DrawnNode& node) {
   size_t most =
       std::max({letters(shortened(node.title, kMostLetters)), letters(shortened(node.name, kMostLetters)),
                 letters(shortened(node.detail, kMostLetters)), size_t{6}});
   return static_cast<double>(most) * kCharacter + 18;
+}
+
+// With room on both sides for what stands on the right, so that edges meet the middle of the box.
+double width_of(const DrawnNode& node) {
+  size_t most = 0;
+  for (const std::string& line : beside(node)) most = std::max(most, letters(line));
+  return box_width(node) + (most > 0 ? 2 * (static_cast<double>(most) * kCharacter * 0.9 + 6) : 0);
 }
 
 Layout lay_out(const Drawing& drawing) {
@@ -120,18 +137,30 @@ Layout lay_out(const Drawing& drawing) {
   return l;
 }
 
-// Puts a layer's items in their order without overlap, as near as that allows to where they want to be.
+// Puts a layer's items in their order without overlap, as near as that allows to where they want to be (least squares, by
+// pooling neighbours that would overlap). Bends make way for boxes.
 void place(Layout& l, const std::vector<int>& layer, const std::vector<double>& wish) {
-  size_t n = layer.size();
-  std::vector<double> left(n), right(n);
-  auto gap = [&](size_t k) {
-    const Item &a = l.items[static_cast<size_t>(layer[k])], &b = l.items[static_cast<size_t>(layer[k + 1])];
-    return (a.width + b.width) / 2 + kGapX;
+  struct Pool {
+    double sum, weight;
+    size_t count;
+    double mean() const { return sum / weight; }
   };
-  for (size_t k = 0; k < n; ++k) left[k] = k == 0 ? wish[k] : std::max(wish[k], left[k - 1] + gap(k - 1));
-  for (size_t k = n; k-- > 0;) right[k] = k + 1 == n ? wish[k] : std::min(wish[k], right[k + 1] - gap(k));
-  // The mean of two placements without overlap has none either.
-  for (size_t k = 0; k < n; ++k) l.items[static_cast<size_t>(layer[k])].x = (left[k] + right[k]) / 2;
+  std::vector<Pool> pools;
+  std::vector<double> offset(layer.size(), 0);
+  for (size_t k = 0; k < layer.size(); ++k) {
+    const Item& item = l.items[static_cast<size_t>(layer[k])];
+    if (k > 0) offset[k] = offset[k - 1] + (l.items[static_cast<size_t>(layer[k - 1])].width + item.width) / 2 + kGapX;
+    double weight = item.node >= 0 ? 1 : 0.02;
+    pools.push_back({weight * (wish[k] - offset[k]), weight, 1});
+    while (pools.size() > 1 && pools[pools.size() - 2].mean() > pools.back().mean()) {
+      Pool last = pools.back();
+      pools.pop_back();
+      pools.back() = {pools.back().sum + last.sum, pools.back().weight + last.weight, pools.back().count + last.count};
+    }
+  }
+  size_t k = 0;
+  for (const Pool& pool : pools)
+    for (size_t i = 0; i < pool.count; ++i, ++k) l.items[static_cast<size_t>(layer[k])].x = pool.mean() + offset[k];
 }
 
 void arrange(Layout& l) {
@@ -146,10 +175,16 @@ void arrange(Layout& l) {
   }
   auto centre = [&](const Item& item, bool upward, bool* any) {
     const std::vector<int>& list = upward ? item.up : item.down;
-    double sum = 0;
-    for (int i : list) sum += l.items[static_cast<size_t>(i)].x;
+    // Between boxes, edges that only pass count little: otherwise every one of them would push the boxes aside.
+    double sum = 0, weight = 0;
+    for (int i : list) {
+      const Item& other = l.items[static_cast<size_t>(i)];
+      double w = item.node >= 0 && other.node < 0 ? 0.02 : 1;
+      sum += w * other.x;
+      weight += w;
+    }
     *any = !list.empty();
-    return list.empty() ? item.x : sum / static_cast<double>(list.size());
+    return list.empty() ? item.x : sum / weight;
   };
   int sweeps = l.items.size() > 20000 ? 4 : 12;
   for (int sweep = 0; sweep < sweeps; ++sweep) {
@@ -218,7 +253,7 @@ void draw(const Drawing& drawing, const Layout& l, double x0, double y0, size_t 
     const Item& item = l.items[i];
     bool terminal = n.shape == DrawnNode::Shape::kInput || n.shape == DrawnNode::Shape::kOutput,
          group = n.shape == DrawnNode::Shape::kGroup;
-    double left = x0 + item.x - item.width / 2, top = y_of(static_cast<int>(i)), middle = x0 + item.x;
+    double width = box_width(n), left = x0 + item.x - width / 2, top = y_of(static_cast<int>(i)), middle = x0 + item.x;
     out +=
         fmt::format("<g class=\"node\" data-unit=\"{}\" data-first=\"{}\" data-last=\"{}\"><title>{}</title>",
                     index, n.members.empty() ? -1 : n.members.front(),
@@ -227,19 +262,26 @@ void draw(const Drawing& drawing, const Layout& l, double x0, double y0, size_t 
       out += fmt::format(
           "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.0f}\" rx=\"6\" fill=\"#ffffff\" "
           "stroke=\"#6b7683\"/>",
-          left + 4, top + 4, item.width, kHeight);
+          left + 4, top + 4, width, kHeight);
     out += fmt::format(
         "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.0f}\" rx=\"{}\" fill=\"{}\" "
         "stroke=\"#6b7683\"/>",
-        left, top, item.width, kHeight, terminal ? 23 : 6, colour(n.family));
+        left, top, width, kHeight, terminal ? 23 : 6, colour(n.family));
+    constexpr const char* kPale = " fill=\"#56606b\"";
     std::vector<std::pair<std::string, const char*>> lines{{n.title, " font-weight=\"bold\""}};
     if (!n.name.empty() && n.name != n.title) lines.emplace_back(n.name, "");
-    if (!n.detail.empty()) lines.emplace_back(n.detail, " fill=\"#56606b\"");
+    if (!n.detail.empty()) lines.emplace_back(n.detail, kPale);
     double y = top + kHeight / 2 + 4 - 6.5 * static_cast<double>(lines.size() - 1);
     for (const auto& [text, style] : lines) {
       out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\"{}>{}</text>", middle, y, style,
                          escaped(shortened(text, kMostLetters)));
       y += 13;
+    }
+    std::vector<std::string> notes = beside(n);
+    y = top + kHeight / 2 + 4 - 6 * static_cast<double>(notes.size() - 1);
+    for (const std::string& note : notes) {
+      out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"start\" font-size=\"10\"{}>{}</text>", left + width + (group ? 8 : 4), y, kPale, escaped(note));
+      y += 12;
     }
     out += "</g>\n";
   }

@@ -20,7 +20,7 @@ h1{font-size:24px;margin:8px 0}h2{font-size:17px;margin:28px 0 8px;border-bottom
 nav a{margin-right:14px}a{color:#1f5fa8}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:3px 10px 3px 0;vertical-align:top;border-bottom:1px solid #eceff1}
 th{font-weight:600;color:#56606b;white-space:nowrap}td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-td{overflow-wrap:anywhere}.kind{white-space:nowrap}.small{color:#56606b;font-size:12px}
+td{overflow-wrap:anywhere}#ops td:nth-child(3){min-width:15em}.kind{white-space:nowrap}.small{color:#56606b;font-size:12px}
 .bar{display:inline-block;height:10px;background:#8fb5e3;vertical-align:middle;min-width:1px}
 .scroll{max-height:560px;overflow:auto;border:1px solid #d9dee3}.scroll thead th{position:sticky;top:0;background:#f6f8fa;padding-top:6px}
 input[type=search]{font:inherit;width:340px;padding:5px 8px;border:1px solid #b8c0c8;border-radius:4px}
@@ -59,7 +59,10 @@ function scale(){return Math.max(v.w/view.clientWidth,v.h/view.clientHeight);}
 function fit(all){
  var w=view.clientWidth,h=view.clientHeight;
  if(all){v={x:0,y:0,w:W,h:H};}
- else{var s=Math.min(1,Math.max(W/w,H/h));v={w:w*s,h:h*s,x:(W-w*s)/2,y:0};}
+ else{
+  var n=svg.querySelector('.node rect'),x=n?n.x.baseVal.value+n.width.baseVal.value/2:W/2;
+  if(W<=w)x=W/2;
+  v={w:w,h:h,x:x-w/2,y:H<=h?(H-h)/2:0};}
  put();}
 function zoom(f,cx,cy){v={x:cx-(cx-v.x)*f,y:cy-(cy-v.y)*f,w:v.w*f,h:v.h*f};put();}
 function at(e){var p=svg.createSVGPoint();p.x=e.clientX;p.y=e.clientY;return p.matrixTransform(svg.getScreenCTM().inverse());}
@@ -82,6 +85,14 @@ fit(false);
 
 std::string number(double value) { return fmt::format("{:.4g}", value); }
 
+// "21.5 G"
+std::string amount(double value) {
+  constexpr const char* kUnits[] = {"", " k", " M", " G", " T"};
+  size_t unit = 0;
+  while (value >= 999.5 && unit < 4) value /= 1000, ++unit;
+  return fmt::format("{:.3g}{}", value, kUnits[unit]);
+}
+
 void row(std::string& out, const char* label, const std::string& value) {
   if (!value.empty()) out += fmt::format("<tr><th>{}</th><td>{}</td></tr>\n", label, escaped(value));
 }
@@ -93,7 +104,7 @@ void features(std::string& out, const char* what, const std::vector<coreml::Feat
                        escaped(f.doc));
 }
 
-void summary(std::string& out, const Report& r) {
+void summary(std::string& out, const Report& r, double flops) {
   out += "<h2 id=\"summary\">Summary</h2><table>\n";
   row(out, "Kind", fmt::format("{}, specification {}", r.kind, r.spec_version));
   row(out, "Container", r.container + (r.sealed ? ", sealed" : ""));
@@ -110,6 +121,7 @@ void summary(std::string& out, const Report& r) {
     weights += fmt::format("{}{} {} in {}", weights.empty() ? "" : ", ", size_text(t.bytes), t.storage,
                            plural(t.tensors, "tensor"));
   row(out, "Weights", weights);
+  row(out, "Cost", flops > 0 ? amount(flops) + (flops < 999.5 ? " " : "") + "FLOP a prediction" : "");
   for (const auto& [key, value] : m.user_defined) row(out, "Metadata", key + " = " + value);
   for (const std::string& need : r.needs) row(out, "Needs", need);
   for (size_t i = 0; i < r.stages.size(); ++i)
@@ -157,13 +169,13 @@ void kinds(std::string& out, const std::vector<Unit>& units, double flops) {
                    [](const auto& a, const auto& b) { return a.second.count > b.second.count; });
   out +=
       "<h2 id=\"kinds\">Kinds of operations</h2><table><thead><tr><th>Kind</th><th "
-      "class=\"n\">Count</th><th></th><th class=\"n\">MFLOP</th><th "
+      "class=\"n\">Count</th><th></th><th class=\"n\">FLOP</th><th "
       "class=\"n\">Share</th></tr></thead><tbody>\n";
   for (const auto& [name, kind] : order)
     out += fmt::format(
         "<tr><td class=\"kind\">{}</td><td class=\"n\">{}</td><td><span class=\"bar\" "
         "style=\"width:{}px\"></span></td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
-        escaped(name), kind.count, 300 * kind.count / most, kind.flops > 0 ? number(kind.flops / 1e6) : "",
+        escaped(name), kind.count, 300 * kind.count / most, kind.flops > 0 ? amount(kind.flops) : "",
         flops > 0 && kind.flops > 0 ? fmt::format("{:.1f} %", 100 * kind.flops / flops) : "");
   out += "</tbody></table>\n";
 }
@@ -174,7 +186,7 @@ void operations(std::string& out, const std::vector<Unit>& units, double flops) 
       "name, shape ...\" aria-label=\"search\"> <span id=\"count\" class=\"small\"></span></p>\n"
       "<div class=\"scroll\"><table id=\"ops\"><thead><tr><th "
       "class=\"n\">#</th><th>Kind</th><th>Name</th><th>Inputs and parameters</th><th>Output</th><th "
-      "class=\"n\">MFLOP</th><th class=\"n\">Share</th></tr></thead><tbody>\n";
+      "class=\"n\">FLOP</th><th class=\"n\">Share</th></tr></thead><tbody>\n";
   size_t base = 0;
   for (size_t u = 0; u < units.size(); ++u) {
     const Unit& unit = units[u];
@@ -205,7 +217,7 @@ void operations(std::string& out, const std::vector<Unit>& units, double flops) 
           "class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
           base + i, u, base, base + i, escaped(node.kind), place, escaped(node.name),
           escaped(clean(inputs, 1500)), escaped(outputs),
-          node.cost.flops > 0 ? number(node.cost.flops / 1e6) : "", share);
+          node.cost.flops > 0 ? amount(node.cost.flops) : "", share);
     }
     base += unit.nodes.size();
   }
@@ -284,11 +296,12 @@ std::string html_page(const Subject& subject) {
       "<meta name=\"viewport\" "
       "content=\"width=device-width\"><title>{}</title>\n<style>{}</style></head><body>\n<h1>{}</h1>\n",
       title, kStyle, title);
-  out +=
-      "<nav><a href=\"#summary\">Summary</a><a href=\"#interface\">Interface</a><a "
+  out += fmt::format(
+      "<nav><a href=\"#summary\">Summary</a><a href=\"#interface\">Interface</a>{}<a "
       "href=\"#kinds\">Kinds</a><a href=\"#graph\">Graph</a><a href=\"#operations\">Operations</a><a "
-      "href=\"#weights\">Weights</a></nav>\n";
-  summary(out, report);
+      "href=\"#weights\">Weights</a></nav>\n",
+      report.labels.empty() ? "" : "<a href=\"#labels\">Class labels</a>");
+  summary(out, report, flops);
   for (const Unit& unit : units)
     if (!unit.unread.empty()) out += fmt::format("<p><b>Not read:</b> {}</p>\n", escaped(unit.unread));
   kinds(out, units, flops);

@@ -1,6 +1,7 @@
 #include "lib/inspect/drawing.h"
 
 #include <doctest/doctest.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <map>
@@ -83,6 +84,44 @@ TEST_CASE("boxes do not overlap, and consumers lie below producers") {
       CHECK(list[static_cast<size_t>(e.from)].y + 46 < list[static_cast<size_t>(e.to)].y);
     CHECK(svg == svg_text(drawings, "m"));
   }
+}
+
+TEST_CASE("names that say nothing: cuts where one value is alive") {
+  // Blocks of ten operations with a value that skips eight of them.
+  std::string body;
+  for (int i = 0; i < 400; ++i)
+    body += fmt::format("tensor<fp32, [4]> v{} = add(x = v{}, y = v{})[name = string(\"x{}\")];\n", i + 1, i, i % 10 == 9 ? i - 8 : i, i * 7919 % 400);
+  Subject subject = subject_of("program(1.3) { func main<ios17>(tensor<fp32, [4]> v0) {\n" + body + "} -> (v400); }");
+  Drawing d = drawings_of(units_of(subject, true), examine(subject), 20)[0];
+  size_t groups = 0;
+  for (const DrawnNode& node : d.nodes) {
+    if (node.shape != DrawnNode::Shape::kGroup) continue;
+    ++groups;
+    CHECK(node.members.size() % 10 == 0);
+    CHECK(node.title == fmt::format("{} to {}", node.members.front(), node.members.back()));
+  }
+  CHECK(groups >= 10);
+  CHECK(d.edges.size() == groups + 1);
+}
+
+TEST_CASE("a value with many far users, and a place that collects, are named beside the boxes") {
+  std::string body = "int32 cax = const()[name = string(\"cax\"), val = int32(0)];\nbool cil = const()[name = string(\"cil\"), val = bool(false)];\ntensor<fp32, [4]> mask = relu(x = v0)[name = string(\"mask\")];\n", all;
+  for (int i = 0; i < 30; ++i) {
+    body += fmt::format("tensor<fp32, [4]> v{} = add(x = v{}, y = {})[name = string(\"v{}\")];\n", i + 1, i, i % 3 == 0 ? "mask" : fmt::format("v{}", i), i + 1);
+    if (i % 4 == 0) all += fmt::format("{}v{}", all.empty() ? "" : ", ", i + 1);
+  }
+  body += fmt::format("tensor<fp32, [36]> y = concat(axis = cax, interleave = cil, values = ({}, v30))[name = string(\"y\")];\n", all);
+  Subject subject = subject_of("program(1.3) { func main<ios17>(tensor<fp32, [4]> v0) {\n" + body + "} -> (y); }");
+  auto drawings = drawings_of(units_of(subject, true), examine(subject), 0);
+  size_t users = 0, collected = 0;
+  for (const DrawnNode& node : drawings[0].nodes) {
+    users += std::count(node.also.begin(), node.also.end(), "mask");
+    if (node.title == "concat") collected = node.also.size();
+  }
+  CHECK(users == 8);      // of ten: the first two are near
+  CHECK(collected == 7);  // of nine: the last two are near
+  CHECK(svg_text(drawings, "m").find("and 5 more") != std::string::npos);
+  CHECK(dot_text(drawings, "m").find("also from mask") != std::string::npos);
 }
 
 TEST_CASE("text for XML") {
