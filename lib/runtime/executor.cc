@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <list>
 #include <new>
@@ -18,6 +19,23 @@ namespace {
 
 // Plans kept for different input shapes; the one not used for longest goes first.
 constexpr size_t kMaxPlans = 16;
+
+struct Borrowed {
+  Plan& plan;
+  ~Borrowed() { plan.release(); }
+};
+
+bool overlap(ByteSpan a, ByteSpan b) {
+  return !a.empty() && !b.empty() && std::less<>()(a.data(), b.data() + b.size()) && std::less<>()(b.data(), a.data() + a.size());
+}
+// Whether a result would be written over something that is read, or over another result.
+bool overlaps(const Tensor& output, size_t index, std::span<const Tensor> inputs, std::span<const Tensor> outputs) {
+  for (const Tensor& input : inputs)
+    if (input.dtype() != DType::kString && overlap(output.bytes(), input.bytes())) return true;
+  for (size_t i = 0; i < outputs.size(); ++i)
+    if (i != index && outputs[i].valid() && outputs[i].dtype() != DType::kString && overlap(output.bytes(), outputs[i].bytes())) return true;
+  return false;
+}
 
 }  // namespace
 
@@ -165,6 +183,7 @@ Status Executor::Impl::run_steps(Plan& plan, StateTensors* state, const StepObse
 // A result as the caller holds it: the same elements in an element type of his.
 void Executor::Impl::give(const PlanValue& value, const Tensor& made, Tensor& result) {
   const bool half = value.type.is_tensor() && value.type.dtype == DType::kF16 && made.dtype() == DType::kF32;
+  if (result.mutable_bytes() == made.bytes().data() && !half) return;  // made there
   if (result.dtype() == DType::kF16 && made.dtype() == DType::kF32) {
     float_to_half(made.data<float>(), result.mutable_data<uint16_t>(), made.size());
   } else if (half && result.dtype() == DType::kF32) {
@@ -178,18 +197,24 @@ void Executor::Impl::give(const PlanValue& value, const Tensor& made, Tensor& re
 Result<std::vector<ops::RtValue>> Executor::run(const std::vector<Tensor>& inputs, StateTensors* state, const StepObserver* observer) try {
   MLT_ASSIGN(Plan * plan, impl_->plan_of(inputs));
   impl_->findings = plan->findings;
+  const Borrowed borrowed{*plan};
   MLT_TRY(impl_->take_inputs(*plan, inputs));
+  for (size_t i = 0; i < plan->output_ids.size(); ++i)
+    if (plan->makes_outside(i)) plan->lend_output(i, plan->result_place(i));
   MLT_TRY(impl_->run_steps(*plan, state, observer));
   std::vector<ops::RtValue> results;
   for (int id : plan->output_ids) {
     const PlanValue& value = plan->values[static_cast<size_t>(id)];
     ops::RtValue result = plan->regs[static_cast<size_t>(id)];
-    if (result.tensor.valid()) result.tensor = plan->result_copy(results.size(), result.tensor);
+    if (plan->makes_outside(results.size())) {
+      result.tensor = plan->result_place(results.size());
+    } else if (result.tensor.valid()) {
+      result.tensor = plan->result_copy(results.size(), result.tensor);
+    }
     if (value.type.is_tensor() && value.type.dtype == DType::kF16 && result.tensor.valid() && result.tensor.dtype() == DType::kF32)
       round_to_half(result.tensor.data<float>(), result.tensor.mutable_data<float>(), result.tensor.size());
     results.push_back(std::move(result));
   }
-  plan->release_inputs();
   return results;
 } catch (const std::bad_alloc&) {
   return resource_error("not enough memory").in_path("function " + impl_->function.name);
@@ -200,7 +225,10 @@ Status Executor::run_into(std::span<const Tensor> inputs, std::span<Tensor> outp
   impl_->findings = plan->findings;
   if (outputs.size() != plan->output_ids.size())
     return usage_error(std::to_string(plan->output_ids.size()) + " outputs expected, " + std::to_string(outputs.size()) + " given");
+  const Borrowed borrowed{*plan};
   MLT_TRY(impl_->take_inputs(*plan, inputs));
+  for (size_t i = 0; i < outputs.size(); ++i)
+    if (plan->makes_outside(i) && outputs[i].valid() && !overlaps(outputs[i], i, inputs, outputs)) plan->lend_output(i, outputs[i]);
   MLT_TRY(impl_->run_steps(*plan, state, nullptr));
   for (size_t i = 0; i < outputs.size(); ++i) {
     const auto id = static_cast<size_t>(plan->output_ids[i]);
@@ -212,7 +240,6 @@ Status Executor::run_into(std::span<const Tensor> inputs, std::span<Tensor> outp
       return input_error("output " + std::to_string(i) + ": " + dims_text(made.dims()) + " is made, " + dims_text(outputs[i].dims()) + " expected");
     impl_->give(plan->values[id], made, outputs[i]);
   }
-  plan->release_inputs();
   return {};
 } catch (const std::bad_alloc&) {
   return resource_error("not enough memory").in_path("function " + impl_->function.name);

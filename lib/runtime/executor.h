@@ -69,9 +69,11 @@ class Executor {
   Result<std::vector<ops::RtValue>> run(const std::vector<Tensor>& inputs, StateTensors* state = nullptr, const StepObserver* observer = nullptr);
 
   // The same, results written into `outputs`: one tensor of as many elements for every output of the body, of any element
-  // type; those that are not valid() are not wanted. With the shapes of the run before, inputs of the declared element
+  // type; those that are not valid() are not wanted. Outputs may overlap inputs, which then change. Large ones may be made in
+  // place: after a failure their contents are undefined. With the shapes of the run before, inputs of the declared element
   // type or float32, and outputs in float32, float16 or the type they are computed in, nothing is allocated unless an op
-  // is evaluated beside the arena, or a large input is read in place through a reshape. kUnsupported when a wanted output is no array of numbers.
+  // is evaluated beside the arena, or a large input or output lies elsewhere than in the run before. kUnsupported when a
+  // wanted output is no array of numbers.
   Status run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs, StateTensors* state = nullptr);
 
   // Makes (or finds) the plan for these input shapes.

@@ -14,7 +14,7 @@ std::optional<Lowered> lower_attention(Lowering& l) {
   const int out = l.out();
   Lowered lowered;
   lowered.kernel = plan.shape.queries == 1 ? "attention one query" : "attention tiled";
-  lowered.reads_anywhere = true;
+  lowered.reads_anywhere = lowered.writes_anywhere = true;
   lowered.scratch = attention_scratch_bytes(plan.shape);
   lowered.run = [plan, out](RunContext& c) {
     const void* mask = nullptr;

@@ -33,6 +33,7 @@ std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias,
   lowered.kernel = std::string(m == 1 ? "gemv" : "gemm") + (stored->matrix.table != nullptr ? " palette " : shared->bits() == 4 ? " int4 " : " int8 ") + "packed";
   lowered.packed = shared->bytes();
   lowered.scratch = shared->scratch_bytes(m);
+  lowered.writes_anywhere = true;
   if (residual >= 0) lowered.in_place = {residual};
   lowered.run = [=, n = shared->n(), k = shared->k()](RunContext& c) {
     shared->run(m, c.f32(x), k, c.f32_out(out), n, biases.valid() ? biases.data<float>() : nullptr, act,
@@ -67,6 +68,7 @@ std::optional<Lowered> packed_product(Lowering& l, int x, int weight, int bias, 
   Lowered lowered;
   lowered.kernel = std::string(m == 1 ? "gemv packed" : "gemm packed") + (half ? " float16" : "");
   lowered.packed = shared->bytes();
+  lowered.writes_anywhere = true;
   if (residual >= 0) lowered.in_place = {residual};
   lowered.run = [=](RunContext& c) {
     shared->run(m, c.f32(x), k, c.f32_out(out), n, biases.valid() ? biases.data<float>() : nullptr, act,

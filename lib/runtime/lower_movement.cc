@@ -100,7 +100,7 @@ std::optional<Lowered> lower_concat(Lowering& l) {
     at += d[static_cast<size_t>(*axis)];
   }
   Lowered lowered;
-  lowered.reads_anywhere = true;
+  lowered.reads_anywhere = lowered.writes_anywhere = true;
   lowered.kernel = parts.empty() ? "in place" : "copy";
   lowered.run = [=](RunContext& c) {
     for (const Part& part : parts) strided_copy(part.copy, c.tensor(part.id).bytes().data(), c.out(out).mutable_bytes() + part.offset, element);

@@ -480,6 +480,7 @@ Status Plan::lower_node(Node& node) {
       info.scratch_bytes = std::max(info.scratch_bytes, lowered->scratch);
       info.packed_bytes += lowered->packed;
       step.reads_anywhere = lowered->reads_anywhere || lowered->is_view;
+      step.writes_anywhere = lowered->writes_anywhere || lowered->is_view;
       if (lowered->is_view && !options_.keep_all) {
         for (size_t i = 0; i < node.outs.size(); ++i) {
           PlanValue& view = values[static_cast<size_t>(node.outs[i])];

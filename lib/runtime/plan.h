@@ -102,6 +102,7 @@ struct Lowered {
   size_t packed = 0;            // bytes of prepared constants it owns
   std::vector<int> in_place{};  // inputs whose bytes output 0 may take over, when nobody reads them later
   bool reads_anywhere = false;  // see Step
+  bool writes_anywhere = false;
   bool is_view = false;         // the outputs lie in input in_place[0]; run is not called
   std::vector<int64_t> offsets{};  // of a view: where each output begins, in bytes; none: at 0
 };
@@ -187,7 +188,8 @@ std::span<const LowerRow> channels_last_lowerings();
 
 struct Step {
   StepInfo info;
-  bool reads_anywhere = false;  // looks its inputs up at every run, reads nothing behind them, and needs no alignment
+  bool reads_anywhere = false;   // looks its inputs up at every run, reads nothing behind them, and needs no alignment
+  bool writes_anywhere = false;  // likewise its outputs
   KernelFn run;
   std::vector<int> ins, outs;
 };
@@ -205,10 +207,17 @@ class Plan {
   std::vector<PrecisionFinding> findings;  // of folded ops, in strict mode
   Tensor result_copy(size_t output, const Tensor& value);
   // Large inputs that only such steps read as take any memory are read where the caller has them. Says whether this one
-  // is, and lends it to the run, until release_inputs().
+  // is, and lends it to the run, until release().
   bool lends(size_t input) const { return lent_.contains(input); }
   bool lend_input(size_t input, const Tensor& value);
-  void release_inputs();
+  // Large results that only such steps write and read are made where the caller wants them. Says whether this one is; if
+  // so, the run makes it there, until release(). False when it must be copied: other element type, or alignment.
+  bool lend_output(size_t output, Tensor& place);
+  // Nothing of the caller's is used any more.
+  void release();
+  // Memory of the plan's for a large result that is handed out; valid until the next call.
+  Tensor& result_place(size_t output);
+  bool makes_outside(size_t output) const { return output < outside_.size() && outside_[output].id >= 0; }
   std::byte* scratch() { return arena_.data<std::byte>() + info.arena_bytes; }
 
   bool arena_ok() const { return arena_ok_; }
@@ -249,12 +258,20 @@ class Plan {
   std::vector<std::vector<int>> in_place_;  // per step
   std::unordered_map<int, int> reordered_;  // images made in a second order, both ways
   AlignedBuffer arena_;
+  // A value that may lie in memory of the caller's.
   struct Lent {
-    int id;
-    std::vector<std::pair<int, int64_t>> views;  // values that lie in it, and where
+    int id = -1;
+    std::vector<std::pair<int, int64_t>> views{};  // values that lie in it, and where, in bytes
+    const std::byte* at = nullptr;                 // the memory that the windows were made for
+    std::vector<Tensor> windows{};                 // of the views
+    std::vector<Tensor> home{};                    // where they lie otherwise
+    bool active = false;
   };
   std::unordered_map<size_t, Lent> lent_;  // by input
+  std::vector<Lent> outside_;              // by output
   void find_lent(const std::vector<int>& storage);
+  void find_outside(const std::vector<int>& storage, const std::vector<bool>& shared);
+  void move_views(Lent& lent, std::byte* to);
   std::vector<Tensor> results_;  // handed out earlier, for the next run when nobody holds them any more; by output
   bool arena_ok_ = false;
   size_t folded_bytes_ = 0;

@@ -1,5 +1,6 @@
 // Where the values of a plan lie: one arena, inputs that stay where the caller has them, and results that are handed out.
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "lib/runtime/plan.h"
@@ -26,40 +27,103 @@ void Plan::find_lent(const std::vector<int>& storage) {
   }
 }
 
+// Results that nothing binds to a place: neither a step that wants more than their bytes, nor another value that shares
+// them in place.
+void Plan::find_outside(const std::vector<int>& storage, const std::vector<bool>& shared) {
+  constexpr int64_t kLarge = 1 << 16;
+  if (options_.keep_all || options_.strict_fp16) return;
+  std::vector<bool> fixed = shared;
+  for (const Step& step : steps) {
+    for (int id : step.ins)
+      if (!step.reads_anywhere) fixed[static_cast<size_t>(storage[static_cast<size_t>(id)])] = true;
+    for (int id : step.outs)
+      if (!step.writes_anywhere) fixed[static_cast<size_t>(storage[static_cast<size_t>(id)])] = true;
+  }
+  for (int id : input_ids) fixed[static_cast<size_t>(storage[static_cast<size_t>(id)])] = true;
+  std::unordered_map<int, int> outputs;
+  for (int id : output_ids) ++outputs[storage[static_cast<size_t>(id)]];
+  auto bytes_of = [&](size_t id) { return storage_bytes(held_dtype(values[id]), *element_count(values[id].type.dims)); };
+  outside_.resize(output_ids.size());
+  for (size_t i = 0; i < output_ids.size(); ++i) {
+    const int id = output_ids[i], r = storage[static_cast<size_t>(id)];
+    const PlanValue &v = values[static_cast<size_t>(r)], &made = values[static_cast<size_t>(id)];
+    if (fixed[static_cast<size_t>(r)] || outputs[r] != 1 || v.is_constant || v.dynamic || !v.type.is_static() || !made.type.is_static()) continue;
+    if (v.type.dtype == DType::kString || !regs[static_cast<size_t>(r)].tensor.valid() || held_dtype(v) != held_dtype(made)) continue;
+    if (offset_in_root(id) != 0 || bytes_of(static_cast<size_t>(r)) != bytes_of(static_cast<size_t>(id)) || bytes_of(static_cast<size_t>(r)) < kLarge) continue;
+    Lent& lent = outside_[i];
+    lent.id = id;
+    for (size_t j = 0; j < values.size(); ++j)
+      if (storage[j] == r && regs[j].tensor.valid()) {
+        lent.views.emplace_back(static_cast<int>(j), offset_in_root(static_cast<int>(j)));
+        lent.home.push_back(regs[j].tensor);
+      }
+  }
+}
+
+// The same memory as in the last run costs no new windows.
+void Plan::move_views(Lent& lent, std::byte* to) {
+  if (lent.at != to || lent.windows.size() != lent.views.size()) {
+    lent.windows.clear();
+    for (auto [id, offset] : lent.views) {
+      const PlanValue& v = values[static_cast<size_t>(id)];
+      lent.windows.push_back(Tensor::window(held_dtype(v), v.type.dims, to + offset, nullptr));
+    }
+    lent.at = to;
+  }
+  for (size_t i = 0; i < lent.views.size(); ++i) regs[static_cast<size_t>(lent.views[i].first)].tensor = lent.windows[i];
+  lent.active = true;
+}
+
 bool Plan::lend_input(size_t input, const Tensor& value) {
   auto it = lent_.find(input);
   if (it == lent_.end()) return false;
-  regs[static_cast<size_t>(it->second.id)].tensor = value;
   // Nobody writes through these windows: lent values are no operand that a step may take over.
-  auto* bytes = const_cast<std::byte*>(value.bytes().data());
-  for (auto [id, offset] : it->second.views) {
-    const ir::Type& type = values[static_cast<size_t>(id)].type;
-    if (offset == 0 && type.dims == value.dims() && compute_dtype(type.dtype) == value.dtype()) {
-      regs[static_cast<size_t>(id)].tensor = value;  // makes nothing
-      continue;
-    }
-    regs[static_cast<size_t>(id)].tensor = Tensor::window(compute_dtype(type.dtype), type.dims, bytes + offset, nullptr);
-  }
+  move_views(it->second, const_cast<std::byte*>(value.bytes().data()));
+  regs[static_cast<size_t>(it->second.id)].tensor = value;
   return true;
 }
 
-void Plan::release_inputs() {
+bool Plan::lend_output(size_t output, Tensor& place) {
+  if (!makes_outside(output)) return false;
+  Lent& lent = outside_[output];
+  const PlanValue& v = values[static_cast<size_t>(lent.id)];
+  std::byte* to = place.mutable_bytes();
+  if (to == nullptr || place.dtype() != held_dtype(v) || place.size() != *element_count(v.type.dims)) return false;
+  if (reinterpret_cast<uintptr_t>(to) % 4 != 0) return false;
+  move_views(lent, to);
+  return true;
+}
+
+void Plan::release() {
   const Tensor none;  // assigned as a copy, which leaves the extents' memory for the next run
   for (auto& [input, lent] : lent_) {
+    if (!lent.active) continue;
     regs[static_cast<size_t>(lent.id)].tensor = none;
     for (auto [id, offset] : lent.views) regs[static_cast<size_t>(id)].tensor = none;
+    lent.active = false;
+  }
+  for (Lent& lent : outside_) {
+    if (!lent.active) continue;
+    for (size_t i = 0; i < lent.views.size(); ++i) regs[static_cast<size_t>(lent.views[i].first)].tensor = lent.home[i];
+    lent.active = false;
   }
 }
 
 // A large result's memory is kept for the next one: new pages cost more than the copy.
-Tensor Plan::result_copy(size_t output, const Tensor& value) {
-  constexpr int64_t kLarge = 1 << 16;
-  if (value.dtype() == DType::kString || value.nbytes() < kLarge) return value.clone();
-  if (results_.size() <= output) results_.resize(output + 1);
+Tensor& Plan::result_place(size_t output) {
+  const Tensor& value = regs[static_cast<size_t>(output_ids[output])].tensor;
+  if (results_.size() < output_ids.size()) results_.resize(output_ids.size());
   Tensor& kept = results_[output];
   // One owner is the plan, the other the blob asked.
   if (!kept.valid() || kept.dims() != value.dims() || kept.dtype() != value.dtype() || kept.blob().owner().use_count() > 2)
     kept = Tensor::uninitialized(value.dtype(), value.dims());
+  return kept;
+}
+
+Tensor Plan::result_copy(size_t output, const Tensor& value) {
+  constexpr int64_t kLarge = 1 << 16;
+  if (value.dtype() == DType::kString || value.nbytes() < kLarge) return value.clone();
+  Tensor& kept = result_place(output);
   std::memcpy(kept.mutable_bytes(), value.bytes().data(), value.bytes().size());
   return kept;
 }
@@ -191,6 +255,12 @@ void Plan::place() {
     regs[i].tensor = Tensor::window(dtype, v.type.dims, arena_.data<std::byte>() + offset + offset_in_root(static_cast<int>(i)), nullptr);
   }
   for (int id : output_ids) keep(id);
+  std::vector<bool> shared(n, false);
+  for (size_t i = 0; i < n; ++i) {
+    const auto with = static_cast<size_t>(find(static_cast<int>(i)));
+    if (with != i) shared[i] = shared[with] = true;
+  }
+  find_outside(storage, shared);
   // A view of a value outside the arena would be stale; views are only made of arena values and constants.
   for (Step& step : steps) info.steps.push_back(step.info);
 }

@@ -96,6 +96,100 @@ TEST_CASE("steady: a transformer's block allocates nothing") {
   }
 }
 
+namespace {
+
+// Keys and values of a step: a large input read through views, and a large output put together from it.
+std::vector<ir::Value*> decoding_step(Net& net) {
+  OpBuilder& b = net.b;
+  const int64_t heads = 4, depth = 16, cached = 160;
+  ir::Value* x = net.input("x", {1, 1, heads * depth});
+  ir::Value* past = net.input("past", {4, 1, heads, cached, depth});
+  std::vector<ir::Value*> caches;
+  for (int layer = 0; layer < 2; ++layer) {
+    auto split = [&](ir::Value* v) {
+      v = b.op("reshape", {{"x", linear(net, v, 64, 64)}, {"shape", b.ints({1, 1, heads, depth})}});
+      return b.op("transpose", {{"x", v}, {"perm", b.ints({0, 2, 1, 3})}});
+    };
+    ir::Value *q = split(x), *both[2];
+    for (int i = 0; i < 2; ++i) {
+      ir::Value* old = b.op("gather", {{"x", past}, {"indices", b.i32(2 * layer + i)}, {"axis", b.i32(0)}});
+      both[i] = b.op("concat", {{"values", {old, split(x)}}, {"axis", b.i32(2)}, {"interleave", b.boolean(false)}});
+      caches.push_back(b.op("expand_dims", {{"x", both[i]}, {"axes", b.ints({0})}}));
+    }
+    ir::Value* y = b.op("scaled_dot_product_attention", {{"query", q}, {"key", both[0]}, {"value", both[1]}});
+    y = b.op("reshape", {{"x", b.op("transpose", {{"x", y}, {"perm", b.ints({0, 2, 1, 3})}})}, {"shape", b.ints({1, 1, 64})}});
+    x = net.pair("add", x, linear(net, y, 64, 64));
+  }
+  ir::Value* present = b.op("concat", {{"values", caches}, {"axis", b.i32(0)}, {"interleave", b.boolean(false)}});
+  return {linear(net, x, 64, 30000), present};
+}
+
+}  // namespace
+
+TEST_CASE("steady: a decoding step allocates nothing") {
+  if (skipped()) return;
+  for (int threads : {1, 2}) {
+    Net net;
+    std::vector<ir::Value*> outputs = decoding_step(net);
+    CHECK(allocations_of(net, outputs, threads) == 0);
+  }
+}
+
+TEST_CASE("steady: results made where the caller wants them") {
+  Net net;
+  std::vector<ir::Value*> outputs = decoding_step(net);
+  REQUIRE_MESSAGE(net.b.ok(), (net.b.ok() ? "" : net.b.status().error().to_string()));
+  net.function->body->outputs = outputs;
+  auto executor = Executor::create(*net.function, net.function, {});
+  ExecOptions slow;
+  slow.fast_kernels = false;
+  auto reference = Executor::create(*net.function, net.function, slow);
+  REQUIRE(executor.ok());
+  REQUIRE(reference.ok());
+  auto want = (*executor)->run(net.inputs), slowly = (*reference)->run(net.inputs);
+  REQUIRE(want.ok());
+  REQUIRE(slowly.ok());
+  for (size_t i = 0; i < want->size(); ++i)
+    for (int64_t j = 0; j < (*want)[i].tensor.size(); ++j)
+      REQUIRE(std::fabs((*want)[i].tensor.data<float>()[j] - (*slowly)[i].tensor.data<float>()[j]) < 1e-4);
+  auto equal = [&](const Tensor& result, size_t i) {
+    auto x = result.bytes(), y = (*want)[i].tensor.bytes();
+    return std::equal(x.begin(), x.end(), y.begin(), y.end());
+  };
+  const Dims logits = (*want)[0].tensor.dims(), cache = (*want)[1].tensor.dims();
+  // Elsewhere each time; not on a vector's boundary; in another element type; not wanted.
+  for (size_t shift : {0, 1, 5}) {
+    std::vector<float> memory(static_cast<size_t>((*want)[1].tensor.size()) + shift + 1, -7.0f);
+    std::vector<Tensor> results{Tensor::zeros(DType::kF32, logits), Tensor::window(DType::kF32, cache, reinterpret_cast<std::byte*>(memory.data() + shift), nullptr)};
+    REQUIRE((*executor)->run_into(net.inputs, results).ok());
+    CHECK(equal(results[0], 0));
+    CHECK(equal(results[1], 1));
+    CHECK(memory.back() == -7.0f);
+    if (shift > 0) CHECK(memory[shift - 1] == -7.0f);
+  }
+  std::vector<Tensor> other{Tensor::zeros(DType::kF16, logits), Tensor()};
+  REQUIRE((*executor)->run_into(net.inputs, other).ok());
+  CHECK(std::fabs(convert(other[0], DType::kF32).data<float>()[3] - (*want)[0].tensor.data<float>()[3]) < 1e-2f);
+  // Over the input.
+  std::vector<float> memory(static_cast<size_t>((*want)[1].tensor.size()));
+  std::vector<Tensor> inputs = net.inputs;
+  for (Tensor& input : inputs) {
+    if (input.dims() != Dims{4, 1, 4, 160, 16}) continue;
+    std::copy_n(input.data<float>(), input.size(), memory.data());
+    input = Tensor::window(DType::kF32, input.dims(), reinterpret_cast<std::byte*>(memory.data()), nullptr);
+  }
+  std::vector<Tensor> over{Tensor::zeros(DType::kF32, logits), Tensor::window(DType::kF32, cache, reinterpret_cast<std::byte*>(memory.data()), nullptr)};
+  REQUIRE((*executor)->run_into(inputs, over).ok());
+  CHECK(equal(over[0], 0));
+  CHECK(equal(over[1], 1));
+  // What is handed out stays as it is.
+  auto first = (*executor)->run(net.inputs), second = (*executor)->run(inputs);
+  REQUIRE(first.ok());
+  REQUIRE(second.ok());
+  CHECK(equal((*first)[1].tensor, 1));
+  CHECK((*first)[1].tensor.bytes().data() != (*second)[1].tensor.bytes().data());
+}
+
 TEST_CASE("steady: a perceptron of one row allocates nothing") {
   if (skipped()) return;
   Net net;
