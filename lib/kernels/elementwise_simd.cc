@@ -122,15 +122,11 @@ void unary_simd(Unary op, const float* in, float* out, int64_t count, float a, f
     case Unary::kGeluTanh:
       // x (1 + tanh u) / 2 = x / (1 + exp(-2 u)).
       return map(in, out, count, [=](V x) {
-        const V u = hn::Mul(x, hn::MulAdd(hn::Mul(x, x), hn::Set(d, 0.044715f * 1.5957691216f), hn::Set(d, 1.5957691216f)));
-        const V y = hn::Div(x, hn::Add(one, math::exp(hn::Neg(u))));
-        return hn::IfThenElse(hn::Lt(x, hn::Set(d, -20.0f)), hn::Neg(zero), y);
+        const V c = at_least(hn::Set(d, -128.0f), x);
+        return math::logistic(hn::Mul(c, hn::MulAdd(hn::Mul(c, c), hn::Set(d, 0.044715f * 1.5957691216f), hn::Set(d, 1.5957691216f))), c);
       });
     case Unary::kGeluSigmoid:
-      return map(in, out, count, [=](V x) {
-        const V y = hn::Div(x, hn::Add(one, math::exp(hn::Mul(x, hn::Set(d, -1.702f)))));
-        return hn::IfThenElse(hn::Lt(x, hn::Set(d, -60.0f)), hn::Neg(zero), y);
-      });
+      return map(in, out, count, [=](V x) { return math::logistic(hn::Mul(x, hn::Set(d, 1.702f)), at_least(hn::Set(d, -128.0f), x)); });
     default:
       for (int64_t i = 0; i < count; ++i) out[i] = unary_reference(op, in[i], a, b);
   }
