@@ -19,6 +19,7 @@ namespace {
 // Up to here weights are expanded once for every kLowBitRows rows; beyond, once for a whole block of rows.
 constexpr int64_t kFewRows = 8;
 constexpr int64_t kRowBlock = 256;
+constexpr int64_t kPart = 128;  // activations that share a power of two, at most
 
 unsigned code_at(const LowBitMatrix& w, int64_t index) {
   if (w.bits == 8) return w.codes[index];
@@ -70,7 +71,7 @@ void product_ref(const LowBitPanel& p) noexcept {
       p.out[r * width + j] = total;
     }
 }
-constexpr LowBitTarget kReference{product_ref, expand_ref};
+constexpr LowBitTarget kReference{false, nullptr, product_ref, expand_ref};
 
 }  // namespace
 
@@ -116,8 +117,13 @@ Result<PackedLowBit> PackedLowBit::pack(const LowBitMatrix& w) {
     if (p.blocks_ != 1) return unsupported_error("blocks of " + std::to_string(p.block_));
     p.block_ = (p.block_ + 7) / 8 * 8;  // padded with zeros, which meet zeros
   }
+  p.dot_ = p.target_->dot && p.scaled_ && (p.block_ % 8 == 0 || p.blocks_ == 1);
+  if (p.dot_) {
+    p.block_ = (p.block_ + 7) / 8 * 8;
+    p.bias_ = !w.is_signed ? 0 : p.bits_ == 8 ? 128 : 8;
+  }
   // Bytes without sign are kept with one.
-  const float shift = p.bits_ == 8 && !w.is_signed ? 128.0f : 0.0f;
+  const float shift = p.bits_ == 8 && !w.is_signed && !p.dot_ ? 128.0f : 0.0f;
   if (p.scaled_) {
     const int64_t entries = w.n / w.row_block * (w.k / w.col_block);
     p.half_ = true;
@@ -169,7 +175,12 @@ Result<PackedLowBit> PackedLowBit::pack(const LowBitMatrix& w) {
           uint8_t* codes = block + heads;
           for (int64_t k = 0; k < count; ++k) {
             const unsigned code = code_at(w, row * w.k + k0 + k);
-            if (p.bits_ == 8) {
+            if (p.dot_ && p.bits_ == 8) {
+              codes[(k / 4 * width + j) * 4 + k % 4] = static_cast<uint8_t>(code ^ static_cast<unsigned>(p.bias_));
+            } else if (p.dot_) {
+              uint8_t& byte = codes[(k / 8 * width + j) * 4 + k % 4];
+              byte = static_cast<uint8_t>(byte | (code ^ static_cast<unsigned>(p.bias_)) << (k % 8 / 4 * 4));
+            } else if (p.bits_ == 8) {
               codes[k * width + j] = static_cast<uint8_t>(w.is_signed ? code : code - 128);
             } else {
               uint8_t& byte = codes[(k / 8 * width + j) * 4 + k % 8 / 2];
@@ -183,24 +194,59 @@ Result<PackedLowBit> PackedLowBit::pack(const LowBitMatrix& w) {
   return p;
 }
 
-size_t PackedLowBit::scratch_bytes(int64_t m) const noexcept {
-  if (m > kFewRows) return 0;
-  return static_cast<size_t>(m) * (align_up(static_cast<size_t>(block_ * blocks_) * sizeof(float)) + align_up(static_cast<size_t>(blocks_) * sizeof(float)));
-}
+// Where things lie in the scratch of a few rows, in bytes.
+struct PackedLowBit::Scratch {
+  Scratch(const PackedLowBit& w, int64_t m) {
+    auto take = [&](int64_t bytes) {
+      const size_t at = size;
+      size += align_up(static_cast<size_t>(bytes)) * static_cast<size_t>(m);
+      return at;
+    };
+    const int64_t k = w.block_ * w.blocks_;
+    row = static_cast<int64_t>(align_up(static_cast<size_t>(k) * sizeof(float)) / sizeof(float));
+    sums_row = static_cast<int64_t>(align_up(static_cast<size_t>(w.blocks_) * sizeof(float)) / sizeof(float));
+    x = take(row * 4);
+    sums = take(sums_row * 4);
+    if (!w.dot_) return;
+    part = std::min(w.block_, kPart);
+    parts = (w.block_ + part - 1) / part * w.blocks_;
+    plane = static_cast<int64_t>(align_up(static_cast<size_t>(k)));
+    digits = take(plane * kLowBitDigits);
+    scales = take(parts * 4);
+    scales_row = static_cast<int64_t>(align_up(static_cast<size_t>(parts) * 4) / 4);
+    starts = take(scales_row * 4 * kLowBitDigits);
+  }
+  size_t x = 0, sums = 0, digits = 0, scales = 0, starts = 0, size = 0;
+  int64_t row = 0, sums_row = 0, plane = 0, part = 0, parts = 0, scales_row = 0;
+};
+
+size_t PackedLowBit::scratch_bytes(int64_t m) const noexcept { return m > kFewRows ? 0 : Scratch(*this, m).size; }
 
 void PackedLowBit::run_few(int64_t m, const float* a, int64_t lda, float* c, int64_t ldc, const float* bias, const Activation& f,
                            const float* residual, int64_t ldr, float* scratch) const noexcept {
   const RowTarget& row = row_target();
   const ElementwiseTarget& ew = elementwise_target();
-  const int64_t padded = static_cast<int64_t>(align_up(static_cast<size_t>(block_ * blocks_) * sizeof(float)) / sizeof(float));
-  const int64_t sums_stride = static_cast<int64_t>(align_up(static_cast<size_t>(blocks_) * sizeof(float)) / sizeof(float));
-  float* sums = scratch + m * padded;
+  const Scratch at(*this, m);
+  auto* memory = reinterpret_cast<std::byte*>(scratch);
+  auto *xs = reinterpret_cast<float*>(memory + at.x), *sums = reinterpret_cast<float*>(memory + at.sums);
+  auto* digits = reinterpret_cast<int8_t*>(memory + at.digits);
+  auto* scales = reinterpret_cast<float*>(memory + at.scales);
+  auto* starts = reinterpret_cast<int32_t*>(memory + at.starts);
   for (int64_t i = 0; i < m; ++i) {
-    float* x = scratch + i * padded;
+    float* x = xs + i * at.row;
     std::copy_n(a + i * lda, k_, x);
-    std::fill(x + k_, x + padded, 0.0f);
-    for (int64_t b = 0; shifted_ && b < blocks_; ++b) sums[i * sums_stride + b] = static_cast<float>(row.sum(x + b * block_, block_));
+    std::fill(x + k_, x + at.row, 0.0f);
+    for (int64_t b = 0; shifted_ && b < blocks_; ++b) sums[i * at.sums_row + b] = static_cast<float>(row.sum(x + b * block_, block_));
+    for (int64_t b = 0, part = 0; dot_ && b < blocks_; ++b)
+      for (int64_t from = 0; from < block_; from += at.part, ++part) {
+        const int64_t k = b * block_ + from, p = i * at.scales_row + part;
+        scales[p] = target_->digits(x + k, std::min(at.part, block_ - from), bias_, digits + i * at.plane * kLowBitDigits + k, at.plane,
+                                    starts + p * kLowBitDigits);
+        // Infinities and the like: in float.
+        if (scales[p] < 0) return run_many(m, a, lda, c, ldc, bias, f, residual, ldr);
+      }
   }
+  const int most = dot_ ? kLowBitDotRows : kLowBitRows;
   const Panels panels(n_, *gemm_);
   const int64_t per_column = block_bytes(panels.lanes) / panels.lanes * blocks_;
   parallel_for(panels.count, grain_for(m * k_ * panels.widest * panels.lanes / 8), [&](int64_t begin, int64_t end) {
@@ -218,14 +264,22 @@ void PackedLowBit::run_few(int64_t m, const float* a, int64_t lda, float* c, int
       p.half = half_;
       p.tables = tables_.data() + (one_table_ ? 0 : n0 / panels.lanes * 16);
       p.table_step = one_table_ ? 0 : 16;
-      p.ldx = padded;
-      p.lds = sums_stride;
+      p.ldx = at.row;
+      p.lds = at.sums_row;
+      p.dot = dot_;
+      p.digit_plane = at.plane;
+      p.digit_row = at.plane * kLowBitDigits;
+      p.x_block = at.part;
+      p.part_row = at.scales_row;
       p.out = out;
       const int64_t width = p.nv * panels.lanes, cols = std::min(width, n_ - n0);
-      for (int64_t r = 0; r < m; r += kLowBitRows) {
-        p.rows = static_cast<int>(std::min<int64_t>(kLowBitRows, m - r));
-        p.x = scratch + r * padded;
-        p.sums = sums + r * sums_stride;
+      for (int64_t r = 0; r < m; r += most) {
+        p.rows = static_cast<int>(std::min<int64_t>(most, m - r));
+        p.x = xs + r * at.row;
+        p.sums = sums + r * at.sums_row;
+        p.digits = digits + r * p.digit_row;
+        p.x_scale = scales + r * at.scales_row;
+        p.starts = starts + r * at.scales_row * kLowBitDigits;
         target_->product(p);
         for (int q = 0; q < p.rows; ++q) {
           float* y = out + q * width;
@@ -259,6 +313,8 @@ void PackedLowBit::run_many(int64_t m, const float* a, int64_t lda, float* c, in
       p.scaled = scaled_;
       p.shifted = shifted_;
       p.half = half_;
+      p.dot = dot_;
+      p.bias = static_cast<float>(bias_);
       p.tables = tables_.data() + (one_table_ ? 0 : n0 / panels.lanes * 16);
       p.table_step = one_table_ ? 0 : 16;
       const int64_t width = p.nv * panels.lanes, size = block_bytes(width), heads = size - block_ * width * bits_ / 8;

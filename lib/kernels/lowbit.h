@@ -1,6 +1,8 @@
 // Products with weights of at most 8 bits, kept so in memory and expanded in registers. A few rows wait for memory, and
 // then cost what the codes weigh; for many rows the panels are expanded in cache, a piece at a time. The activations
-// stay float32: nothing is rounded but the sums.
+// stay float32: nothing is rounded but the sums. Where the machine has dot products of bytes, a few rows meet codes that
+// are whole numbers in fixed point instead: at most 128 activations share a power of two, which leaves each of them within
+// 2^-23 of the greatest among them, and their sums are exact.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -55,11 +57,13 @@ class PackedLowBit {
   void run_many(int64_t m, const float* a, int64_t lda, float* c, int64_t ldc, const float* bias, const Activation& f, const float* residual,
                 int64_t ldr) const noexcept;
   int64_t block_bytes(int64_t width) const;
+  struct Scratch;
 
   int64_t n_ = 0, k_ = 0, block_ = 0, blocks_ = 0;  // elements of k that share a scale
   int bits_ = 8;
   int mode_ = 0;
-  bool scaled_ = false, shifted_ = false, half_ = false, one_table_ = true;
+  bool scaled_ = false, shifted_ = false, half_ = false, one_table_ = true, dot_ = false;
+  int bias_ = 0;
   const GemmTarget* gemm_ = nullptr;
   const LowBitTarget* target_ = nullptr;
   AlignedBuffer data_, tables_;

@@ -144,6 +144,68 @@ TEST_CASE("low-bit weights that the kernels do not take") {
   CHECK_FALSE(PackedLowBit::pack(s.w).ok());
 }
 
+TEST_CASE("low-bit products of activations that fixed point does not hold") {
+  for (int bits : {4, 8}) {
+    Weights s = weights(20, 320, bits);
+    scaled(s, true, 1, bits == 4 ? 32 : 320, true, false);
+    for (float odd : {NAN, INFINITY, -INFINITY, 0x1p-140f, 0x1p118f}) {
+      std::vector<float> a = numbers(320, 4);
+      if (odd == 0x1p-140f)
+        for (float& x : a) x = std::ldexp(x, -130);
+      a[130] = odd;
+      std::vector<double> want(20), lost(20);
+      for (int64_t j = 0; j < 20; ++j)
+        for (int64_t k = 0; k < 320; ++k) {
+          want[static_cast<size_t>(j)] += static_cast<double>(a[static_cast<size_t>(k)]) * s.at(j, k);
+          lost[static_cast<size_t>(j)] += odd > 1 ? static_cast<double>(odd) * 0x1p-23 * std::fabs(s.at(j, k)) : 0;
+        }
+      on_every_target([&] {
+        auto packed = PackedLowBit::pack(s.w);
+        REQUIRE(packed.ok());
+        AlignedBuffer scratch;
+        REQUIRE(scratch.reset(packed->scratch_bytes(1)));
+        std::vector<float> c(20);
+        packed->run(1, a.data(), 320, c.data(), 20, nullptr, {}, nullptr, 0, scratch.data());
+        for (size_t j = 0; j < 20; ++j) {
+          CAPTURE(odd);
+          CAPTURE(want[j]);
+          CAPTURE(c[j]);
+          if (std::isnan(want[j])) {
+            CHECK(std::isnan(c[j]));
+          } else if (std::isinf(static_cast<float>(want[j]))) {
+            CHECK(c[j] == static_cast<float>(want[j]));
+          } else {
+            CHECK(std::fabs(c[j] - want[j]) <= 2e-5 * std::fabs(want[j]) + lost[j] + 1e-42);
+          }
+        }
+      });
+    }
+  }
+}
+
+TEST_CASE("low-bit products: small activations beside large ones") {
+  // One large activation among 128: the others keep what is above 2^-23 of it.
+  Weights s = weights(33, 512, 8);
+  scaled(s, false, 1, 512, true, false);
+  std::vector<float> a = numbers(512, 4);
+  a[3] = 1000.0f;
+  std::vector<double> want(33), scale(33);
+  for (int64_t j = 0; j < 33; ++j)
+    for (int64_t k = 0; k < 512; ++k) {
+      want[static_cast<size_t>(j)] += static_cast<double>(a[static_cast<size_t>(k)]) * s.at(j, k);
+      scale[static_cast<size_t>(j)] += std::fabs(s.at(j, k)) * (k < 128 ? 1000.0 : 1.0);
+    }
+  on_every_target([&] {
+    auto packed = PackedLowBit::pack(s.w);
+    REQUIRE(packed.ok());
+    AlignedBuffer scratch;
+    REQUIRE(scratch.reset(packed->scratch_bytes(1)));
+    std::vector<float> c(33);
+    packed->run(1, a.data(), 512, c.data(), 33, nullptr, {}, nullptr, 0, scratch.data());
+    for (size_t j = 0; j < 33; ++j) CHECK(std::fabs(c[j] - want[j]) <= 0x1p-23 * scale[j] + 1e-6 * std::fabs(want[j]));
+  });
+}
+
 TEST_CASE("low-bit products pass NaN and infinities on") {
   Weights s = weights(20, 64, 4);
   scaled(s, true, 1, 32, true, false);
