@@ -1,12 +1,14 @@
 // Field numbers: onnx.proto. ModelProto.graph 7, GraphProto.initializer 5, TensorProto.raw_data 9.
 #include "lib/convert/onnx/strip.h"
 
+#include "lib/base/mapped.h"
 #include "lib/coreml/wire.h"
 
 namespace mlt::foreign::onnx {
 namespace {
 
-constexpr size_t kSmall = 4096;  // bytes that may as well be parsed
+constexpr size_t kSmall = 4096;             // bytes that may as well be parsed
+constexpr size_t kPassed = size_t{4} << 20;  // bytes after which those behind are let go
 
 // The fields of one message, one after the other.
 class Fields {
@@ -77,8 +79,15 @@ bool strip_tensor(ByteSpan tensor, Bytes* out, ByteSpan* raw) {
 
 bool strip_graph(ByteSpan graph, Bytes* out, std::vector<ByteSpan>* raw) {
   Fields fields(graph);
+  const std::byte* kept = graph.data();
   while (!fields.done()) {
     if (!fields.next()) return false;
+    // A look at one byte of a mapped file brings a neighbourhood of pages into memory: half the weights in the end.
+    const std::byte* here = fields.whole().data();
+    if (static_cast<size_t>(here - kept) >= kPassed) {
+      forget_mapped(ByteSpan(kept, static_cast<size_t>(here - kept)));
+      kept = here;
+    }
     if (!fields.is(5)) {
       append(*out, fields.whole());
       continue;
