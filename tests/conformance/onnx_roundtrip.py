@@ -202,7 +202,7 @@ def run_onnx(path, name, data=None):
         except Exception as e:
             return tell("skipped", name, "input data: " + str(e)[:100])
         feed = dict(zip(names, values))
-        shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
+        shapes = {i.name: [d.dim_value if d.HasField("dim_value") else None for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
         for n, v in feed.items():
             if v.ndim and shapes.get(n) != list(v.shape):
                 options += ["--input", f"{n},shape=" + "x".join(map(str, v.shape))]

@@ -2,6 +2,7 @@
 #include <cctype>
 #include <limits>
 
+#include "lib/convert/onnx/extents.h"
 #include "lib/convert/onnx/helpers.h"
 
 namespace mlt::foreign::onnx {
@@ -156,7 +157,12 @@ void comparison(Ctx& c) {
   if (Lower::dtype(a) == DType::kString) unsupported("strings");
   if (Lower::dtype(a) == DType::kBool) a = c.l.cast(a, DType::kI32);
   if (Lower::dtype(b) == DType::kBool) b = c.l.cast(b, DType::kI32);
-  c.out(0, c.l.binary(kOp.text, a, b), DType::kBool);
+  V y = c.l.binary(kOp.text, a, b);
+  if (std::string_view(kOp.text) == "equal" && Lower::known(y) == nullptr && Lower::dtype(a) == DType::kI32 && Lower::is_static(y) && product(Lower::dims(y), 0, Lower::dims(y).size()) == 1) {
+    Extent left = element_of(a, 0), right = element_of(b, 0);  // what exporters ask before they choose a branch
+    if (left.known && left == right) y = c.l.broadcast_to(c.l.boolean(true), Lower::dims(y));
+  }
+  c.out(0, y, DType::kBool);
 }
 
 template <Text kOp>

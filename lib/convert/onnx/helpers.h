@@ -51,6 +51,15 @@ Tensor permuted(const Tensor& tensor, const std::vector<int64_t>& perm);
 struct Spatial {
   std::vector<int64_t> kernel, strides, dilations, pads;  // pads in MIL order: before, after per axis
 };
+// Resizing along one axis whose extent is not known. Null when the mode is none of nearest and linear, or the coordinates are
+// not those of half pixels, aligned corners or asymmetric ones.
+struct OpenResize {
+  int64_t axis = 0;
+  V out = nullptr;                          // the extent asked for; or a scale:
+  int64_t numerator = 0, denominator = 1;
+  std::string mode, coordinates, nearest;
+};
+V resize_open_axis(Ctx& c, V x, const OpenResize& r);
 Spatial spatial_attributes(Ctx& c, V x, const std::vector<int64_t>& kernel);
 
 }  // namespace mlt::foreign::onnx

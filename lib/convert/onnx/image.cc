@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lib/convert/onnx/extents.h"
 #include "lib/convert/onnx/helpers.h"
 
 namespace mlt::foreign::onnx {
@@ -153,7 +154,36 @@ V by_scale(Ctx& c, V x, const ResizeSpec& s, const std::vector<double>& scales) 
   return nullptr;
 }
 
-void resize_with(Ctx& c, ResizeSpec s, std::vector<double> scales, std::vector<int64_t> sizes, std::vector<int64_t> axes, std::vector<double> roi, const std::string& policy) {
+// A scale as a quotient of small integers; nothing when it is none.
+std::optional<std::pair<int64_t, int64_t>> quotient(double scale) {
+  for (int64_t q = 1; q <= 64; ++q) {
+    double p = std::round(scale * static_cast<double>(q));
+    if (p >= 1 && p <= 4096 && std::abs(p / static_cast<double>(q) - scale) <= 1e-6 * scale) return std::pair{static_cast<int64_t>(p), q};
+  }
+  return std::nullopt;
+}
+
+// Axes of unknown extents, one after the other. sizes: the vector of extents asked for, or null.
+V resize_open(Ctx& c, V x, const ResizeSpec& s, const std::vector<int64_t>& axes, const std::vector<double>& scales, V sizes) {
+  for (size_t i = 0; i < axes.size(); ++i) {
+    OpenResize r{axes[i], nullptr, 0, 1, s.mode, s.coordinates, s.nearest};
+    if (scales.empty()) {
+      Extent wanted = element_of(sizes, static_cast<int64_t>(i));
+      if (wanted.known && wanted == extent_of(c.in(0), axes[i])) continue;
+      r.out = c.l.gather(sizes, c.l.i32(static_cast<int64_t>(i)), 0);
+    } else {
+      if (scales[i] == 1) continue;
+      auto ratio = quotient(scales[i]);
+      if (!ratio) return nullptr;
+      r.numerator = ratio->first;
+      r.denominator = ratio->second;
+    }
+    if (crops(s) || s.antialias || (x = resize_open_axis(c, x, r)) == nullptr) return nullptr;
+  }
+  return x;
+}
+
+void resize_with(Ctx& c, ResizeSpec s, std::vector<double> scales, std::vector<int64_t> sizes, std::vector<int64_t> axes, std::vector<double> roi, const std::string& policy, V asked = nullptr) {
   V x = c.in(0);
   bool ints = Lower::dtype(x) != DType::kF32;
   if (ints) x = c.l.cast(x, DType::kF32);
@@ -181,8 +211,17 @@ void resize_with(Ctx& c, ResizeSpec s, std::vector<double> scales, std::vector<i
     AxisPlan p;
     p.axis = axes[i];
     p.in = dims[static_cast<size_t>(axes[i])];
+    if (p.in < 0 && scales.empty()) {
+      Extent wanted = asked ? element_of(asked, static_cast<int64_t>(i)) : Extent{};
+      open = open || !wanted.known || !(wanted == extent_of(c.in(0), axes[i]));
+      continue;
+    }
     if (p.in < 0) {
-      if (scales.empty() || scales[i] != 1) open = true;
+      open = open || scales[i] != 1;
+      continue;
+    }
+    if (!sizes.empty() && sizes[i] < 0) {
+      open = true;
       continue;
     }
     p.out = sizes.empty() ? static_cast<int64_t>(std::floor(static_cast<double>(p.in) * scales[i] + (crops(s) ? 0 : 1e-9))) : sizes[i];
@@ -201,6 +240,7 @@ void resize_with(Ctx& c, ResizeSpec s, std::vector<double> scales, std::vector<i
     std::vector<double> all(static_cast<size_t>(rank), 1);
     for (size_t i = 0; i < n && !scales.empty(); ++i) all[static_cast<size_t>(axes[i])] = scales[i];
     V y = scales.empty() ? nullptr : by_scale(c, x, s, all);
+    if (y == nullptr && policy == "stretch") y = resize_open(c, x, s, axes, scales, asked);
     if (y == nullptr) unsupported("a resize of unknown extents in this mode", "give fixed input shapes with --input NAME,shape=...");
     return same(c, ints ? c.l.cast(y, DType::kI32) : y);
   }
@@ -253,16 +293,13 @@ void resize(Ctx& c) {
   auto given = [&](size_t i) { return c.opt(i) && !(Lower::is_static(c.in(i)) && product(c.dims(i), 0, c.dims(i).size()) == 0); };
   if (given(3)) {
     auto known = c.l.partial_ints(c.in(3));
-    if (!known) unsupported("sizes that are not constant", "give fixed input shapes with --input NAME,shape=...");
-    sizes = *known;
-    for (size_t i = 0; i < sizes.size(); ++i) {
-      size_t axis = axes.empty() ? i : static_cast<size_t>(Lower::axis_of(axes[i], c.rank(0)));
-      if (sizes[i] < 0 && !(axis < c.dims(0).size() && c.dims(0)[axis] < 0)) unsupported("sizes that are not constant", "give fixed input shapes with --input NAME,shape=...");
-    }
+    if (!known && policy != "stretch") unsupported("sizes that are not constant", "give fixed input shapes with --input NAME,shape=...");
+    if (!known && (!Lower::is_static(c.in(3)) || Lower::rank(c.in(3)) != 1)) unsupported("a number of sizes that is not known");
+    sizes = known ? *known : std::vector<int64_t>(static_cast<size_t>(Lower::dims(c.in(3))[0]), ir::kUnknown);
   } else if (given(2)) {
     scales = floats(2, "scales");
   }
-  resize_with(c, s, scales, sizes, axes, roi, policy);
+  resize_with(c, s, scales, sizes, axes, roi, policy, given(3) ? c.in(3) : nullptr);
 }
 
 void upsample(Ctx& c) {

@@ -1,5 +1,5 @@
-// LSTM, GRU, RNN. What MIL's own ops mean exactly goes to them; the rest (clipping, coupled gates, variable lengths, GRUs
-// that reset before the product, other activations) is unrolled over a fixed number of steps.
+// LSTM, GRU, RNN. What MIL's own ops mean exactly goes to them; the rest (clipping, coupled gates, variable lengths, before
+// CoreML8 GRUs that reset after the product, other activations) is unrolled over a fixed number of steps.
 //
 // Gate order: ONNX has LSTM i o f c, GRU z r h; MIL has LSTM i f o c, GRU r h z. ONNX keeps one tensor per direction on
 // the leading axis of W, R and B, and adds an axis for the direction to the results.
@@ -97,7 +97,15 @@ Pass native(Ctx& c, const Cell& k, int64_t d, V x, V h0, V c0) {
   std::vector<Input> inputs = {{"x", x}, {"initial_h", h0}, {"output_sequence", l.boolean(true)}, {"direction", l.str("forward")},
                                {"weight_ih", l.constant(Tensor::from<float>({rows, input}, reorder(part(k.w, d), k.gates, order)), k.w->name)},
                                {"weight_hh", l.constant(Tensor::from<float>({rows, k.hidden}, reorder(part(k.r, d), k.gates, order)), k.r->name)}};
-  if (k.b) inputs.push_back({"bias", l.floats(reorder(summed_bias(k, d), k.gates, order))});
+  if (k.b && k.reset_after) {  // of the input, and inside the reset
+    std::vector<float> both = part(k.b, d);
+    auto half = both.begin() + static_cast<int64_t>(both.size() / 2);
+    inputs.push_back({"input_bias", l.floats(reorder({both.begin(), half}, k.gates, order))});
+    inputs.push_back({"bias", l.floats(reorder({half, both.end()}, k.gates, order))});
+  } else if (k.b) {
+    inputs.push_back({"bias", l.floats(reorder(summed_bias(k, d), k.gates, order))});
+  }
+  if (k.reset_after) inputs.push_back({"reset_after", l.boolean(true)});
   const Activation* a = &k.activations[static_cast<size_t>(d) * k.activations.size() / static_cast<size_t>(k.directions)];
   Pass p{};
   if (k.kind == Kind::kLstm) {
@@ -240,15 +248,8 @@ void recurrent(Ctx& c, Kind kind) {
   bool constant = Lower::known(k.w) && Lower::known(k.r) && (!k.b || Lower::known(k.b)) && (!k.peephole || Lower::known(k.peephole));
   bool fits = constant && !k.lengths && k.clip == 0 && !k.coupled && k.steps != 0;
   for (const Activation& act : k.activations) fits = fits && !mil_name(act).empty();
-  if (kind == Kind::kGru) {
-    // MIL applies the reset gate to the product, without a bias of its own inside.
-    fits = fits && k.reset_after;
-    if (fits && k.b)
-      for (int64_t d = 0; d < k.directions; ++d) {
-        std::vector<float> bias = part(k.b, d);
-        for (int64_t i = 5 * k.hidden; i < 6 * k.hidden; ++i) fits = fits && bias[static_cast<size_t>(i)] == 0;
-      }
-  }
+  // Older GRUs scale the state by the reset gate, before the product.
+  if (fits && k.reset_after) fits = k.steps < 0 || k.steps > kMaxSteps ? c.driver().may_use(ops::Opset::kCoreML8) : l.at_least(ops::Opset::kCoreML8);
   std::vector<Pass> passes;
   for (int64_t d = 0; d < k.directions; ++d) {
     bool backwards = direction == "reverse" || d == 1;
@@ -289,7 +290,7 @@ void gru(Ctx& c) { recurrent(c, Kind::kGru); }
 void rnn(Ctx& c) { recurrent(c, Kind::kRnn); }
 
 constexpr Row kRows[] = {
-    {"GRU", gru, "", "unrolled unless linear_before_reset without hidden bias"}, {"LSTM", lstm}, {"RNN", rnn},
+    {"GRU", gru, "", "with linear_before_reset unrolled before CoreML8"}, {"LSTM", lstm}, {"RNN", rnn},
 };
 
 }  // namespace

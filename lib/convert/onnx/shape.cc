@@ -71,34 +71,62 @@ void size_op(Ctx& c) {
   c.out(0, c.l.reduce("reduce_prod", c.l.shape_of(x), {0}, false), DType::kI64);
 }
 
+// Zeros stand for the input's extents, -1 for what is left; `given` is the shape as far as it is known.
+V reshape_to(Ctx& c, V x, const std::vector<int64_t>& given, V target, bool allow_zero) {
+  std::vector<int64_t> shape = given;
+  const Dims& dims = Lower::dims(x);
+  std::vector<bool> left(dims.size(), true);  // axes of x whose extent no zero stands for
+  std::vector<bool> copied(shape.size(), false);
+  bool exact = target == nullptr || Lower::known(target);
+  for (size_t i = 0; i < shape.size(); ++i)
+    if (shape[i] == 0 && !allow_zero) {
+      if (i >= dims.size()) bad_input("shape asks for axis " + std::to_string(i) + " of an input of rank " + std::to_string(Lower::rank(x)));
+      shape[i] = dims[i];
+      copied[i] = true;
+      left[i] = false;
+    }
+  auto open = std::count(shape.begin(), shape.end(), ir::kUnknown);
+  int64_t total = product(dims, 0, dims.size());
+  if (total == 0 && open == 0) return c.l.zeros(shape, Lower::dtype(x));
+  // What -1 stands for, when all open extents of x were copied.
+  int64_t rest = 1, fill = std::count(given.begin(), given.end(), ir::kUnknown);
+  for (size_t i = 0; i < dims.size(); ++i)
+    if (left[i]) rest = rest < 0 || dims[i] < 0 ? -1 : rest * dims[i];
+  if (fill == 1 && rest > 0) {
+    int64_t others = 1;
+    for (size_t i = 0; i < shape.size(); ++i)
+      if (!copied[i] && shape[i] >= 0) others *= shape[i];
+    if (others > 0 && rest % others == 0)
+      for (size_t i = 0; i < shape.size(); ++i)
+        if (given[i] < 0) shape[i] = rest / others;
+    open = std::count(shape.begin(), shape.end(), ir::kUnknown);
+  }
+  if (open <= 1) return c.l.reshape(x, shape);
+  bool several = std::any_of(copied.begin(), copied.end(), [](bool b) { return b; });
+  if (!several) return nullptr;
+  std::vector<V> parts;
+  V extents = c.l.shape_of(x);
+  for (size_t i = 0; i < shape.size(); ++i) {
+    int64_t at = static_cast<int64_t>(i);
+    if (copied[i] && shape[i] < 0) parts.push_back(c.l.slice(extents, 0, at, at + 1));
+    else if (shape[i] >= 0 || exact) parts.push_back(c.l.ints({shape[i]}));
+    else parts.push_back(c.l.slice(target, 0, at, at + 1));
+  }
+  return c.l.op("reshape", {{"x", x}, {"shape", c.l.concat(parts, 0)}});
+}
+
 void reshape(Ctx& c) {
   c.ignore({"consumed_inputs"});
-  V x = c.in(0);
+  V x = c.in(0), target = c.has(1) ? c.in(1) : nullptr;
   bool allow_zero = c.i64("allowzero", 0) != 0;
   std::optional<std::vector<int64_t>> shape = c.ints("shape");
   if (!shape) shape = c.l.partial_ints(c.in(1));
-  if (shape) {
-    for (size_t i = 0; i < shape->size(); ++i)
-      if ((*shape)[i] == 0 && !allow_zero) {
-        if (i >= Lower::dims(x).size()) bad_input("shape asks for axis " + std::to_string(i) + " of an input of rank " + std::to_string(Lower::rank(x)));
-        (*shape)[i] = Lower::dims(x)[i];
-      }
-    auto open = std::count(shape->begin(), shape->end(), ir::kUnknown);
-    int64_t total = product(Lower::dims(x), 0, Lower::dims(x).size());
-    if (total == 0 && open == 0) return same(c, c.l.zeros(*shape, Lower::dtype(x)));
-    if (open == 1 && total > 0) {
-      int64_t rest = 1;
-      for (int64_t d : *shape)
-        if (d >= 0) rest *= d;
-      if (rest > 0 && total % rest == 0)
-        for (int64_t& d : *shape)
-          if (d < 0) d = total / rest;
-    }
-    if (open <= 1) return same(c, c.l.reshape(x, *shape));
-  }
-  if (!c.has(1)) unsupported("a shape with several open axes");
-  V target = c.in(1);
+  if (shape)
+    if (V y = reshape_to(c, x, *shape, target, allow_zero)) return same(c, y);
+  if (target == nullptr) unsupported("a shape with several open axes");
   if (Lower::rank(target) != 1 || Lower::dims(target)[0] < 0) unsupported("a target shape of unknown rank");
+  // A zero in it would keep an extent, as it does in MIL.
+  if (allow_zero && Lower::is_static(x) && product(Lower::dims(x), 0, Lower::dims(x).size()) == 0) unsupported("an empty input whose shape is not constant");
   same(c, c.l.op("reshape", {{"x", x}, {"shape", target}}));
 }
 
@@ -508,7 +536,15 @@ void trilu(Ctx& c) {
   size_t rank = static_cast<size_t>(Lower::rank(x));
   if (rank < 2) bad_input("Trilu needs rank 2");
   int64_t rows = Lower::dims(x)[rank - 2], cols = Lower::dims(x)[rank - 1];
-  if (rows < 0 || cols < 0) unsupported("extents that are not known");
+  if (rows < 0 || cols < 0) {  // of ones: band_part keeps what lies near the diagonal
+    V ones = c.l.op("fill", {{"shape", c.l.shape_of(x)}, {"value", c.l.f32(1)}});
+    auto band = [&](int64_t lower, int64_t above) { return c.l.op("band_part", {{"x", ones}, {"lower", c.l.i32(lower)}, {"upper", c.l.i32(above)}}); };
+    bool direct = upper ? k <= 0 : k >= 0;
+    V kept = direct ? upper ? band(-k, -1) : band(-1, k) : upper ? band(-1, k - 1) : band(-k - 1, -1);
+    V keep = c.l.binary(direct ? "greater" : "less", kept, c.l.f32(0.5));
+    if (Lower::dtype(x) == DType::kBool) return same(c, c.l.op("logical_and", {{"x", x}, {"y", keep}}));
+    return same(c, select_broadcast(c.l, keep, x, c.l.scalar_like(x, 0)));
+  }
   Lower::check_constant({rows, cols});
   Tensor mask = Tensor::uninitialized(DType::kBool, {rows, cols});
   for (int64_t r = 0; r < rows; ++r)

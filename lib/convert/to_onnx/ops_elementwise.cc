@@ -59,9 +59,10 @@ void select(Ctx& c) { c.out(c.g.node("Where", {c.in("cond"), c.in("a"), c.in("b"
 void mod(Ctx& c) {
   S x = c.in("x"), y = c.in("y");
   if (!c.is_float()) return c.out(c.g.node("Mod", {x, y}));
-  S zero = c.number(0), r = c.g.node("Mod", {x, y}, {{"fmod", 1}}), below = c.g.node("Less", {y, zero});
-  S turned = c.g.node("Where", {c.g.node("Xor", {c.g.node("Less", {r, zero}), below}), c.g.node("Add", {r, y}), r});
-  c.out(c.g.node("Where", {c.g.node("Equal", {r, zero}), c.g.node("Where", {below, c.number(-0.0), zero}), turned}));
+  // Products carry the sign of zeros, which ONNX Runtime's Where loses.
+  S r = c.g.node("Mod", {x, y}, {{"fmod", 1}}), sign = c.g.node("Sign", {y}), across = c.g.node("Less", {c.g.node("Mul", {c.g.node("Sign", {r}), sign}), c.number(0)});
+  S turned = c.g.node("Where", {across, c.g.node("Add", {r, y}), r});
+  c.out(c.g.node("Mul", {sign, c.g.node("Abs", {turned})}));
 }
 void floor_div(Ctx& c) {
   S x = c.in("x"), y = c.in("y");
