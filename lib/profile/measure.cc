@@ -15,6 +15,7 @@
 #include "lib/container/program.h"
 #include "lib/coreml/nn_layers.h"
 #include "lib/kernels/target.h"
+#include "lib/profile/tables.h"
 
 namespace mlt {
 namespace {
@@ -243,7 +244,7 @@ double ms(double seconds) { return std::round(seconds * 1e9) / 1e6; }
 ordered_json both(const Interval& interval) { return {ms(interval.low), ms(interval.high)}; }
 
 void add_variants(const Profile& p, ordered_json& out) {
-  if (p.peaks) out["peak"] = {{"gflops_per_second", p.peaks->flops / 1e9}, {"gbytes_per_second", p.peaks->bytes / 1e9}, {"cache_gbytes_per_second", p.peaks->cache_bytes / 1e9}};
+  if (p.peaks) out["peak"] = {{"gflops_per_second", p.peaks->flops / 1e9}, {"gbytes_per_second", p.peaks->bytes / 1e9}, {"cache_gbytes_per_second", p.peaks->cache_bytes / 1e9}, {"roofline_percent", std::round(roofline_percent(p) * 100) / 100}};
   if (p.cold)
     out["cold"] = {{"runs", p.cold->runs}, {"evicted", p.cold->evicted}, {"open", ms(p.cold->open)}, {"load", ms(p.cold->load)}, {"first", ms(p.cold->first)}, {"p50", ms(p.cold->total.p50)}, {"p50_interval", both(p.cold->total_p50)},
                    {"p90", ms(p.cold->total.p90)}};
@@ -293,6 +294,11 @@ std::string profile_json(const Profile& p, const std::string& model) {
   out["steady"]["allocations"] = p.taken.allocations ? ordered_json(*p.taken.allocations) : ordered_json();
   out["overhead"] = ms(p.op_overhead);
   add_variants(p, out);
+  out["kinds"] = ordered_json::array();
+  for (const KindTime& k : by_kind(p)) {
+    out["kinds"].push_back({{"kind", k.kind}, {"count", k.count}, {"ms", ms(k.seconds)}, {"flops", k.flops}, {"bytes", k.bytes}});
+    if (p.peaks) out["kinds"].back()["roofline_percent"] = k.seconds > 0 ? std::round(1e4 * k.least / k.seconds) / 100 : 0;
+  }
   out["ops"] = ordered_json::array();
   for (const OpProfile& op : p.ops) {
     ordered_json one = {{"name", op.step.name}, {"kind", op.step.kind}, {"fused", op.step.fused}, {"kernel", op.step.kernel}, {"refused", op.step.refused},

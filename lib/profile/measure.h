@@ -92,6 +92,10 @@ struct Profile {
 // The least time the operation could take, by its arithmetic or its bytes, in percent of what it took. What fits the
 // cores' own caches is taken to lie there.
 double roofline_percent(const OpProfile& op, const Peaks& peaks);
+// Seconds that the operation would take at the machine's peaks.
+double least_seconds(const OpProfile& op, const Peaks& peaks);
+// All operations' least seconds in percent of the median prediction; 0 when peaks were not measured.
+double roofline_percent(const Profile& p);
 
 struct MeasureOptions {
   int runs = 30;

@@ -3,7 +3,8 @@
 mlprofile() { command mlprofile -q "$@"; }  # whether the machine is noisy is not tested
 columns() { sed -E 's/ \? alloc/ N alloc/; s/ +[0-9]+\.[0-9]+/ N/g; s/[0-9]+ threads, [a-z0-9_]+/N threads, CPU/; s/^( N N N N ).* ([a-z]+)$/\1 \2/; s/^ +not .*/    not/'; }
 mlprofile m.mil --runs 3 | columns >table
-sed '/kernel/q' table
+sed '/kernel/q' table | grep -vE '(linear|add) +1$'
+grep -E '(linear|add) +1$' table | sort # kinds
 sed '1,/kernel/d' table | sort # what took longest comes first
 echo ---
 mlprofile m.mil --runs 3 --top 1 x=[1,2,3] | sed '1,/kernel/d' | wc -l

@@ -1,7 +1,7 @@
 # Sweeps, models side by side, cold starts, peaks: what is in the table and in the JSON form.
 . "$HERE/../mlpredict/models.inc"
 mlprofile() { command mlprofile -q "$@"; }  # whether the machine is noisy is not tested
-numbers() { sed -E 's/[0-9]+\.[0-9]+/N/g; s/ +/ /g'; }
+numbers() { sed -E 's/[0-9]+\.[0-9]+/N/g; s/ +/ /g; s/[0-9]+ % of them/N % of them/'; }
 mlprofile m.mil --runs 3 --sweep threads=1,2 --sweep batch=4 --sweep x=1x3,1x4 --compare m.mil --cold 2 --roofline --top 0 >out
 grep -E '^(sweep|threads|batch|x|model|m|cold|peak) ' out | numbers
 sed 's/1, 3\]> x/?, 3]> x/; s/1, 2\]> /?, 2]> /g' m.mil >flexible.mil
