@@ -86,7 +86,13 @@ void compare_ref(Compare op, const float* a, int64_t as, const float* b, int64_t
 void linear_ref(const float* in, float* out, int64_t count, float scale, float bias) noexcept {
   for (int64_t i = 0; i < count; ++i) out[i] = in[i] * scale + bias;
 }
-constexpr ElementwiseTarget kReference{unary_ref, binary_ref, compare_ref, linear_ref};
+void blend_ref(const float* a, float a_weight, const float* b, float b_weight, float* out, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; ++i) out[i] = b_weight == 0 ? a[i] * a_weight : a[i] * a_weight + b[i] * b_weight;
+}
+void blend_at_ref(const float* line, const int32_t* low, const int32_t* high, const float* weight, float* out, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; ++i) out[i] = line[low[i]] * (1 - weight[i]) + line[high[i]] * weight[i];
+}
+constexpr ElementwiseTarget kReference{unary_ref, binary_ref, compare_ref, linear_ref, blend_ref, blend_at_ref};
 
 int64_t unary_cost(Unary op) {
   switch (op) {

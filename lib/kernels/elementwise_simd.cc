@@ -215,8 +215,26 @@ void linear_simd(const float* in, float* out, int64_t count, float scale, float 
   map(in, out, count, [=](V x) { return hn::Add(hn::Mul(x, s), b); });
 }
 
+void blend_simd(const float* a, float a_weight, const float* b, float b_weight, float* out, int64_t count) noexcept {
+  if (b_weight == 0) return linear_simd(a, out, count, a_weight, 0);
+  const V wa = hn::Set(D(), a_weight), wb = hn::Set(D(), b_weight);
+  map2(a, 1, b, 1, out, count, [=](V x, V y) { return hn::Add(hn::Mul(x, wa), hn::Mul(y, wb)); });
+}
+
+void blend_at_simd(const float* line, const int32_t* low, const int32_t* high, const float* weight, float* out, int64_t count) noexcept {
+  const D d;
+  const hn::RebindToSigned<D> di;
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const V w = hn::LoadU(d, weight + i);
+    const V a = hn::GatherIndex(d, line, hn::LoadU(di, low + i)), b = hn::GatherIndex(d, line, hn::LoadU(di, high + i));
+    hn::StoreU(hn::Add(hn::Mul(a, hn::Sub(hn::Set(d, 1.0f), w)), hn::Mul(b, w)), d, out + i);
+  }
+  for (; i < count; ++i) out[i] = line[low[i]] * (1 - weight[i]) + line[high[i]] * weight[i];
+}
+
 const ElementwiseTarget* simd_target() {
-  static constexpr ElementwiseTarget kTarget{unary_simd, binary_simd, compare_simd, linear_simd};
+  static constexpr ElementwiseTarget kTarget{unary_simd, binary_simd, compare_simd, linear_simd, blend_simd, blend_at_simd};
   return &kTarget;
 }
 

@@ -15,6 +15,10 @@ struct ElementwiseTarget {
                   int64_t count) noexcept;
   // out = f(in * scale + bias)
   void (*linear)(const float* in, float* out, int64_t count, float scale, float bias) noexcept;
+  // out = a * a_weight + b * b_weight; `a` alone when the other weight is zero.
+  void (*blend)(const float* a, float a_weight, const float* b, float b_weight, float* out, int64_t count) noexcept;
+  // out[i] = line[low[i]] * (1 - weight[i]) + line[high[i]] * weight[i]
+  void (*blend_at)(const float* line, const int32_t* low, const int32_t* high, const float* weight, float* out, int64_t count) noexcept;
 };
 
 const ElementwiseTarget& elementwise_target() noexcept;

@@ -3,104 +3,115 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "lib/kernels/dispatch.h"
 #include "lib/kernels/elementwise_target.h"
 
 namespace mlt {
 
-double source_position(Coordinates rule, int64_t i, int64_t in, int64_t out, double scale) noexcept {
-  const auto x = static_cast<double>(i);
-  switch (rule) {
-    case Coordinates::kHalfPixel: return (x + 0.5) / scale - 0.5;
-    case Coordinates::kPytorchHalfPixel: return out > 1 ? (x + 0.5) / scale - 0.5 : 0;
-    case Coordinates::kAlignCorners: return out > 1 ? x * static_cast<double>(in - 1) / static_cast<double>(out - 1) : 0;
-    case Coordinates::kAsymmetric: return x / scale;
-    case Coordinates::kTfHalfPixel: return (x + 0.5) / scale;
-  }
-  return 0;
+ResizeAxis ResizeAxis::nearest(int64_t in, std::span<const int64_t> sources) {
+  ResizeAxis axis;
+  axis.in = in;
+  axis.low.assign(sources.begin(), sources.end());
+  axis.high = axis.low;
+  axis.weight.assign(sources.size(), 0.0f);
+  return axis;
 }
 
-void linear_taps(Coordinates rule, int64_t in, double scale, std::span<Tap> taps) noexcept {
-  const auto out = static_cast<int64_t>(taps.size());
-  for (int64_t i = 0; i < out; ++i) {
-    const double position = std::clamp(source_position(rule, i, in, out, scale), 0.0, static_cast<double>(in - 1));
-    const double low = std::floor(position);
-    Tap& t = taps[static_cast<size_t>(i)];
-    t.low = static_cast<int32_t>(low);
-    t.high = static_cast<int32_t>(std::min<int64_t>(in - 1, t.low + int64_t{1}));
-    t.weight = static_cast<float>(position - low);
+ResizeAxis ResizeAxis::linear(int64_t in, std::span<const double> positions) {
+  ResizeAxis axis;
+  axis.in = in;
+  for (double p : positions) {
+    p = std::clamp(p, 0.0, static_cast<double>(in - 1));
+    const auto low = static_cast<int64_t>(p);
+    axis.low.push_back(static_cast<int32_t>(low));
+    axis.high.push_back(static_cast<int32_t>(std::min(low + 1, in - 1)));
+    axis.weight.push_back(static_cast<float>(p - static_cast<double>(low)));
   }
+  return axis;
 }
 
-void nearest_taps(Coordinates rule, NearestRound round, int64_t in, double scale, std::span<Tap> taps) noexcept {
-  const auto out = static_cast<int64_t>(taps.size());
-  for (int64_t i = 0; i < out; ++i) {
-    const double p = source_position(rule, i, in, out, scale);
-    double r = 0;
-    switch (round) {
-      case NearestRound::kFloor: r = std::floor(p); break;
-      case NearestRound::kCeil: r = std::ceil(p); break;
-      case NearestRound::kRoundHalfDown: r = std::ceil(p - 0.5); break;
-      case NearestRound::kRoundHalfUp: r = std::floor(p + 0.5); break;
-      case NearestRound::kRoundHalfEven: r = std::nearbyint(p); break;
-    }
-    const auto at = static_cast<int32_t>(std::clamp(r, 0.0, static_cast<double>(in - 1)));
-    taps[static_cast<size_t>(i)] = {at, at, 0};
-  }
-}
-
-void resize_nearest(const float* in, float* out, int64_t planes, int64_t in_h, int64_t in_w, std::span<const Tap> y,
-                    std::span<const Tap> x) noexcept {
-  const auto oh = static_cast<int64_t>(y.size()), ow = static_cast<int64_t>(x.size());
+void resize_nearest(const float* in, float* out, int64_t planes, const ResizeAxis& y, const ResizeAxis& x) noexcept {
+  const int64_t oh = y.out(), ow = x.out();
   if (ow == 0) return;
   parallel_for(planes * oh, grain_for(ow), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t row = y[static_cast<size_t>(i % oh)].low;
+      const int64_t row = y.low[static_cast<size_t>(i % oh)];
       float* o = out + i * ow;
       // Enlarging repeats rows.
-      if (i > begin && i % oh > 0 && y[static_cast<size_t>(i % oh - 1)].low == row) {
+      if (i > begin && i % oh > 0 && y.low[static_cast<size_t>(i % oh - 1)] == row) {
         std::memcpy(o, o - ow, static_cast<size_t>(ow) * sizeof(float));
         continue;
       }
-      const float* source = in + (i / oh * in_h + row) * in_w;
-      for (int64_t c = 0; c < ow; ++c) o[c] = source[x[static_cast<size_t>(c)].low];
+      const float* source = in + (i / oh * y.in + row) * x.in;
+      for (int64_t c = 0; c < ow; ++c) o[c] = source[x.low[static_cast<size_t>(c)]];
     }
   });
 }
 
-void resize_linear(const float* in, float* out, int64_t planes, int64_t in_h, int64_t in_w, std::span<const Tap> y,
-                   std::span<const Tap> x) noexcept {
+void resize_linear(const float* in, float* out, int64_t planes, const ResizeAxis& y, const ResizeAxis& x) noexcept {
   constexpr int64_t kLine = 4096;
-  const auto oh = static_cast<int64_t>(y.size()), ow = static_cast<int64_t>(x.size());
+  const int64_t oh = y.out(), ow = x.out();
   const ElementwiseTarget& ew = elementwise_target();
-  parallel_for(planes * oh, grain_for(ow * 4), [&](int64_t begin, int64_t end) {
-    alignas(64) float line[kLine], scaled[kLine];
+  parallel_for(planes * oh, grain_for(ow * 2), [&](int64_t begin, int64_t end) {
+    alignas(64) float line[kLine];
     for (int64_t i = begin; i < end; ++i) {
-      const Tap& t = y[static_cast<size_t>(i % oh)];
-      const float* low = in + (i / oh * in_h + t.low) * in_w;
-      const float* high = in + (i / oh * in_h + t.high) * in_w;
+      const auto r = static_cast<size_t>(i % oh);
+      const float weight = y.weight[r];
+      const float* low = in + (i / oh * y.in + y.low[r]) * x.in;
+      const float* high = in + (i / oh * y.in + y.high[r]) * x.in;
       float* o = out + i * ow;
-      if (in_w <= kLine) {
+      if (weight == 0 || x.in <= kLine) {
         // Rows are blended first: contiguous.
-        const float* source = low;
-        if (t.weight != 0) {
-          ew.linear(low, line, in_w, 1 - t.weight, 0);
-          ew.linear(high, scaled, in_w, t.weight, 0);
-          ew.binary(Binary::kAdd, line, 1, scaled, 1, line, in_w);
-          source = line;
-        }
-        for (int64_t c = 0; c < ow; ++c) {
-          const Tap& u = x[static_cast<size_t>(c)];
-          o[c] = source[u.low] * (1 - u.weight) + source[u.high] * u.weight;
-        }
+        if (weight != 0) ew.blend(low, 1 - weight, high, weight, line, x.in);
+        ew.blend_at(weight == 0 ? low : line, x.low.data(), x.high.data(), x.weight.data(), o, ow);
         continue;
       }
       for (int64_t c = 0; c < ow; ++c) {
-        const Tap& u = x[static_cast<size_t>(c)];
-        const float a = low[u.low] * (1 - t.weight) + high[u.low] * t.weight;
-        const float b = low[u.high] * (1 - t.weight) + high[u.high] * t.weight;
-        o[c] = a * (1 - u.weight) + b * u.weight;
+        const auto k = static_cast<size_t>(c);
+        const float a = low[x.low[k]] * (1 - weight) + high[x.low[k]] * weight;
+        const float b = low[x.high[k]] * (1 - weight) + high[x.high[k]] * weight;
+        o[c] = a * (1 - x.weight[k]) + b * x.weight[k];
+      }
+    }
+  });
+}
+
+void resize_linear_nhwc(const float* in, float* out, int64_t batch, int64_t channels, const ResizeAxis& y, const ResizeAxis& x) noexcept {
+  constexpr int64_t kBlock = 2048;
+  const int64_t oh = y.out(), ow = x.out();
+  const ElementwiseTarget& ew = elementwise_target();
+  parallel_for(batch * oh, grain_for(ow * channels), [&](int64_t begin, int64_t end) {
+    alignas(64) float first[kBlock], second[kBlock];
+    for (int64_t i = begin; i < end; ++i) {
+      const auto r = static_cast<size_t>(i % oh);
+      const float weight = y.weight[r];
+      const float* low = in + (i / oh * y.in + y.low[r]) * x.in * channels;
+      const float* high = in + (i / oh * y.in + y.high[r]) * x.in * channels;
+      for (int64_t from = 0; from < channels; from += kBlock) {
+        const int64_t n = std::min(kBlock, channels - from);
+        float *left = first, *right = second;
+        int64_t at_left = -1, at_right = -1;
+        const auto column = [&](int64_t at, float* to) {
+          ew.blend(low + at * channels + from, 1 - weight, high + at * channels + from, weight, to, n);
+        };
+        for (int64_t c = 0; c < ow; ++c) {
+          const auto k = static_cast<size_t>(c);
+          float* o = out + (i * ow + c) * channels + from;
+          // Neighbours share columns that are blended already.
+          if (x.low[k] == at_right && at_right != at_left) {
+            std::swap(left, right);
+            std::swap(at_left, at_right);
+          }
+          if (x.low[k] != at_left) column(at_left = x.low[k], left);
+          if (x.weight[k] == 0) {
+            std::memcpy(o, left, static_cast<size_t>(n) * sizeof(float));
+            continue;
+          }
+          if (x.high[k] != at_right) column(at_right = x.high[k], right);
+          ew.blend(left, 1 - x.weight[k], right, x.weight[k], o, n);
+        }
       }
     }
   });

@@ -1,38 +1,28 @@
-// Resampling of the last two axes of [planes, height, width], nearest and linear, driven by per-axis tables so that
-// every framework's coordinate rule is one function.
+// Resampling of two axes of images, nearest and linear, driven by tables: every framework's coordinate rule is a table.
 #pragma once
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace mlt {
 
-// How an output position maps to an input position.
-enum class Coordinates : uint8_t {
-  kHalfPixel,         // (i + 0.5) * in / out - 0.5
-  kPytorchHalfPixel,  // as kHalfPixel, but 0 when out is 1
-  kAlignCorners,      // i * (in - 1) / (out - 1); 0 when out is 1
-  kAsymmetric,        // i * in / out
-  kTfHalfPixel,       // (i + 0.5) * in / out, for nearest alone
+// One axis: the inputs that each output index lies between.
+struct ResizeAxis {
+  int64_t in = 0;
+  std::vector<int32_t> low, high;  // high is low + 1, or low at the end
+  std::vector<float> weight;       // of high
+
+  int64_t out() const noexcept { return static_cast<int64_t>(low.size()); }
+  // From the input index of each output index, in [0, in).
+  static ResizeAxis nearest(int64_t in, std::span<const int64_t> sources);
+  // From the input position of each output index, in [0, in - 1]; others are clamped to it.
+  static ResizeAxis linear(int64_t in, std::span<const double> positions);
 };
-enum class NearestRound : uint8_t { kFloor, kCeil, kRoundHalfDown, kRoundHalfUp, kRoundHalfEven };
 
-// The input position of output index i. `scale` is out / in as the caller knows it (a model may state a scale that
-// differs from the ratio of the sizes).
-double source_position(Coordinates rule, int64_t i, int64_t in, int64_t out, double scale) noexcept;
-
-// One tap pair per output index: value = in[low] * (1 - weight) + in[high] * weight.
-struct Tap {
-  int32_t low = 0, high = 0;
-  float weight = 0;
-};
-// Tables for one axis, written to taps[0, out). Positions outside the input are clamped to it.
-void linear_taps(Coordinates rule, int64_t in, double scale, std::span<Tap> taps) noexcept;
-void nearest_taps(Coordinates rule, NearestRound round, int64_t in, double scale, std::span<Tap> taps) noexcept;
-
-// out[planes, y.size(), x.size()]; tables from above or the caller's own, indices within the input.
-void resize_nearest(const float* in, float* out, int64_t planes, int64_t in_h, int64_t in_w, std::span<const Tap> y,
-                    std::span<const Tap> x) noexcept;
-void resize_linear(const float* in, float* out, int64_t planes, int64_t in_h, int64_t in_w, std::span<const Tap> y,
-                   std::span<const Tap> x) noexcept;
+// out[planes, y.out(), x.out()] of in[planes, y.in, x.in].
+void resize_nearest(const float* in, float* out, int64_t planes, const ResizeAxis& y, const ResizeAxis& x) noexcept;
+void resize_linear(const float* in, float* out, int64_t planes, const ResizeAxis& y, const ResizeAxis& x) noexcept;
+// out[batch, y.out(), x.out(), channels] of in[batch, y.in, x.in, channels].
+void resize_linear_nhwc(const float* in, float* out, int64_t batch, int64_t channels, const ResizeAxis& y, const ResizeAxis& x) noexcept;
 
 }  // namespace mlt

@@ -10,6 +10,7 @@
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/fuse.h"
 #include "lib/runtime/int8_plan.h"
+#include "lib/runtime/lower_resampling.h"
 
 namespace mlt {
 namespace {
@@ -89,7 +90,10 @@ std::optional<double> saving(Plan& plan, Node& node) {
     Lowering l(plan, node);
     return folded_batch_norm(l, od[1]) ? std::optional<double>(0) : std::nullopt;
   }
-  if (kind == "upsample_nearest_neighbor") return float_image(plan, x) && floats(plan, x) > 0 ? std::optional<double>(0.25 * size(out)) : std::nullopt;
+  if (kind.starts_with("upsample_") || kind.starts_with("resize")) {
+    Lowering l(plan, node);
+    return float_image(plan, x) && resampling(l) ? std::optional<double>(0.25 * size(out)) : std::nullopt;
+  }
   if (std::find(std::begin(kBinary), std::end(kBinary), kind) != std::end(kBinary)) {
     bool image = false;
     for (int id : {x, node.in("y")}) {
@@ -148,6 +152,15 @@ void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes)
       maker[static_cast<size_t>(id)] = static_cast<int>(i);
       if (fixed[static_cast<size_t>(id)]) savings[i].reset();
     }
+  }
+  // What enlarges an image that nobody keeps in this order had better turn it before.
+  std::vector<bool> kept(plan.values.size(), false);
+  for (size_t i = n; i-- > 0;) {
+    if (savings[i] && nodes[i]->outs.size() == 1 && !kept[static_cast<size_t>(nodes[i]->outs[0])] && nodes[i]->int8 == nullptr) {
+      const int x = nodes[i]->in("x");
+      if (x >= 0 && is_image(plan, x) && 2 * static_cast<double>(floats(plan, nodes[i]->outs[0]) - floats(plan, x)) > *savings[i]) savings[i].reset();
+    }
+    if (savings[i]) read_by(*nodes[i], [&](int id) { kept[static_cast<size_t>(id)] = true; });
   }
   for (size_t i = 0; i < n; ++i) {
     if (!savings[i]) continue;

@@ -263,19 +263,6 @@ std::optional<Lowered> lower_batch_norm_nhwc(Lowering& l) {
   return lowered;
 }
 
-std::optional<Lowered> lower_upsample_nearest_nhwc(Lowering& l) {
-  const int x = l.in("x"), out = l.out();
-  const Dims &xd = l.type(x).dims, &od = l.type(out).dims;
-  auto rows = ops::nearest_by_corner(xd[2], od[2]), columns = ops::nearest_by_corner(xd[3], od[3]);
-  Lowered lowered;
-  lowered.kernel = "nhwc nearest";
-  lowered.run = [x, out, xd, od, y = std::vector<int32_t>(rows.begin(), rows.end()), at = std::vector<int32_t>(columns.begin(), columns.end())](RunContext& c) {
-    pick_pixels_nhwc(c.f32(x), c.f32_out(out), xd[0], xd[2], xd[3], xd[1], y.data(), od[2], at.data(), od[3]);
-    return Status();
-  };
-  return lowered;
-}
-
 // Over both spatial axes: the result is one pixel.
 std::optional<Lowered> lower_reduce_mean_nhwc(Lowering& l) {
   const int x = l.in("x"), out = l.out();
@@ -296,7 +283,6 @@ constexpr LowerRow kChannelsLast[] = {
     {"concat", "nhwc copy", lower_concat_nhwc},
     {"split", "nhwc copy", lower_split_nhwc},
     {"batch_norm", "nhwc scale and bias", lower_batch_norm_nhwc},
-    {"upsample_nearest_neighbor", "nhwc nearest", lower_upsample_nearest_nhwc},
     {"reduce_mean", "nhwc global", lower_reduce_mean_nhwc},
 };
 

@@ -1,12 +1,10 @@
-// Ops that only move or rename elements: views, permutations, slices, concatenation, padding, gathering, resizing.
+// Ops that only move or rename elements: views, permutations, slices, concatenation, padding, gathering, repetition.
 #include <algorithm>
 #include <cstring>
 #include <memory>
 
 #include "lib/kernels/convert.h"
-#include "lib/kernels/resize.h"
 #include "lib/kernels/transpose.h"
-#include "lib/ops/image_resizing_eval.h"
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/plan.h"
 
@@ -308,60 +306,94 @@ std::optional<Lowered> lower_gather(Lowering& l) {
   return lowered;
 }
 
-// Nearest and linear resampling of the last two axes, by the same grids as the reference.
-struct Planes {
-  int64_t planes = 1, in_h, in_w, out_h, out_w;
-};
-std::optional<Planes> planes_of(Lowering& l, int x, int out) {
-  const Dims &xd = l.dims(x), &od = l.dims(out);
-  if (!l.is_float(x) || l.is_constant(x) || xd.size() < 2 || od.size() != xd.size()) return std::nullopt;
-  Planes p{1, xd[xd.size() - 2], xd[xd.size() - 1], od[od.size() - 2], od[od.size() - 1]};
-  for (size_t i = 0; i + 2 < xd.size(); ++i) p.planes *= xd[i];
-  if (p.planes * p.in_h * p.in_w * p.out_h * p.out_w == 0) return std::nullopt;
-  return p;
-}
-
-std::vector<Tap> nearest(const std::vector<int64_t>& sources) {
-  std::vector<Tap> taps;
-  for (int64_t s : sources) taps.push_back({static_cast<int32_t>(s), static_cast<int32_t>(s), 0});
-  return taps;
-}
-std::vector<Tap> linear(const std::vector<double>& positions, int64_t extent) {
-  std::vector<Tap> taps;
-  for (double p : positions) {
-    auto low = std::clamp<int64_t>(static_cast<int64_t>(p), 0, extent - 1);
-    taps.push_back({static_cast<int32_t>(low), static_cast<int32_t>(std::min(low + 1, extent - 1)), static_cast<float>(p - static_cast<double>(low))});
+// Each operand is a slice of the new axis.
+std::optional<Lowered> lower_stack(Lowering& l) {
+  const int out = l.out();
+  if (!movable(l, out)) return l.refuse("element type or rank");
+  const Dims& od = l.dims(out);
+  auto axis = ops::normalize_axis(l.call.i64("axis"), static_cast<int64_t>(od.size()));
+  if (!axis) return l.refuse("axis");
+  const int64_t count = od[static_cast<size_t>(*axis)], inner = product(od, static_cast<size_t>(*axis) + 1, od.size());
+  StridedCopy copy;
+  copy.rank = 2;
+  copy.shape = {product(od, 0, static_cast<size_t>(*axis)), inner};
+  copy.in_stride = {inner, 1};
+  copy.out_stride = {count * inner, 1};
+  std::vector<int> parts;
+  for (size_t i = 0; i < l.call.count("values"); ++i) {
+    const int id = l.in("values", i);
+    if (id < 0) return l.refuse("operands");
+    l.keep_constant(id);
+    parts.push_back(id);
   }
-  return taps;
-}
-
-Lowered resize(bool is_linear, Planes p, std::vector<Tap> y, std::vector<Tap> x_taps, int x, int out) {
+  if (static_cast<int64_t>(parts.size()) != count) return l.refuse("operands");
+  const int element = element_bytes(l, out);
   Lowered lowered;
-  lowered.kernel = is_linear ? "linear" : "nearest";
+  lowered.kernel = "copy";
   lowered.run = [=](RunContext& c) {
-    (is_linear ? resize_linear : resize_nearest)(c.f32(x), c.f32_out(out), p.planes, p.in_h, p.in_w, y, x_taps);
+    std::byte* to = c.out(out).mutable_bytes();
+    for (size_t i = 0; i < parts.size(); ++i) strided_copy(copy, c.tensor(parts[i]).bytes().data(), to + static_cast<int64_t>(i) * inner * element, element);
     return Status();
   };
   return lowered;
 }
 
-std::optional<Lowered> lower_upsample_nearest(Lowering& l) {
-  auto p = planes_of(l, l.in("x"), l.out());
-  if (!p) return l.refuse("shape");
-  return resize(false, *p, nearest(ops::nearest_by_corner(p->in_h, p->out_h)), nearest(ops::nearest_by_corner(p->in_w, p->out_w)), l.in("x"), l.out());
+// Each repeated axis becomes two: the repetitions, which read the same elements, and the axis.
+std::optional<Lowered> lower_tile(Lowering& l) {
+  const int x = l.in("x"), out = l.out();
+  if (!movable(l, x) || l.is_constant(x)) return l.refuse("element type or rank");
+  const Dims &xd = l.dims(x), &od = l.dims(out);
+  if (xd.size() != od.size() || product(xd, 0, xd.size()) == 0) return l.refuse("extents");
+  const auto in_strides = row_major_strides(xd), out_strides = row_major_strides(od);
+  StridedCopy copy;
+  const auto add = [&](int64_t extent, int64_t in_stride, int64_t out_stride) {
+    const auto at = static_cast<size_t>(copy.rank++);
+    copy.shape[at] = extent, copy.in_stride[at] = in_stride, copy.out_stride[at] = out_stride;
+  };
+  for (size_t i = 0; i < xd.size(); ++i) {
+    if (copy.rank + 2 > kMaxRank) return l.refuse("rank");
+    if (od[i] != xd[i]) add(od[i] / xd[i], 0, xd[i] * out_strides[i]);
+    add(xd[i], in_strides[i], out_strides[i]);
+  }
+  const int element = element_bytes(l, x);
+  Lowered lowered;
+  lowered.kernel = "copy";
+  lowered.run = [=](RunContext& c) {
+    strided_copy(copy, c.tensor(x).bytes().data(), c.out(out).mutable_bytes(), element);
+    return Status();
+  };
+  return lowered;
 }
 
-std::optional<Lowered> lower_linear_resize(Lowering& l, ops::Sampling sampling) {
-  auto p = planes_of(l, l.in("x"), l.out());
-  if (!p) return l.refuse("shape");
-  return resize(true, *p, linear(ops::sample_grid(sampling, static_cast<double>(p->in_h - 1), p->out_h), p->in_h),
-                linear(ops::sample_grid(sampling, static_cast<double>(p->in_w - 1), p->out_w), p->in_w), l.in("x"), l.out());
-}
-
-std::optional<Lowered> lower_upsample_bilinear(Lowering& l) {
-  bool align = l.call.flag("align_corners");
-  bool half = l.call.info().param("half_pixel_centers") != nullptr && l.call.has("half_pixel_centers") ? l.call.flag("half_pixel_centers") : !align;
-  return lower_linear_resize(l, align ? ops::Sampling::kStrictAlignCorners : half ? ops::Sampling::kUnalignCorners : ops::Sampling::kDefault);
+std::optional<Lowered> lower_reverse(Lowering& l) {
+  const int x = l.in("x"), out = l.out();
+  if (!movable(l, x) || l.is_constant(x)) return l.refuse("element type or rank");
+  const Dims& xd = l.dims(x);
+  std::vector<bool> backwards(xd.size(), !l.call.has("axes"));
+  if (l.call.has("axes")) {
+    auto axes = ops::normalize_axes(l.call.ints("axes"), static_cast<int64_t>(xd.size()));
+    if (!axes) return l.refuse("axes");
+    for (int64_t a : *axes) backwards[static_cast<size_t>(a)] = true;
+  }
+  StridedCopy copy;
+  copy.rank = static_cast<int>(xd.size());
+  copy.shape = as_array(xd);
+  copy.in_stride = copy.out_stride = as_array(row_major_strides(xd));
+  int64_t offset = 0;
+  for (size_t i = 0; i < xd.size(); ++i) {
+    if (xd[i] == 0) return l.refuse("nothing to do");
+    if (!backwards[i]) continue;
+    offset += (xd[i] - 1) * copy.in_stride[i];
+    copy.in_stride[i] = -copy.in_stride[i];
+  }
+  const int element = element_bytes(l, x);
+  Lowered lowered;
+  lowered.kernel = "copy";
+  lowered.run = [=](RunContext& c) {
+    strided_copy(copy, c.tensor(x).bytes().data() + offset * element, c.out(out).mutable_bytes(), element);
+    return Status();
+  };
+  return lowered;
 }
 
 constexpr LowerRow kRows[] = {
@@ -376,8 +408,9 @@ constexpr LowerRow kRows[] = {
     {"slice_by_index", "copy", lower_slice_by_index},
     {"pad", "fill and copy", lower_pad},
     {"gather", "rows", lower_gather},
-    {"upsample_nearest_neighbor", "nearest", lower_upsample_nearest},
-    {"upsample_bilinear", "linear", lower_upsample_bilinear},
+    {"stack", "copy", lower_stack},
+    {"tile", "copy", lower_tile},
+    {"reverse", "copy", lower_reverse},
 };
 
 }  // namespace

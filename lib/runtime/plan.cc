@@ -40,7 +40,7 @@ void collect_captured(const ir::Block& block, std::unordered_set<const ir::Value
 const std::vector<LowerRow>& lowerings_of(std::string_view kind) {
   static const auto table = [] {
     std::unordered_map<std::string_view, std::vector<LowerRow>> rows;
-    for (auto family : {attention_lowerings, conv_lowerings, matmul_lowerings, elementwise_lowerings, movement_lowerings, reduction_lowerings, recurrent_lowerings})
+    for (auto family : {attention_lowerings, conv_lowerings, matmul_lowerings, elementwise_lowerings, movement_lowerings, resampling_lowerings, reduction_lowerings, recurrent_lowerings})
       for (const LowerRow& row : family()) rows[row.kind].push_back(row);
     return rows;
   }();
@@ -52,8 +52,8 @@ const std::vector<LowerRow>& lowerings_of(std::string_view kind) {
 const std::vector<LowerRow>& channels_last_lowerings_of(std::string_view kind) {
   static const auto table = [] {
     std::unordered_map<std::string_view, std::vector<LowerRow>> rows;
-    for (const LowerRow& row : channels_last_lowerings()) rows[row.kind].push_back(row);
-    for (const LowerRow& row : elementwise_lowerings()) rows[row.kind].push_back(row);
+    for (auto family : {channels_last_lowerings, channels_last_resampling_lowerings, elementwise_lowerings})
+      for (const LowerRow& row : family()) rows[row.kind].push_back(row);
     return rows;
   }();
   static const std::vector<LowerRow> kNone;

@@ -93,45 +93,40 @@ TEST_CASE("gathering rows") {
   CHECK(y == std::vector<uint16_t>{5, 6, 1, 2, 5, 6, 0, 0, 0, 0, 15, 16, 11, 12, 15, 16, 0, 0, 0, 0});
 }
 
-TEST_CASE("coordinate rules") {
-  CHECK(source_position(Coordinates::kHalfPixel, 0, 4, 8, 2) == doctest::Approx(-0.25));
-  CHECK(source_position(Coordinates::kAlignCorners, 7, 4, 8, 2) == doctest::Approx(3));
-  CHECK(source_position(Coordinates::kAlignCorners, 0, 4, 1, 0.25) == 0);
-  CHECK(source_position(Coordinates::kAsymmetric, 3, 4, 8, 2) == doctest::Approx(1.5));
-  CHECK(source_position(Coordinates::kPytorchHalfPixel, 0, 4, 1, 0.25) == 0);
-  std::vector<Tap> taps(5);
-  nearest_taps(Coordinates::kAsymmetric, NearestRound::kFloor, 3, 5.0 / 3, taps);
-  CHECK((taps[0].low == 0 && taps[1].low == 0 && taps[2].low == 1 && taps[3].low == 1 && taps[4].low == 2));
-  nearest_taps(Coordinates::kAsymmetric, NearestRound::kCeil, 3, 5.0 / 3, taps);
-  CHECK((taps[0].low == 0 && taps[1].low == 1 && taps[4].low == 2));
-}
-
 TEST_CASE("resampling by tables") {
   const int64_t planes = 3, h = 7, w = 9;
   const auto x = numbers(planes * h * w, 1);
-  for (auto [oh, ow] : {std::pair<size_t, size_t>{14, 18}, {3, 4}, {7, 9}, {20, 1}}) {
-    std::vector<Tap> ty(oh), tx(ow), ny(oh), nx(ow);
-    linear_taps(Coordinates::kHalfPixel, h, static_cast<double>(oh) / h, ty);
-    linear_taps(Coordinates::kAlignCorners, w, static_cast<double>(ow) / w, tx);
-    nearest_taps(Coordinates::kHalfPixel, NearestRound::kRoundHalfDown, h, static_cast<double>(oh) / h, ny);
-    nearest_taps(Coordinates::kAsymmetric, NearestRound::kFloor, w, static_cast<double>(ow) / w, nx);
+  std::vector<float> last(x.size());  // channels last, a plane each
+  for (int64_t p = 0; p < planes; ++p)
+    for (int64_t i = 0; i < h * w; ++i) last[static_cast<size_t>(i * planes + p)] = x[static_cast<size_t>(p * h * w + i)];
+  for (auto [oh, ow] : {std::pair<int64_t, int64_t>{14, 37}, {3, 4}, {7, 9}, {20, 1}, {1, 64}}) {
+    std::vector<double> py, px;
+    std::vector<int64_t> ny, nx;
+    for (int64_t i = 0; i < oh; ++i) py.push_back((static_cast<double>(i) + 0.5) * h / static_cast<double>(oh) - 0.5);  // before the first, too
+    for (int64_t i = 0; i < ow; ++i) px.push_back(ow > 1 ? static_cast<double>(i * (w - 1)) / static_cast<double>(ow - 1) : 0);
+    for (int64_t i = 0; i < oh; ++i) ny.push_back(i * h / oh);
+    for (int64_t i = 0; i < ow; ++i) nx.push_back(i * w / ow);
     std::vector<double> linear, nearest;
     for (int64_t p = 0; p < planes; ++p)
-      for (size_t r = 0; r < oh; ++r)
-        for (size_t c = 0; c < ow; ++c) {
+      for (size_t r = 0; r < py.size(); ++r)
+        for (size_t c = 0; c < px.size(); ++c) {
           const auto at = [&](int64_t y, int64_t q) { return static_cast<double>(x[static_cast<size_t>((p * h + y) * w + q)]); };
-          const double fy = std::clamp((static_cast<double>(r) + 0.5) * h / static_cast<double>(oh) - 0.5, 0.0, h - 1.0);
-          const double fx = ow > 1 ? static_cast<double>(c) * (w - 1) / static_cast<double>(ow - 1) : 0;
+          const double fy = std::clamp(py[r], 0.0, h - 1.0), fx = px[c];
           const int64_t y0 = static_cast<int64_t>(fy), x0 = static_cast<int64_t>(fx), y1 = std::min(h - 1, y0 + 1), x1 = std::min(w - 1, x0 + 1);
           const double wy = fy - static_cast<double>(y0), wx = fx - static_cast<double>(x0);
           linear.push_back((at(y0, x0) * (1 - wx) + at(y0, x1) * wx) * (1 - wy) + (at(y1, x0) * (1 - wx) + at(y1, x1) * wx) * wy);
-          nearest.push_back(at(ny[r].low, nx[c].low));
+          nearest.push_back(at(ny[r], nx[c]));
         }
+    const ResizeAxis ly = ResizeAxis::linear(h, py), lx = ResizeAxis::linear(w, px);
     on_every_target([&] {
-      std::vector<float> y(linear.size());
-      resize_linear(x.data(), y.data(), planes, h, w, ty, tx);
+      std::vector<float> y(linear.size()), turned(linear.size());
+      resize_linear(x.data(), y.data(), planes, ly, lx);
       CHECK(distance(y, linear) < 1e-6);
-      resize_nearest(x.data(), y.data(), planes, h, w, ny, nx);
+      resize_linear_nhwc(last.data(), turned.data(), 1, planes, ly, lx);
+      for (int64_t p = 0; p < planes; ++p)
+        for (int64_t i = 0; i < oh * ow; ++i) y[static_cast<size_t>(p * oh * ow + i)] = turned[static_cast<size_t>(i * planes + p)];
+      CHECK(distance(y, linear) < 1e-6);
+      resize_nearest(x.data(), y.data(), planes, ResizeAxis::nearest(h, ny), ResizeAxis::nearest(w, nx));
       CHECK(distance(y, nearest) == 0);
     });
   }
