@@ -50,6 +50,7 @@ bench: all
 	scripts/bench $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/bench-load $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/bench_int8.py $(BUILD)
+	$(or $(MLT_PYTHON),python3) scripts/bench-growth $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/bench-classic $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/bench-convert $(BUILD)
 	python3 scripts/bench-crypt --build $(BUILD)
