@@ -26,6 +26,7 @@ int main(int argc, char** argv) {
   app.option("--state-in", o.state_in, "FILE", "states to begin with: npz, safetensors").file();
   app.option("--state-out", o.state_out, "FILE", "write the states after the last record").file();
   app.flag("--strict-fp16", o.strict, "round after every float16 op; warn of overflow and NaN");
+  app.option("--bf16", o.bf16, "WHEN", "multiply in bfloat16: never, fast, always").choices({"never", "fast", "always"});
   app.flag("--reference", o.reference, "use the reference evaluation, no fast kernels");
   app.option("--on-error", o.on_error, "HOW", "a record that fails: stop, or record the error").choices({"stop", "record"});
   app.option("--shard", o.shard, "I/N", "only records I, I+N, I+2N ... (from 0)");

@@ -27,6 +27,7 @@ struct PredictArguments {
   std::string fit = "stretch", on_error = "stop";
   std::optional<int> top_k;
   std::optional<double> rtol, atol;
+  std::string bf16 = "never";
   bool batch = false, strict = false, reference = false, allow_plaintext = false;
   cli::KeyOptions keys;
   GenerateArguments generate;

@@ -65,6 +65,8 @@ Result<PredictOptions> predict_options(const PredictArguments& o) {
   options.fit = *fit_from_name(o.fit);  // one of the option's choices
   options.exec.strict_fp16 = o.strict;
   options.exec.fast_kernels = !o.reference;
+  options.exec.bf16 = *bf16_from_name(o.bf16);  // one of the option's choices
+  if (o.reference && options.exec.bf16 != Bf16::kNever) return usage_error("--bf16 chooses among the fast kernels, and --reference uses none");
   for (const std::string& text : o.features) {
     size_t equals = text.find('=');
     if (equals == std::string::npos) return usage_error("--feature takes name=value");

@@ -19,6 +19,7 @@ using namespace mlt;
 namespace {
 
 struct Options {
+  std::string bf16 = "never";
   std::string model;
   std::vector<std::string> values, fail_if, sweeps, compare;
   std::optional<std::string> baseline, function, csv, trace, html, speedscope, junit, github;
@@ -75,6 +76,7 @@ Result<int> profile(const Options& o, bool json) {
 
   PredictOptions options;
   options.function = o.function.value_or("");
+  options.exec.bf16 = *bf16_from_name(o.bf16);  // one of the option's choices
   auto inputs_of = [&](const coreml::FunctionDescription& description) { return parse_record(o.values, description.inputs, cli::read_input); };
   std::optional<ColdStart> cold;
   if (o.cold > 0) {
@@ -127,6 +129,7 @@ int main(int argc, char** argv) {
   app.option("--runs", o.measure.runs, "N", "measured predictions (30)").range(1, 1e6);
   app.option("--max-seconds", o.measure.max_seconds, "S", "stop measuring after S seconds (60)").range(0, 1e6);
   app.option("--function", o.function, "NAME", "function of a multi-function model");
+  app.option("--bf16", o.bf16, "WHEN", "multiply in bfloat16: never, fast, always").choices({"never", "fast", "always"});
   app.option("--top", o.top, "N", "ops in the table (20)").range(0, 1e6);
   app.flag("--explain", o.explain, "every op in order, with the kernels that refused and why");
   app.option("--sweep", o.sweeps, "AXIS=A,B", "measure at threads=1,2, batch=1,8 or INPUT=1x3x64x64,...");

@@ -97,7 +97,8 @@ def sample(shape):
 
 
 class Options(ctypes.Structure):
-    _fields_ = [("size", ctypes.c_size_t), ("function", ctypes.c_char_p), ("strict_fp16", ctypes.c_int), ("reference", ctypes.c_int)]
+    _fields_ = [("size", ctypes.c_size_t), ("function", ctypes.c_char_p), ("strict_fp16", ctypes.c_int), ("reference", ctypes.c_int),
+                ("image_fit", ctypes.c_int), ("reserved", ctypes.c_int), ("bf16", ctypes.c_int)]
 
 
 class Library:

@@ -24,6 +24,7 @@ from bench import MLT_F32, ROOT, Library, Options, cpu_name, measure
 
 MLT_I32 = 6
 LIMIT = {"float32": 1e-4, "float16": 2e-2}
+BF16, BF16_LIMIT = "bf16 where fast", 3e-2  # the float32 package; float32 again on processors that are faster at it
 LOW_BIT_LIMIT = 2e-3  # against the reference evaluation, which rounds expanded weights to float16
 COMPRESSED = {"int8": ["--linear", "int8"], "int4 blocks": ["--linear", "int4", "--granularity", "block:32"], "palette 16": ["--palettize", "4"]}
 
@@ -152,9 +153,9 @@ NETWORKS = {"vit_b16": vit, "bert_128": bert, "whisper_enc": whisper, "gpt2_deco
 class Ours:
     """Bound to arrays of ours, as ONNX Runtime's is to its own."""
 
-    def __init__(self, library, path, feeds, reference=False):
+    def __init__(self, library, path, feeds, reference=False, bf16=0):
         self.library, self.lib = library, library.lib
-        options = Options(ctypes.sizeof(Options), None, 0, int(reference))
+        options = Options(ctypes.sizeof(Options), None, 0, int(reference), 0, 0, bf16)
         start = time.perf_counter()
         self.model, self.binding = ctypes.c_void_p(), ctypes.c_void_p()
         library.check(self.lib.mlt_model_open(path.encode(), ctypes.byref(options), ctypes.byref(self.model)))
@@ -224,6 +225,8 @@ def packages(build, folder, name, onnx_path):
         if not os.path.exists(made[precision]):
             subprocess.run([os.path.join(build, "bin", "mlconvert"), "-q", "--target", "iOS18", "--precision", precision, "-o", made[precision], onnx_path],
                            check=True)
+    if name.startswith("vit"):
+        made[BF16] = made["float32"]
     for form, options in COMPRESSED.items() if name.startswith("gpt2") else []:
         path = os.path.join(folder, f"{name}-{form.replace(' ', '-')}.mlpackage")
         if not os.path.exists(path):
@@ -266,13 +269,13 @@ def main():
             expected = theirs.answers()
             ours, errors = {}, {}
             for form, path in forms.items():
-                engine, want = Ours(library, path, feeds), expected
+                engine, want = Ours(library, path, feeds, bf16=1 if form == BF16 else 0), expected
                 if form in COMPRESSED:
                     reference = Ours(library, path, feeds, reference=True)
                     want = reference.answers()
                     reference.close()
                 ours[form], errors[form] = engine, difference(engine.answers(), want)
-                if not errors[form] <= LIMIT.get(form, LOW_BIT_LIMIT):
+                if not errors[form] <= (BF16_LIMIT if form == BF16 else LIMIT.get(form, LOW_BIT_LIMIT)):
                     print(f"bench: {name} {form}: WRONG ANSWER: difference {errors[form]:.2g}")
                     failed = True
             times = measure([theirs] + list(ours.values()), args.turns, 12 if name.startswith("gpt2") else 3, time.process_time if args.cpu else time.perf_counter)

@@ -44,9 +44,14 @@ mlt_status finish_open(Result<OpenedModel> opened, const mlt_open_options* optio
   PredictOptions predict;
   if (options != nullptr) {
     // Callers built against an older header know fewer fields.
-    constexpr size_t kFirstSize = offsetof(mlt_open_options, image_fit);
+    constexpr size_t kFirstSize = offsetof(mlt_open_options, image_fit), kSecondSize = offsetof(mlt_open_options, bf16);
     if (options->size < kFirstSize) return fail(MLT_USAGE, "mlt_open_options.size is not set");
     if (options->size >= sizeof(mlt_open_options)) {
+      if (options->bf16 < MLT_BF16_NEVER || options->bf16 > MLT_BF16_ALWAYS) return fail(MLT_USAGE, "unknown bf16");
+      if (options->bf16 != MLT_BF16_NEVER && options->reference != 0) return fail(MLT_USAGE, "bf16 chooses among the fast kernels, and reference uses none");
+      predict.exec.bf16 = static_cast<Bf16>(options->bf16);
+    }
+    if (options->size >= kSecondSize) {
       constexpr Fit kFits[] = {Fit::kStretch, Fit::kCrop, Fit::kPad, Fit::kRefuse};
       if (options->image_fit < MLT_FIT_STRETCH || options->image_fit > MLT_FIT_REFUSE) return fail(MLT_USAGE, "unknown image_fit");
       predict.fit = kFits[options->image_fit];

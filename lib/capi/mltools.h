@@ -76,12 +76,21 @@ typedef struct mlt_state mlt_state;
 typedef struct mlt_features mlt_features;
 typedef struct mlt_binding mlt_binding;
 
+/* Operands of products rounded to bfloat16, which has three digits; sums stay float32. */
+typedef enum {
+  MLT_BF16_NEVER = 0,
+  MLT_BF16_FAST = 1, /* where the processor is faster at it than in float32 */
+  MLT_BF16_ALWAYS = 2
+} mlt_bf16;
+
 typedef struct {
   size_t size;          /* sizeof(mlt_open_options) */
   const char *function; /* of a multi-function model; NULL: the default one */
   int strict_fp16;      /* round after every float16 op */
   int reference;        /* reference evaluation instead of fast kernels */
   int image_fit;        /* of pictures of another size than the model's: mlt_fit */
+  int reserved;         /* 0 */
+  int bf16;             /* products with the model's weights in bfloat16: mlt_bf16 */
 } mlt_open_options;
 
 MLT_API const char *mlt_version(void);

@@ -68,7 +68,7 @@ constexpr GemmTarget kReference{"reference", 4, 3, 4, reference_tile<Form::kDire
 // Rows of A that stay in the second-level cache next to a panel of B. B is read once for each block of rows: a matrix
 // little larger than that is one block all the same.
 constexpr int64_t kABlockFloats = 96 * 1024, kAWholeFloats = 256 * 1024;
-constexpr int64_t kDepth = 1024;
+constexpr int64_t kDepth = kProductDepth;
 
 // [k, n] block of B with any strides into panels of `width` columns, zero-padded.
 template <typename T>
@@ -89,24 +89,6 @@ void pack_one(const T* b, int64_t k_stride, int64_t n_stride, int64_t k, int64_t
       for (int64_t j = cols; j < width; ++j) out[i * width + j] = 0;
   }
 }
-
-struct Product {
-  const GemmTarget& target;
-  int64_t m, n, k, depth;
-  const float* a;
-  int64_t lda;
-  const float* packed;  // for each depth block: panels
-  const uint16_t* half_packed;  // or these
-  float* c;
-  int64_t ldc;
-  float alpha;
-  const float* bias;
-  Activation f;
-  const float* residual;
-  int64_t ldr;
-  const void* ahead = nullptr;  // what is read after this panel, to be fetched while this one is used
-  int64_t ahead_bytes = 0;
-};
 
 // Rows [m0, m1) of one panel for k in [k0, k0 + kc); g's packed pointers are this panel's part.
 void run_panel(const Product& g, const Panels& panels, int64_t panel, int64_t m0, int64_t m1, int64_t k0,
@@ -188,6 +170,8 @@ void run_block_expanding(const Product& g, const Panels& panels, int64_t m0, int
   }
 }
 
+}  // namespace
+
 void run_product(const Product& g) noexcept {
   const Panels panels(g.n, g.target);
   const int64_t tile_rows = balanced_tile(g.m, g.target.mr);
@@ -213,8 +197,6 @@ void run_product(const Product& g) noexcept {
   });
 }
 
-}  // namespace
-
 void pack_panel(const float* b, int64_t k_stride, int64_t n_stride, int64_t k, int64_t cols, int64_t width, float* out) noexcept {
   pack_one(b, k_stride, n_stride, k, cols, width, out);
 }
@@ -238,6 +220,7 @@ void pack_columns(const GemmTarget& target, const T* w, int64_t n, int64_t k, in
 }
 
 template void pack_columns(const GemmTarget&, const float*, int64_t, int64_t, int64_t, int64_t, int64_t, float*) noexcept;
+template void pack_columns(const GemmTarget&, const uint32_t*, int64_t, int64_t, int64_t, int64_t, int64_t, uint32_t*) noexcept;
 
 template <typename T, typename Weights>
 Status fill_panels(AlignedBuffer& data, const GemmTarget& target, int64_t n, int64_t k, Weights&& w, int64_t row_stride, int64_t col_stride,

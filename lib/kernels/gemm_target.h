@@ -54,6 +54,12 @@ struct GemmTarget {
 
 inline constexpr int kHalfRows = 4;
 
+// Products of bfloat16, two k at a time.
+struct Bf16Target {
+  const GemmTarget* gemm;  // direct only
+  void (*narrow)(const float* in, uint16_t* out, int64_t count) noexcept;
+};
+
 // The table in use.
 const GemmTarget& gemm_target() noexcept;
 
@@ -87,6 +93,28 @@ inline int64_t balanced_depth(int64_t k, int64_t most) {
   int64_t parts = (k + most - 1) / most;
   return parts <= 1 ? k : (k + parts - 1) / parts;
 }
+
+// C = f(alpha * A . B + bias + residual) over all panels of B.
+struct Product {
+  const GemmTarget& target;
+  int64_t m, n, k, depth;
+  const float* a;
+  int64_t lda;
+  const float* packed;  // for each depth block: panels
+  const uint16_t* half_packed;  // or these
+  float* c;
+  int64_t ldc;
+  float alpha;
+  const float* bias;
+  Activation f;
+  const float* residual;
+  int64_t ldr;
+  const void* ahead = nullptr;  // what is read after this panel, to be fetched while this one is used
+  int64_t ahead_bytes = 0;
+};
+void run_product(const Product& g) noexcept;
+
+inline constexpr int64_t kProductDepth = 1024;  // of k at once, at most about
 
 // Packs W, [n, k] through its strides: for each part of k of `depth`, panels of columns (that is, of n).
 // Panels(n).padded_columns() * k floats.

@@ -7,11 +7,14 @@
 // Floats are held and computed in float32 whatever their declared type; with strict_fp16 every op that declares
 // float16 outputs has them rounded, and nothing is fused.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/base/result.h"
@@ -22,10 +25,18 @@ namespace mlt {
 
 class PackedForms;
 
+// Products with constant weights on operands rounded to bfloat16: never, where the processor is faster at it than in
+// float32, or anywhere. Sums stay float32; weights of few bits stay as they are.
+enum class Bf16 : uint8_t { kNever, kFast, kAlways };
+inline std::optional<Bf16> bf16_from_name(std::string_view name) {
+  return name == "never" ? std::optional(Bf16::kNever) : name == "fast" ? std::optional(Bf16::kFast) : name == "always" ? std::optional(Bf16::kAlways) : std::nullopt;
+}
+
 struct ExecOptions {
   bool fuse = true;
   bool fast_kernels = true;   // false: the op table's reference evaluation only
   bool strict_fp16 = false;
+  Bf16 bf16 = Bf16::kNever;
   bool keep_all = false;      // every op's outputs stay readable: nothing fused, nothing overwritten
   // Activations of a plan, and what one op makes, may not take more than this: kResource, with the op and the size.
   // 0: the memory of the machine.

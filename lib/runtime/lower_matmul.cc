@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "lib/base/threads.h"
+#include "lib/kernels/bf16.h"
 #include "lib/kernels/gemm.h"
 #include "lib/kernels/lowbit.h"
 #include "lib/ops/infer_util.h"
@@ -43,6 +44,31 @@ std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias,
   return lowered;
 }
 
+std::optional<Lowered> bf16_product(Lowering& l, int x, int weight, int bias, int64_t m, int64_t n, int64_t k, int64_t row_stride, int64_t col_stride) {
+  auto packed = l.prepared<PackedBf16>(weight, "bf16 " + std::to_string(n) + " " + std::to_string(k) + " " + std::to_string(row_stride), [&] {
+    Tensor stored;
+    auto floats = [&]() -> const float* { return (stored = float_constant(l, weight)).data<float>(); };
+    return PackedBf16::prepare(n, k, floats, row_stride, col_stride, l.packed_name(weight));
+  });
+  if (!packed) return l.refuse(packed.error().message);
+  auto shared = *packed;
+  Tensor biases = bias >= 0 ? float_constant(l, bias) : Tensor();
+  Activation act = l.node().act.value_or(Activation{});
+  const int residual = l.node().residual, out = l.out();
+  Lowered lowered;
+  lowered.kernel = std::string(m == 1 ? "gemv" : "gemm") + (shared->native() ? " bf16 packed" : " rounded to bf16 packed");
+  lowered.packed = shared->bytes();
+  lowered.scratch = shared->scratch_bytes(m);
+  lowered.writes_anywhere = true;
+  if (residual >= 0) lowered.in_place = {residual};
+  lowered.run = [=](RunContext& c) {
+    shared->run(m, c.f32(x), k, c.f32_out(out), n, biases.valid() ? biases.data<float>() : nullptr, act, residual >= 0 ? c.f32(residual) : nullptr, n,
+                c.scratch);
+    return Status();
+  };
+  return lowered;
+}
+
 std::optional<Lowered> packed_product(Lowering& l, int x, int weight, int bias, int64_t n, int64_t k, int64_t row_stride, int64_t col_stride) {
   int out = l.out();
   const Dims& xd = l.dims(x);
@@ -50,6 +76,8 @@ std::optional<Lowered> packed_product(Lowering& l, int x, int weight, int bias, 
   if (m == 0 || n == 0 || k == 0) return l.refuse("empty product");
   if (col_stride == 1)
     if (auto lowered = low_bit_product(l, x, weight, bias, m)) return lowered;
+  if (l.options().bf16 == Bf16::kAlways || (l.options().bf16 == Bf16::kFast && bf16_fast()))
+    return bf16_product(l, x, weight, bias, m, n, k, row_stride, col_stride);
   // Float16 weights stay so: few rows wait for memory, and for many the expansion is a small part. The arithmetic is
   // the same.
   const bool half = l.stored_dtype(weight) == DType::kF16;

@@ -136,6 +136,8 @@ std::shared_ptr<void>* Plan::prepared_place(int id, const std::string& form) {
   return &(*prepared_)[{value, form}];
 }
 
+const ExecOptions& Lowering::options() const { return plan_.options_; }
+
 bool Lowering::make_inside_output(int id, int64_t offset) {
   const int out = node_.outs[0], part = plan_.root(id);
   PlanValue &inner = plan_.values[static_cast<size_t>(part)], &outer = plan_.values[static_cast<size_t>(out)];

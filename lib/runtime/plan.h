@@ -134,6 +134,7 @@ class Lowering {
   std::shared_ptr<const CompressedWeight> compressed(int id) const;
   // Makes a constant available to the kernel under its number.
   void keep_constant(int id);
+  const ExecOptions& options() const;
   // Floats from pixel to pixel of an image with channels innermost.
   int64_t pitch(int id) const;
   // Has the bytes of `id` made where output 0 has them at this offset. False when they must lie elsewhere, and be copied.

@@ -47,3 +47,9 @@ program(1.3)
 MIL
 mlpredict cond.mil x=[1,2] --strict-fp16 --json -v
 mlpredict cond.mil x=[-1,-2] --strict-fp16 --json -v
+# Operands of products in bfloat16, by request: 1 + 2^-8 becomes 1.
+mlpredict m.mil x=[1.00390625,2,3] --json
+mlpredict m.mil x=[1.00390625,2,3] --bf16 never --json
+mlpredict m.mil x=[1.00390625,2,3] --bf16 always --json
+mlpredict m.mil x=[1,2,3] --bf16 always --reference || echo status $?
+mlpredict m.mil x=[1,2,3] --bf16 seldom || echo status $?

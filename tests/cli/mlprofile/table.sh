@@ -11,3 +11,6 @@ mlprofile m.mil --runs 3 --top 1 x=[1,2,3] | sed '1,/kernel/d' | wc -l
 mlprofile m.mil --runs 3 --top 0 | grep -c predict
 echo ---
 mlprofile m.mil --runs 1 --explain | sed '1,/kernel/d' | grep -o '[a-z]$'
+echo ---
+mlprofile m.mil --runs 1 --explain | grep -c bf16 || true
+mlprofile m.mil --runs 1 --explain --bf16 always | grep -c bf16

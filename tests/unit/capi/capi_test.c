@@ -81,9 +81,15 @@ static void test_list(void) {
   const size_t sizes[] = {sizeof(kList) - 1, 0};
   CHECK(mlt_model_open_files(NULL, contents, sizes, 1, NULL, NULL, &model) == MLT_USAGE);
   CHECK(mlt_model_open_files(names + 1, contents + 1, sizes + 1, 1, NULL, NULL, &model) == MLT_INPUT);
-  mlt_open_options options = {sizeof(options), NULL, 0, 0, 17};
+  mlt_open_options options = {sizeof(options), NULL, 0, 0, 17, 0, 0};
   CHECK(mlt_model_open_memory(kList, strlen(kList), "list", &options, &model) == MLT_USAGE);
   options.image_fit = MLT_FIT_REFUSE;
+  options.bf16 = 3;
+  CHECK(mlt_model_open_memory(kList, strlen(kList), "list", &options, &model) == MLT_USAGE);
+  options.bf16 = MLT_BF16_ALWAYS;
+  options.reference = 1;
+  CHECK(mlt_model_open_memory(kList, strlen(kList), "list", &options, &model) == MLT_USAGE);
+  options.reference = 0;
   CHECK(mlt_model_open_memory(kList, strlen(kList), "list", &options, &model) == MLT_OK);
   if (model == NULL) return;
   const char *structure = mlt_model_structure(model);

@@ -1,3 +1,4 @@
+#include "lib/kernels/bf16.h"
 #include "lib/kernels/gemm.h"
 
 #include <algorithm>
@@ -95,6 +96,51 @@ TEST_CASE("float16 weights give what their conversions give") {
         half->run(m, a.data(), k, y.data(), n, bias.data(), f, r.data(), n);
         CHECK(distance(y, std::vector<double>(x.begin(), x.end())) < 1e-5);
       }
+  });
+}
+
+TEST_CASE("products of bfloat16 are those of rounded operands") {
+  CHECK(round_to_bf16(1.0f + 0x1p-8f) == 1.0f);
+  CHECK(round_to_bf16(1.0f + 0x1p-7f + 0x1p-8f) == 1.0f + 0x1p-6f);
+  CHECK(round_to_bf16(-3.4e38f) == -INFINITY);
+  CHECK(std::isnan(round_to_bf16(NAN)));
+  on_every_target([] {
+    for (int64_t m : {1, 2, 8, 9, 40})
+      for (int64_t n : {1, 17, 48, 101})
+        for (int64_t k : {1, 2, 37, 1024, 2501}) {
+          const auto a = numbers(static_cast<size_t>(m * (k + 3)), 1), w = numbers(static_cast<size_t>(n * k), 2), bias = numbers(static_cast<size_t>(n), 3);
+          const auto r = numbers(static_cast<size_t>(m * n), 4);
+          // Once as [n, k], once as the transpose of [k, n].
+          for (bool transposed : {false, true}) {
+            auto at = [&](int64_t j, int64_t x) { return w[static_cast<size_t>(transposed ? x * n + j : j * k + x)]; };
+            std::vector<double> expected(static_cast<size_t>(m * n));
+            for (int64_t i = 0; i < m; ++i)
+              for (int64_t j = 0; j < n; ++j) {
+                double sum = bias[static_cast<size_t>(j)] + static_cast<double>(r[static_cast<size_t>(i * n + j)]);
+                for (int64_t x = 0; x < k; ++x) sum += static_cast<double>(round_to_bf16(a[static_cast<size_t>(i * (k + 3) + x)])) * round_to_bf16(at(j, x));
+                expected[static_cast<size_t>(i * n + j)] = std::max(sum, 0.0);
+              }
+            auto packed = PackedBf16::prepare(n, k, [&] { return w.data(); }, transposed ? 1 : k, transposed ? n : 1, {});
+            REQUIRE(packed.ok());
+            CHECK(packed->native() == bf16_native());
+            AlignedBuffer scratch;
+            REQUIRE(scratch.reset(packed->scratch_bytes(m)));
+            std::vector<float> c(static_cast<size_t>(m * n));
+            packed->run(m, a.data(), k + 3, c.data(), n, bias.data(), {Unary::kRelu}, r.data(), n, scratch.data<void>());
+            CHECK(distance(c, expected) < 2e-6 * std::sqrt(static_cast<double>(k)) + 1e-6);
+          }
+        }
+    // Not numbers.
+    std::vector<float> a(70, 1), w(70 * 20, 0.5f), c(20);
+    for (float odd : {NAN, INFINITY}) {
+      a[69] = odd;
+      auto packed = PackedBf16::prepare(20, 70, [&] { return w.data(); }, 70, 1, {});
+      REQUIRE(packed.ok());
+      AlignedBuffer scratch;
+      REQUIRE(scratch.reset(packed->scratch_bytes(1)));
+      packed->run(1, a.data(), 70, c.data(), 20, nullptr, {}, nullptr, 0, scratch.data<void>());
+      for (float x : c) CHECK((std::isnan(odd) ? std::isnan(x) : x == INFINITY));
+    }
   });
 }
 
