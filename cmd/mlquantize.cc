@@ -92,7 +92,7 @@ Result<Tried> try_it(const QuantizeArguments& o, const OpenedModel& model, compr
   return out;
 }
 
-Status quantize(const QuantizeArguments& o) {
+Status quantize(const QuantizeArguments& o, bool json) {
   // 1. What, and where to.
   MLT_ASSIGN(compress::Config config, read_config(o));
   MLT_ASSIGN([[maybe_unused]] auto drop, read_drop(o));
@@ -105,6 +105,8 @@ Status quantize(const QuantizeArguments& o) {
   } else if (cli::is_standard(o.output) && o.report && cli::is_standard(*o.report)) {
     return usage_error("the model and the report cannot both go to stdout");
   }
+  if (json && cli::is_standard(o.output)) return usage_error("--json and the model cannot both go to stdout", "use --report FILE");
+  if (json && o.report && cli::is_standard(*o.report)) return usage_error("--json is --report - already");
   std::vector<std::string> sources{o.model};
   for (const auto& data : {o.verify, o.calibrate, o.config, o.table})
     if (data) sources.push_back(*data);
@@ -132,6 +134,7 @@ Status quantize(const QuantizeArguments& o) {
     MLT_ASSIGN(tried, try_it(o, model, config));
     if (tried->refused) {
       MLT_TRY(write_report(o.report, report_output, tried->candidate.report));
+      if (json) MLT_TRY(write_fd(1, as_bytes(tried->candidate.report.json()), "stdout"));
       return std::move(*tried->refused).in_path(model.origin);
     }
   }
@@ -174,7 +177,8 @@ Status quantize(const QuantizeArguments& o) {
 
   // 5. Report.
   tell(report, config);
-  return write_report(o.report, report_output, report);
+  MLT_TRY(write_report(o.report, report_output, report));
+  return json ? write_fd(1, as_bytes(report.json()), "stdout") : Status();
 }
 
 }  // namespace
@@ -211,6 +215,7 @@ int main(int argc, char** argv) {
   app.flag("--batch", o.batch, "DATA's arrays hold a record at each index of their first axis");
   app.option("--max-drop", o.max_drop, "SHARE", "of --verify: write nothing when more is lost, e.g. 1%");
   app.option("--target-size", o.target_size, "SIZE", "find the best methods, weight by weight, for this size, e.g. 12MB");
+  app.json_flag("print the report to stdout");
   app.threads_option();
   cli::add_seal_options(app, o.to);
   cli::add_key_options(app, o.keys);
@@ -218,5 +223,5 @@ int main(int argc, char** argv) {
       "mlquantize --target-size 2MB --verify val.npz --batch --max-drop 1% -o small.mlpackage m.mlpackage\n"
       "mlquantize --linear int8 -o small.mlpackage MobileNet.mlpackage\n"
       "mlconvert m.onnx -o - | mlquantize --palettize 4 -o - - | mlcompile -o m.mlmodelc -");
-  return app.run(argc, argv, [&] { return quantize(o); });
+  return app.run(argc, argv, [&] { return quantize(o, app.json()); });
 }
