@@ -374,7 +374,7 @@ Status EspressoReader::batchnorm() {
   MLT_TRY(values("blob_batchnorm_params", 4 * channels, &all, true));
   auto* p = add()->mutable_batchnorm();
   p->set_channels(static_cast<uint64_t>(channels));
-  p->set_epsilon(1e-5f);
+  bool folded = true;
   if (all.floatvalue_size() != 4 * channels) return unsupported_error("parameters that are no float32 numbers");
   for (int c = 0; c < channels; ++c) {
     p->mutable_gamma()->add_floatvalue(all.floatvalue(4 * c));
@@ -384,7 +384,10 @@ Status EspressoReader::batchnorm() {
     // Whether epsilon is still to be added to the variance is not known; above this it makes no difference that
     // float16 arithmetic would show.
     if (!(all.floatvalue(4 * c + 3) >= 0.02f)) return unsupported_error("small variances: whether epsilon is part of them is not known");
+    folded = folded && all.floatvalue(4 * c + 2) == 0 && all.floatvalue(4 * c + 3) == 1;
   }
+  // A compiler that leaves no mean and a variance of one has put all of it, epsilon too, into scale and offset.
+  p->set_epsilon(folded ? 1e-12f : 1e-5f);
   return {};
 }
 

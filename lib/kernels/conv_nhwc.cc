@@ -231,14 +231,28 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
       table += segments * n;
     }
   };
+  // Taps that lie in the padding for all rows of a tile add nothing, which are most of a strongly dilated kernel's: which
+  // pieces of taps a tile needs, a bit each; the first where none does, for the bias.
+  const int64_t pieces = (segments + piece - 1) / piece;
+  const bool skips = method == Method::kTaps && pieces > 1 && pieces <= 64;
+  const auto needed = [&](const float* const* taps, int64_t n) {
+    uint64_t mask = 0;
+    for (int64_t i = 0; i < segments * n; ++i)
+      if (taps[i] != zeros.data()) mask |= uint64_t{1} << (i / n / piece);
+    return mask != 0 ? mask : 1;
+  };
   const int64_t work = block * segments * length * panels.widest * panels.lanes / 8;
   parallel_for(blocks * panels.count, grain_for(work), [&](int64_t begin, int64_t end) {
     const float* table[kPointers + kMostTaps * 8];
+    uint64_t masks[kBlockPixels];
     int64_t filled = -1;
     while (begin < end) {
       const int64_t b = begin / panels.count, p0 = begin % panels.count, p1 = std::min(panels.count, p0 + (end - begin));
       const int64_t m0 = b * block, m1 = std::min(total, m0 + block);
-      if (filled != b) fill(m0, m1, table);
+      if (filled != b) {
+        fill(m0, m1, table);
+        for (int64_t m = m0; skips && m < m1; m += step) masks[(m - m0) / step] = needed(table + (m - m0) * segments, std::min(step, m1 - m));
+      }
       filled = b;
       Tile t;
       t.k = length;
@@ -262,10 +276,20 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
             t.rows = static_cast<int>(std::min(step, m1 - m));
             t.ahead = ahead.share((m - m0) / step);
             t.taps = rows_table + s * t.rows;
-            t.c = out + m * pitch + n0;
-            t.residual = s == 0 && residual != nullptr ? residual + m * rows + n0 : nullptr;
-            gemm->taps(t);
             rows_table += segments * t.rows;
+            bool first = s == 0, final = last;
+            if (skips) {
+              const uint64_t mask = masks[(m - m0) / step], own = uint64_t{1} << (s / piece);
+              if ((mask & own) == 0) continue;
+              first = (mask & (own - 1)) == 0;
+              final = mask < own << 1 || own >> 63 != 0;
+              t.accumulate = !first;
+              t.f = final ? f : Activation{};
+              t.bias_col = final ? bias.data() + n0 : nullptr;
+            }
+            t.c = out + m * pitch + n0;
+            t.residual = first && residual != nullptr ? residual + m * rows + n0 : nullptr;
+            gemm->taps(t);
           }
         }
       }

@@ -233,6 +233,15 @@ TEST_CASE("Winograd's method: within 1e-5 of the largest sum, chosen where it pa
   check_conv(s, {Unary::kClip, -1, 1}, true, false, 4e-5);
 }
 
+TEST_CASE("strongly dilated: taps that lie in the padding for whole tiles") {
+  for (int64_t channels : {300, 1030})
+    for (int64_t dilation : {6, 9, 12}) {
+      check_conv(shape2(channels, 20, 9, 11, 3, 1, dilation, 1, dilation), {Unary::kSilu}, true, true, 4e-4);
+      check_conv(shape2(channels, 7, 10, 5, 3, 2, dilation, 1, dilation), {Unary::kRelu}, false, true, 4e-4);
+    }
+  check_conv(shape2(1030, 9, 4, 4, 3, 1, 9, 1, 2), {Unary::kRelu}, true, true, 4e-4);  // some windows see nothing at all
+}
+
 TEST_CASE("grouped and depthwise convolutions") {
   check_conv(shape2(8, 12, 10, 9, 3, 1, 1, 4));
   check_conv(shape2(32, 32, 6, 6, 3, 2, 1, 2));
