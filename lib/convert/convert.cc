@@ -31,6 +31,10 @@ Status rename_outputs(Converted& c, const Request& request) {
   size_t next = 0;
   for (const auto& [from, to] : request.output_names) {
     ir::Value* value = nullptr;
+    if (c.labels && !from.empty() && ir::sanitized_identifier(from) == c.labels->label_name) {
+      c.labels->label_name = to;
+      continue;
+    }
     if (from.empty()) {
       if (next >= main.body->outputs.size()) return usage_error("more output names than the model has outputs");
       value = main.body->outputs[next++];
@@ -56,6 +60,8 @@ Status rename_outputs(Converted& c, const Request& request) {
           if (v->name == to) v->name = fresh;
       });
     }
+    if (c.labels && c.labels->dictionary_name == value->name) c.labels->dictionary_name = to;
+    if (c.labels && c.labels->probabilities == value->name) c.labels->probabilities = to;
     if (auto* f = feature(c.outputs, value->name)) f->name = to;
     value->name = to;
     if (value->producer && value->producer->outputs.size() == 1) value->producer->attributes["name"] = std::make_shared<ir::Literal>(ir::Literal::string(to));
@@ -72,6 +78,7 @@ Status add_classifier(Converted& c, const Labels& labels, ops::Opset opset) {
   for (ir::Value* v : body.outputs)
     if (labels.probabilities.empty() ? is_candidate(v) : v->name == labels.probabilities || v->name == ir::sanitized_identifier(labels.probabilities)) probabilities = v;
   if (probabilities == nullptr) return usage_error(labels.probabilities.empty() ? "the model has no output of probabilities" : "the model has no output \"" + labels.probabilities + "\"");
+  std::string output_name = probabilities->name;
   int64_t n = static_cast<int64_t>(labels.strings.empty() ? labels.ints.size() : labels.strings.size());
   if (!probabilities->type.is_static()) return unsupported_error("class labels need an output of known extents");
   MLT_ASSIGN(int64_t count, element_count(probabilities->type.dims));
@@ -93,10 +100,21 @@ Status add_classifier(Converted& c, const Labels& labels, ops::Opset opset) {
   if (input && input->type.rank() > 1) input = b.op("reshape", {{"x", input}, {"shape", b.ints({n})}}, probabilities->name + "_flat");
   auto outputs = b.ops("classify", {{"probabilities", input}, {"classes", classes}}, "classify");
   MLT_TRY(b.status());
-  outputs[0]->name = main.unique_name(labels.label_name.empty() ? "classLabel" : labels.label_name);
-  outputs[1]->name = main.unique_name(labels.dictionary_name.empty() ? "classLabel_probs" : labels.dictionary_name);
+  if (probabilities->name == labels.dictionary_name) {
+    probabilities->name = main.unique_name(probabilities->name + "_values");
+    if (probabilities->producer && probabilities->producer->outputs.size() == 1) probabilities->producer->attributes["name"] = std::make_shared<ir::Literal>(ir::Literal::string(probabilities->name));
+  }
+  auto name = [&](const std::string& wish) {  // names that the source gave to its outputs count as taken before they are
+    bool used = main.find_input(wish) != nullptr;
+    main.for_each_op([&](ir::Op& op) {
+      for (const auto& v : op.outputs) used = used || v->name == wish;
+    });
+    return used ? main.unique_name(wish) : wish;
+  };
+  outputs[0]->name = name(labels.label_name.empty() ? "classLabel" : labels.label_name);
+  outputs[1]->name = name(labels.dictionary_name.empty() ? "classLabel_probs" : labels.dictionary_name);
   std::erase(body.outputs, probabilities);
-  std::erase_if(c.outputs, [&](const auto& f) { return f.name == probabilities->name; });
+  std::erase_if(c.outputs, [&](const auto& f) { return f.name == output_name; });
   body.outputs.push_back(outputs[0]);
   body.outputs.push_back(outputs[1]);
   coreml::FeatureDescription label, dictionary;
@@ -265,7 +283,9 @@ Status finish_conversion(Conversion& out, const Request& request) {
   c.warnings.insert(c.warnings.end(), context.warnings.begin(), context.warnings.end());
   // 4. Names and labels.
   MLT_TRY(rename_outputs(c, request));
+  if (request.labels && c.labels) return usage_error("--class-labels: the model has class labels of its own");
   if (request.labels) MLT_TRY(add_classifier(c, *request.labels, out.opset));
+  if (c.labels) MLT_TRY(add_classifier(c, *c.labels, out.opset));
   return {};
 }
 
@@ -276,7 +296,7 @@ Result<coreml::Model> make_model(const Conversion& conversion, const Request& re
   d.inputs = conversion.converted.inputs;
   d.outputs = conversion.converted.outputs;
   d.states = conversion.converted.states;
-  if (request.labels) {
+  if (request.labels || conversion.converted.labels) {
     d.predicted_feature_name = "classLabel";
     d.predicted_probabilities_name = "classLabel_probs";
     for (const auto& f : d.outputs) {

@@ -9,13 +9,6 @@
 
 namespace mlt::foreign {
 
-struct Labels {
-  std::vector<std::string> strings;  // or, when empty, integers
-  std::vector<int64_t> ints;
-  std::string probabilities;         // output that holds the probabilities; empty: the only float output, or the last
-  std::string label_name = {}, dictionary_name = {};  // of the outputs made; empty: classLabel, classLabel_probs
-};
-
 struct Request {
   std::string from;                        // frontend's name; empty: by content
   std::optional<ops::Opset> target;        // nothing: the oldest that works

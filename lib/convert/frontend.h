@@ -51,6 +51,14 @@ struct Unsupported {
   bool newer_opset = false;  // a newer target might do
 };
 
+// Class labels of an output that holds their probabilities.
+struct Labels {
+  std::vector<std::string> strings;  // or, when empty, integers
+  std::vector<int64_t> ints;
+  std::string probabilities;         // output that holds the probabilities; empty: the only float output, or the last
+  std::string label_name = {}, dictionary_name = {};  // of the outputs made; empty: classLabel, classLabel_probs
+};
+
 struct Source {
   std::string format;    // "onnx"
   std::string producer;  // may be empty
@@ -64,6 +72,7 @@ struct Converted {
   std::vector<coreml::FeatureDescription> inputs, outputs, states;
   std::vector<Unsupported> unsupported;  // when not empty, the program is not usable
   std::vector<std::string> warnings;
+  std::optional<Labels> labels;  // the source's own
   std::string keep_float32;  // not empty: why the program must not be turned to float16
   Source source;
 };

@@ -37,7 +37,7 @@ Val Ctx::val(size_t i) {
 
 V Ctx::in(size_t i) {
   Val v = val(i);
-  if (v.value == nullptr) unsupported(v.sequence ? "a sequence where a tensor is needed" : "input " + std::to_string(i) + " is no tensor");
+  if (v.value == nullptr) unsupported(v.sequence ? "a sequence where a tensor is needed" : v.strings ? "strings" : "input " + std::to_string(i) + " is no tensor");
   return v.value;
 }
 

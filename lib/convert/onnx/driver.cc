@@ -1,7 +1,7 @@
 // Walks the source graph, calls the lowering function of each node, collects what could not be lowered.
 #include <algorithm>
 
-#include "lib/convert/onnx/lowering.h"
+#include "lib/convert/onnx/classic.h"
 
 namespace mlt::foreign::onnx {
 namespace {
@@ -205,7 +205,7 @@ void Driver::lower_node(const Node& node) {
     if (row == nullptr) unsupported("no such operator here, or none that Core ML can express");
     auto version = opsets_.find(node.domain);
     Ctx ctx(*this, *lower_, node, version == opsets_.end() ? 1 : version->second);
-    row->lower(ctx);
+    if (!pass_strings(ctx)) row->lower(ctx);
     for (const std::string& name : ctx.unused_attributes())
       warn("node " + node_label(node) + " (" + op_label(node) + "): attribute \"" + name + "\" is not known and has no effect");
     propagate_shape_values(node, ctx);

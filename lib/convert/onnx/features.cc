@@ -165,6 +165,7 @@ Val Driver::bind_feature(const ValueInfo& info, const InputOption* option) {
 
 void Driver::bind_outputs() {
   std::set<V> taken;
+  std::vector<size_t> labels;
   for (size_t i = 0; i < model_.graph.outputs.size(); ++i) {
     const std::string& source = model_.graph.outputs[i].name;
     Node stand_in;
@@ -175,6 +176,11 @@ void Driver::bind_outputs() {
       if (v.poisoned) continue;
       if (v.sequence) unsupported("sequences as outputs");
       if (v.none) unsupported("optionals as outputs");
+      if (v.strings && v.value == nullptr) {
+        labels.push_back(i);
+        continue;
+      }
+      if (v.strings) zipped_.emplace_back(output_names_[i], v.strings);
       V y = v.value;
       if (Lower::dtype(y) == DType::kString) unsupported("string outputs");
       if (Lower::dtype(y) == DType::kBool) y = lower_->cast(y, DType::kI32);
@@ -201,6 +207,18 @@ void Driver::bind_outputs() {
       report(stand_in, failure.error);
     }
   }
+  for (size_t i : labels) {
+    Node stand_in;
+    stand_in.op_type = "output";
+    stand_in.name = model_.graph.outputs[i].name;
+    try {
+      bind_label(output_names_[i], *lookup(stand_in.name).strings);
+    } catch (const LowerError& failure) {
+      report(stand_in, failure.error);
+    }
+  }
+  for (const auto& [name, zipped] : zipped_)
+    if (!result_.labels || result_.labels->probabilities != name) warn("ZipMap: the output \"" + name + "\" is an array of probabilities, not a sequence of maps; use --class-labels for a dictionary");
 }
 
 }  // namespace mlt::foreign::onnx

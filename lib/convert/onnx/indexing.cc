@@ -69,7 +69,10 @@ void scatter_elements(Ctx& c) {
     updates = c.l.cast(updates, DType::kI32);
   }
   V y;
-  const Dims data = Lower::dims(x), part = Lower::dims(indices);
+  const Dims data = Lower::dims(x), &beside = Lower::dims(updates);
+  Dims part = Lower::dims(indices);  // those of the updates, of which more may be known
+  for (size_t i = 0; i < part.size() && beside.size() == part.size(); ++i)
+    if (part[i] < 0) part[i] = beside[i];
   bool partial = false;
   for (size_t i = 0; i < data.size() && i < part.size(); ++i) partial = partial || (static_cast<int64_t>(i) != axis && data[i] != part[i]);
   if (partial) {

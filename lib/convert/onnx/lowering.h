@@ -20,10 +20,18 @@
 
 namespace mlt::foreign::onnx {
 
+// Strings that numbers choose.
+struct Strings {
+  std::vector<std::string> labels;
+  V index;   // [0, labels.size()); null: `scores` by label (ZipMap)
+  V scores;
+};
+
 struct Val {
   V value = nullptr;
   DType type = DType::kF32;                    // in the source
   std::shared_ptr<std::vector<Val>> sequence;  // a sequence whose elements are known values
+  std::shared_ptr<const Strings> strings;      // then there may be no value
   bool none = false;                           // an optional without a value
   bool poisoned = false;                       // its producer could not be lowered
   std::shared_ptr<const Tensor> raw;           // a narrow integer constant as the file has it
@@ -142,6 +150,7 @@ class Driver {
   void bind_input(const ValueInfo& info);
   Val bind_feature(const ValueInfo& info, const InputOption* option);
   void bind_outputs();
+  void bind_label(const std::string& name, const Strings& strings);
   void propagate_shape_values(const Node& node, Ctx& ctx);
   void name_results(const Node& node, Ctx& ctx);
 
@@ -155,6 +164,7 @@ class Driver {
   std::set<std::string> seen_warnings_;
   std::set<const ir::Value*> named_;
   std::vector<std::string> output_names_;
+  std::vector<std::pair<std::string, std::shared_ptr<const Strings>>> zipped_;  // outputs by label
   int depth_ = 0;
   int64_t lowered_ = 0;  // nodes, unrolled ones counted each time
 };

@@ -42,6 +42,17 @@ inline Message attribute_ints(std::string_view name, const std::vector<int64_t>&
   return m;
 }
 
+inline Message attribute_strings(std::string_view name, const std::vector<std::string>& values) {
+  Message m = Message().text(1, name).varint(20, 8);
+  for (const auto& v : values) m.text(9, v);
+  return m;
+}
+inline Message attribute_floats(std::string_view name, const std::vector<float>& values) {
+  Message m = Message().text(1, name).varint(20, 6);
+  for (float v : values) m.f32(7, v);
+  return m;
+}
+
 inline Message node(std::string_view op, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs, const std::vector<Message>& attributes = {}) {
   Message m;
   for (const auto& i : inputs) m.text(1, i);
