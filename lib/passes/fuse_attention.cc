@@ -1,8 +1,11 @@
 // softmax(query * transpose(key) * scale [+ mask]) * value -> scaled_dot_product_attention, from iOS 18.
 //
 // The scale 1/sqrt(e) may stand at the scores, at the query, or in parts at query and key, also before their heads were
-// split; what remains of another scale multiplies the query.
+// split; what remains of another scale multiplies the query. A mask may also be a choice between scores and a large negative
+// number (select), as exporters write GPT-2's.
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "lib/passes/pattern.h"
 
@@ -43,10 +46,83 @@ Scale scale_above(const Rewriter& r, V v) {
   return {};
 }
 
+// Elements of a constant at the places of a larger tensor that it broadcasts to.
+std::vector<double> spread(const Tensor& t, const Dims& dims) {
+  std::vector<double> own = to_doubles(convert(t, DType::kF32)), out;
+  int64_t count = 1, rank = static_cast<int64_t>(dims.size());
+  for (int64_t d : dims) count *= d;
+  Dims strides = row_major_strides(t.dims());
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t rest = i, at = 0;
+    for (int64_t k = rank; k-- > 0;) {
+      int64_t index = rest % dims[static_cast<size_t>(k)], mine = k - (rank - t.rank());
+      rest /= dims[static_cast<size_t>(k)];
+      if (mine >= 0 && t.dims()[static_cast<size_t>(mine)] > 1) at += index * strides[static_cast<size_t>(mine)];
+    }
+    out.push_back(own[static_cast<size_t>(at)]);
+  }
+  return out;
+}
+
+// A constant of which all matrices (the last two axes) are alike, as one of them; other constants as they are.
+Tensor one_matrix(const Tensor& t) {
+  size_t rank = static_cast<size_t>(t.rank()), width = static_cast<size_t>(dtype_bits(t.dtype())) / 8;
+  if (rank < 3 || width == 0 || t.size() == 0) return t;
+  size_t matrix = static_cast<size_t>(t.dims()[rank - 1] * t.dims()[rank - 2]) * width;
+  ByteSpan bytes = t.bytes();
+  for (size_t at = matrix; at < bytes.size(); at += matrix)
+    if (std::memcmp(bytes.data(), bytes.data() + at, matrix) != 0) return t;
+  Dims dims(rank, 1);
+  dims[rank - 1] = t.dims()[rank - 1];
+  dims[rank - 2] = t.dims()[rank - 2];
+  Tensor out = Tensor::uninitialized(t.dtype(), dims);
+  std::memcpy(out.mutable_bytes(), bytes.data(), matrix);
+  return out;
+}
+
+// What added to scores chooses as `cond` does between them and `other`, before `added` (may be null) comes on top. Nothing
+// unless the numbers chosen instead are out of a softmax's reach in every row.
+std::optional<Tensor> mask_of(const Tensor& every_cond, const Tensor& every_other, const Tensor* added, const Dims& dims, DType dtype) {
+  constexpr double kNear = -100, kFar = -5000;
+  Tensor cond = one_matrix(every_cond), other = one_matrix(every_other);
+  for (const Tensor* t : {&cond, &other, added}) {
+    if (t == nullptr) continue;
+    if (t->rank() > static_cast<int64_t>(dims.size())) return std::nullopt;
+    for (int64_t k = 0; k < t->rank(); ++k)
+      if (int64_t d = t->dims()[static_cast<size_t>(k)]; d != 1 && d != dims[dims.size() - static_cast<size_t>(t->rank() - k)]) return std::nullopt;
+  }
+  // Leading axes along which nothing changes are of extent 1.
+  Dims own(dims.size(), 1);
+  own.back() = dims.back();
+  for (const Tensor* t : {&cond, &other, added})
+    for (int64_t k = 0; t && k < t->rank(); ++k)
+      if (t->dims()[static_cast<size_t>(k)] != 1) own[dims.size() - static_cast<size_t>(t->rank() - k)] = t->dims()[static_cast<size_t>(k)];
+  int64_t count = 1;
+  for (int64_t d : own) {
+    if (d <= 0 || count * d > (int64_t{1} << 22)) return std::nullopt;
+    count *= d;
+  }
+  std::vector<double> chosen = spread(cond, own), instead = spread(other, own), more = added ? spread(*added, own) : std::vector<double>(chosen.size(), 0);
+  double lowest = dtype == DType::kF16 ? -65504 : -3.4e38;
+  std::vector<float> mask(chosen.size());
+  size_t row = static_cast<size_t>(own.back());
+  for (size_t i = 0; i < mask.size(); i += row) {
+    bool some = false;
+    for (size_t k = i; k < i + row; ++k) {
+      if (chosen[k] == 0 && !(instead[k] + more[k] <= kFar)) return std::nullopt;
+      some = some || (chosen[k] != 0 && more[k] >= kNear);
+      mask[k] = static_cast<float>(std::max(lowest, chosen[k] != 0 ? more[k] : instead[k] + more[k]));
+    }
+    if (!some) return std::nullopt;
+  }
+  return convert(Tensor::from<float>(own, mask), dtype);
+}
+
 struct Attention {
   V query = nullptr, key = nullptr, value = nullptr, mask = nullptr;
   bool key_turned = false;  // [.., e, s] as in the product
   ir::Op *scores = nullptr, *softmax = nullptr;
+  std::optional<Tensor> constant_mask;
   double scale = 1;
 };
 
@@ -70,7 +146,21 @@ std::optional<Attention> match(const Rewriter& r, ir::Op& op) {
     a.scale = s.factor;
     return true;
   };
-  if (!scaled_scores(v)) {
+  auto choosing = [&](V from, const Tensor* added) {
+    ir::Op* choice = producer(from, "select");
+    const Tensor *cond = choice ? constant(*choice, "cond") : nullptr, *other = choice ? constant(*choice, "b") : nullptr;
+    V scores = choice ? choice->input("a") : nullptr;
+    if (cond == nullptr || other == nullptr || scores == nullptr || scores->type != v->type || from->type != v->type || !v->type.is_static() || !r.only_user(from) || !r.free({choice})) return false;
+    auto mask = mask_of(*cond, *other, added, v->type.dims, v->type.dtype);
+    if (!mask || !scaled_scores(scores)) return false;
+    a.constant_mask = std::move(mask);
+    return true;
+  };
+  ir::Op* sum = producer(v, "add");
+  V before = nullptr;
+  const Tensor* added = nullptr;
+  bool chosen = choosing(v, nullptr) || (sum && split_constant(*sum, &before, &added) && r.only_user(before) && choosing(before, added));
+  if (!chosen && !scaled_scores(v)) {
     ir::Op* add = producer(v, "add");
     if (add == nullptr) return std::nullopt;
     for (const char* side : {"x", "y"}) {
@@ -135,7 +225,8 @@ Result<size_t> fuse_scaled_dot_product_attention(ir::Function& function, Context
       key = b.op("transpose", {{"x", source}, {"perm", b.ints(perm)}});
     }
     std::vector<ops::Input> inputs = {{"query", query}, {"key", key}, {"value", a->value}};
-    if (a->mask) inputs.push_back({"attn_mask", a->mask});
+    if (a->constant_mask) inputs.push_back({"attn_mask", b.constant(std::move(*a->constant_mask), std::string(a->softmax->output()->name) + "_mask")});
+    else if (a->mask) inputs.push_back({"attn_mask", a->mask});
     V fresh = b.op("scaled_dot_product_attention", inputs);
     MLT_TRY(b.status());
     if (fresh->type != op.output()->type) return {};
