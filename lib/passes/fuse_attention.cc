@@ -84,7 +84,7 @@ Tensor one_matrix(const Tensor& t) {
 // unless the numbers chosen instead are out of a softmax's reach in every row.
 std::optional<Tensor> mask_of(const Tensor& every_cond, const Tensor& every_other, const Tensor* added, const Dims& dims, DType dtype) {
   constexpr double kNear = -100, kFar = -5000;
-  Tensor cond = one_matrix(every_cond), other = one_matrix(every_other);
+  const Tensor cond = one_matrix(every_cond), other = one_matrix(every_other);
   for (const Tensor* t : {&cond, &other, added}) {
     if (t == nullptr) continue;
     if (t->rank() > static_cast<int64_t>(dims.size())) return std::nullopt;
