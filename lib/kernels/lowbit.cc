@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "lib/base/float16.h"
+#include "lib/kernels/convert.h"
 #include "lib/kernels/dispatch.h"
 #include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/gemm_target.h"
@@ -94,7 +95,96 @@ int64_t PackedLowBit::block_bytes(int64_t width) const {
   return scales + block_ * width * bits_ / 8;
 }
 
-Result<PackedLowBit> PackedLowBit::pack(const LowBitMatrix& w) {
+namespace {
+
+// Eight codes of four bits as a panel of dot products has them: the first four in low nibbles.
+uint32_t spread(uint32_t word) {
+  auto bytes = [](uint32_t x) {
+    x = (x | x << 8) & 0x00ff00ff;
+    return (x | x << 4) & 0x0f0f0f0f;
+  };
+  return bytes(word & 0xffff) | bytes(word >> 16) << 4;
+}
+// `count` codes as they are stored, in a word of `bits` each.
+uint32_t word_at(const LowBitMatrix& w, int64_t index, int bits, int64_t count) {
+  uint32_t word = 0;
+  if (w.bits == bits && count * bits == 32 && index * bits % 8 == 0) {
+    for (int64_t i = 0; i < 4; ++i) word |= uint32_t{w.codes[index * bits / 8 + i]} << (8 * i);
+  } else {
+    for (int64_t i = 0; i < count; ++i) word |= uint32_t{code_at(w, index + i)} << (i * bits);
+  }
+  return word;
+}
+
+}  // namespace
+
+// Whether offsets are needed, and float16 holds both.
+void PackedLowBit::set_scales(const LowBitMatrix& w) {
+  const int64_t entries = w.n / w.row_block * (w.k / w.col_block);
+  const float shift = stored_shift(w);
+  half_ = true;
+  shifted_ = false;
+  constexpr int64_t kPiece = 512;
+  float exact[kPiece], rounded[kPiece];
+  for (int64_t from = 0; from < entries; from += kPiece) {
+    const int64_t count = std::min(kPiece, entries - from);
+    round_to_half(w.scale + from, rounded, count);
+    for (int64_t i = 0; i < count; ++i) half_ = half_ && rounded[i] == w.scale[from + i];
+    if (w.offset == nullptr && shift == 0) continue;
+    for (int64_t i = 0; i < count; ++i) exact[i] = (w.offset != nullptr ? w.offset[from + i] : 0) - shift;
+    round_to_half(exact, rounded, count);
+    for (int64_t i = 0; i < count; ++i) {
+      shifted_ = shifted_ || exact[i] != 0;
+      half_ = half_ && rounded[i] == exact[i];
+    }
+  }
+}
+
+void PackedLowBit::fill(const LowBitMatrix& w) {
+  const Panels panels(w.n, *gemm_);
+  const int64_t lanes = panels.lanes, per_column = block_bytes(lanes) / lanes * blocks_;
+  const float shift = stored_shift(w);
+  const uint32_t flip = bias_ == 128 ? 0x80808080 : bias_ == 8 ? 0x88888888 : 0;
+  parallel_for(panels.count, grain_for(w.k * lanes * 2), [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t n0 = panels.first_column(panel), width = panels.width_in_vectors(panel) * lanes, cols = std::min(width, w.n - n0);
+      const int64_t size = block_bytes(width), scale_bytes = scaled_ ? width * (half_ ? 2 : 4) : 0;
+      const int64_t heads = scale_bytes * (shifted_ ? 2 : 1);
+      uint8_t* to = data_.data<uint8_t>() + n0 * per_column;
+      std::memset(to, 0, static_cast<size_t>(size * blocks_));
+      for (int64_t b = 0; b < blocks_; ++b) {
+        uint8_t* block = to + b * size;
+        for (int64_t j = 0; scaled_ && j < cols; ++j) {
+          const int64_t entry = (n0 + j) / w.row_block * (w.k / w.col_block) + b;
+          const float s = w.scale[entry], o = (w.offset != nullptr ? w.offset[entry] : 0) - shift;
+          if (half_) {
+            reinterpret_cast<uint16_t*>(block)[j] = float_to_half(s);
+            if (shifted_) reinterpret_cast<uint16_t*>(block + scale_bytes)[j] = float_to_half(o);
+          } else {
+            reinterpret_cast<float*>(block)[j] = s;
+            if (shifted_) reinterpret_cast<float*>(block + scale_bytes)[j] = o;
+          }
+        }
+        const int64_t k0 = b * block_, count = std::min(block_, w.k - k0);
+        uint8_t* codes = block + heads;
+        if (bits_ == 8 && !dot_) {
+          for (int64_t j = 0; j < cols; ++j)
+            for (int64_t k = 0; k < count; ++k) codes[k * width + j] = static_cast<uint8_t>(code_at(w, (n0 + j) * w.k + k0 + k) - (w.is_signed ? 0u : 128u));
+          continue;
+        }
+        const int64_t step = 32 / bits_;
+        for (int64_t k = 0; k < count; k += step)
+          for (int64_t j = 0; j < cols; ++j) {
+            uint32_t word = word_at(w, (n0 + j) * w.k + k0 + k, bits_, std::min(step, count - k));
+            if (dot_) word = (bits_ == 4 ? spread(word) : word) ^ flip;
+            std::memcpy(codes + (k / step * width + j) * 4, &word, 4);
+          }
+      }
+    }
+  });
+}
+
+Result<PackedLowBit> PackedLowBit::prepare(const LowBitMatrix& w, const PackedName& name) {
   if (w.n < 1 || w.k < 1 || w.n > (int64_t{1} << 40) / w.k) return usage_error("matrix product: weights of impossible size");
   PackedLowBit p;
   p.n_ = w.n;
@@ -122,18 +212,6 @@ Result<PackedLowBit> PackedLowBit::pack(const LowBitMatrix& w) {
     p.block_ = (p.block_ + 7) / 8 * 8;
     p.bias_ = !w.is_signed ? 0 : p.bits_ == 8 ? 128 : 8;
   }
-  // Bytes without sign are kept with one.
-  const float shift = p.bits_ == 8 && !w.is_signed && !p.dot_ ? 128.0f : 0.0f;
-  if (p.scaled_) {
-    const int64_t entries = w.n / w.row_block * (w.k / w.col_block);
-    p.half_ = true;
-    for (int64_t i = 0; i < entries; ++i) {
-      const float o = (w.offset != nullptr ? w.offset[i] : 0) - shift;
-      p.shifted_ = p.shifted_ || o != 0;
-      p.half_ = p.half_ && round_to_half(w.scale[i]) == w.scale[i] && round_to_half(o) == o;
-    }
-  }
-
   // Tables: one for each vector of columns, or one for all.
   const Panels panels(w.n, *p.gemm_);
   p.one_table_ = !many_tables;
@@ -146,51 +224,29 @@ Result<PackedLowBit> PackedLowBit::pack(const LowBitMatrix& w) {
       p.tables_.data()[v * 16 + i] = value;
     }
 
-  const int64_t per_column = p.block_bytes(lanes) / lanes * p.blocks_;
-  if (!p.data_.reset(static_cast<size_t>(panels.padded_columns() * per_column))) return resource_error("out of memory for packed weights");
-  uint8_t* data = p.data_.data<uint8_t>();
-  parallel_for(panels.count, grain_for(w.k * lanes * 12), [&](int64_t begin, int64_t end) {
-    for (int64_t panel = begin; panel < end; ++panel) {
-      const int64_t n0 = panels.first_column(panel), width = panels.width_in_vectors(panel) * lanes;
-      const int64_t size = p.block_bytes(width), scale_bytes = p.scaled_ ? width * (p.half_ ? 2 : 4) : 0;
-      const int64_t heads = scale_bytes * (p.shifted_ ? 2 : 1);
-      uint8_t* to = data + n0 * per_column;
-      std::memset(to, 0, static_cast<size_t>(size * p.blocks_));
-      for (int64_t j = 0; j < width && n0 + j < w.n; ++j) {
-        const int64_t row = n0 + j;
-        for (int64_t b = 0; b < p.blocks_; ++b) {
-          uint8_t* block = to + b * size;
-          if (p.scaled_) {
-            const int64_t entry = row / w.row_block * (w.k / w.col_block) + b;
-            const float s = w.scale[entry], o = (w.offset != nullptr ? w.offset[entry] : 0) - shift;
-            if (p.half_) {
-              reinterpret_cast<uint16_t*>(block)[j] = float_to_half(s);
-              if (p.shifted_) reinterpret_cast<uint16_t*>(block + scale_bytes)[j] = float_to_half(o);
-            } else {
-              reinterpret_cast<float*>(block)[j] = s;
-              if (p.shifted_) reinterpret_cast<float*>(block + scale_bytes)[j] = o;
-            }
-          }
-          const int64_t k0 = b * p.block_, count = std::min(p.block_, w.k - k0);
-          uint8_t* codes = block + heads;
-          for (int64_t k = 0; k < count; ++k) {
-            const unsigned code = code_at(w, row * w.k + k0 + k);
-            if (p.dot_ && p.bits_ == 8) {
-              codes[(k / 4 * width + j) * 4 + k % 4] = static_cast<uint8_t>(code ^ static_cast<unsigned>(p.bias_));
-            } else if (p.dot_) {
-              uint8_t& byte = codes[(k / 8 * width + j) * 4 + k % 4];
-              byte = static_cast<uint8_t>(byte | (code ^ static_cast<unsigned>(p.bias_)) << (k % 8 / 4 * 4));
-            } else if (p.bits_ == 8) {
-              codes[k * width + j] = static_cast<uint8_t>(w.is_signed ? code : code - 128);
-            } else {
-              uint8_t& byte = codes[(k / 8 * width + j) * 4 + k % 8 / 2];
-              byte = static_cast<uint8_t>(byte | code << (k % 2 * 4));
-            }
-          }
-        }
-      }
+  // The name of a kept form says what its scales need.
+  auto form = [&] {
+    return form_name(p.dot_ ? "low bit dot" : "low bit", {lanes, p.bits_, p.mode_, p.bias_, p.block_, p.blocks_, p.scaled_, p.shifted_, p.half_});
+  };
+  auto bytes = [&] { return static_cast<size_t>(panels.padded_columns() * (p.block_bytes(lanes) / lanes * p.blocks_)); };
+  for (int flags = 0; name.forms != nullptr && flags < (p.scaled_ ? 4 : 1); ++flags) {
+    p.shifted_ = flags % 2 != 0;
+    p.half_ = flags / 2 != 0;
+    std::shared_ptr<const void> owner;
+    std::string full = name.name;
+    full += '\n';
+    full += form();
+    if (const std::byte* kept = name.forms->find(full, bytes(), &owner)) {
+      p.data_.adopt(kept, bytes(), std::move(owner));
+      return p;
     }
-  });
+  }
+  p.shifted_ = p.half_ = false;
+  if (p.scaled_) p.set_scales(w);
+  MLT_TRY(prepare_form(p.data_, bytes(), name, form(), [&] {
+    p.fill(w);
+    return Status();
+  }));
   return p;
 }
 

@@ -10,6 +10,7 @@
 #include "lib/base/result.h"
 #include "lib/kernels/aligned.h"
 #include "lib/kernels/elementwise.h"
+#include "lib/kernels/packed_forms.h"
 
 namespace mlt {
 
@@ -38,7 +39,9 @@ void lowbit_row(const LowBitMatrix& w, int64_t row, float* out) noexcept;
 class PackedLowBit {
  public:
   // kUnsupported when the blocks or tables do not suit the kernels; kResource when memory runs out.
-  static Result<PackedLowBit> pack(const LowBitMatrix& w);
+  // Kept under `name`, if anywhere: then the codes and scales of w are not looked at.
+  static Result<PackedLowBit> prepare(const LowBitMatrix& w, const PackedName& name);
+  static Result<PackedLowBit> pack(const LowBitMatrix& w) { return prepare(w, {}); }
 
   int64_t n() const { return n_; }
   int64_t k() const { return k_; }
@@ -58,6 +61,9 @@ class PackedLowBit {
                 int64_t ldr) const noexcept;
   int64_t block_bytes(int64_t width) const;
   struct Scratch;
+  void set_scales(const LowBitMatrix& w);
+  void fill(const LowBitMatrix& w);
+  float stored_shift(const LowBitMatrix& w) const { return bits_ == 8 && !w.is_signed && !dot_ ? 128.0f : 0.0f; }  // bytes are kept with a sign
 
   int64_t n_ = 0, k_ = 0, block_ = 0, blocks_ = 0;  // elements of k that share a scale
   int bits_ = 8;

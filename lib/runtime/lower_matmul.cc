@@ -24,7 +24,7 @@ Tensor float_constant(Lowering& l, int id) { return convert(l.constant(id), DTyp
 std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias, int64_t m) {
   auto stored = l.compressed(weight);
   if (stored == nullptr) return std::nullopt;
-  auto packed = l.prepared<PackedLowBit>(weight, "low bit", [&] { return PackedLowBit::pack(stored->matrix); });
+  auto packed = l.prepared<PackedLowBit>(weight, "low bit", [&] { return PackedLowBit::prepare(stored->matrix, l.packed_name(weight)); });
   if (!packed) return l.refuse(packed.error().message);
   auto shared = *packed;
   Tensor biases = bias >= 0 ? float_constant(l, bias) : Tensor();

@@ -150,7 +150,8 @@ std::shared_ptr<PackedForms> open_for(const FileTree& files, const std::string& 
 std::shared_ptr<PackedForms> open_packed(const FileTree& files) {
   const std::string target = kernel_target();
   std::shared_ptr<PackedForms> forms = open_for(files, target);
-  // Of the families whose forms are kept none is compiled for avx3_dl (target.cc): there they are those of avx3.
+  // Of the families whose forms are kept only low-bit products are compiled for avx3_dl (target.cc), under names of their
+  // own: the others' are those of avx3.
   if (forms == nullptr && target == "avx3_dl") forms = open_for(files, "avx3");
   return forms;
 }

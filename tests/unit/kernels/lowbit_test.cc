@@ -2,6 +2,9 @@
 
 #include "kernels_test.h"
 
+#include <map>
+#include <memory>
+
 using namespace mlt;
 
 namespace {
@@ -51,6 +54,24 @@ void palette(Weights& s, int64_t rows) {
   s.w.table = s.table.data();
   s.w.table_rows = rows;
 }
+
+class Memory : public PackedForms {
+ public:
+  const std::byte* find(const std::string& name, size_t size, std::shared_ptr<const void>* owner) override {
+    auto it = forms.find(name);
+    if (it == forms.end() || it->second->bytes() != size) return nullptr;
+    *owner = it->second;
+    return it->second->data<std::byte>();
+  }
+  Status made(const std::string& name, const AlignedBuffer& form) override {
+    auto copy = std::make_shared<AlignedBuffer>();
+    REQUIRE(copy->reset(form.bytes()));
+    std::copy_n(form.data<std::byte>(), form.bytes(), copy->data<std::byte>());
+    REQUIRE(forms.emplace(name, copy).second);
+    return {};
+  }
+  std::map<std::string, std::shared_ptr<AlignedBuffer>> forms;
+};
 
 void check(const Weights& s) {
   std::vector<float> row(static_cast<size_t>(s.w.k));
@@ -133,6 +154,37 @@ TEST_CASE("products with palettes") {
     palette(s, 16);
     check(s);
   }
+}
+
+TEST_CASE("low-bit weights that are kept give what packing them gives") {
+  for (int bits : {4, 8, 0})
+    for (bool half : {true, false}) {
+      Weights s = weights(53, 96, bits == 0 ? 4 : bits);
+      if (bits == 0) {
+        palette(s, 53);
+      } else {
+        scaled(s, half, 1, 32, half, !half);
+      }
+      const std::vector<float> a = numbers(96, 1);
+      on_every_target([&] {
+        Memory memory;
+        auto first = PackedLowBit::prepare(s.w, {&memory, "w"});
+        REQUIRE(first.ok());
+        CHECK(memory.forms.size() == 1);
+        Weights other = s;  // neither codes nor scales are looked at again
+        other.w.codes = nullptr;
+        if (bits != 0) other.w.scale = other.w.offset = nullptr;
+        auto again = PackedLowBit::prepare(other.w, {&memory, "w"});
+        REQUIRE(again.ok());
+        CHECK(memory.forms.size() == 1);
+        AlignedBuffer scratch;
+        REQUIRE(scratch.reset(first->scratch_bytes(1)));
+        std::vector<float> x(53), y(53);
+        first->run(1, a.data(), 96, x.data(), 53, nullptr, {}, nullptr, 0, scratch.data());
+        again->run(1, a.data(), 96, y.data(), 53, nullptr, {}, nullptr, 0, scratch.data());
+        CHECK(x == y);
+      });
+    }
 }
 
 TEST_CASE("low-bit weights that the kernels do not take") {
