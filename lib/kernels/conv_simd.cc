@@ -294,6 +294,8 @@ void depthwise(const DepthwisePlane& p) noexcept {
     depthwise_square<5, 1>(p, padded);
   } else if (square && g.kernel[1] == 5 && g.stride[1] == 2) {
     depthwise_square<5, 2>(p, padded);
+  } else if (square && g.kernel[1] == 7 && g.stride[1] == 1) {
+    depthwise_square<7, 1>(p, padded);
   } else {
     depthwise_any(p, padded);
   }
