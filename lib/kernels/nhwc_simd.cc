@@ -71,6 +71,30 @@ HWY_INLINE void depthwise_pixels(const DepthwiseRow& r, int64_t x, int64_t ky0, 
   }
 }
 
+// One output whose window is cut by the picture's edge: there are no neighbours to work on meanwhile, so several vectors of
+// channels are summed at a time.
+HWY_INLINE void depthwise_edge(const DepthwiseRow& r, int64_t x, int64_t ky0, int64_t ky1, int64_t kx0, int64_t kx1, const Cheap& cheap) {
+  constexpr int kVectors = 4;
+  const D d;
+  int64_t c = 0;
+  for (; c + kVectors * kLanes <= r.channels; c += kVectors * kLanes) {
+    V acc[kVectors];
+    HWY_UNROLL(4) for (int i = 0; i < kVectors; ++i) acc[i] = hn::LoadU(d, r.bias + c + i * kLanes);
+    for (int64_t ky = ky0; ky < ky1; ++ky) {
+      const float* in = r.in + ((r.top + ky * r.dilation_h) * r.w + r.left + x * r.stride + kx0 * r.dilation_w) * r.channels + c;
+      const float* w = r.weights + (ky * r.kernel_w + kx0) * r.channels + c;
+      for (int64_t kx = kx0; kx < kx1; ++kx, in += r.dilation_w * r.channels, w += r.channels)
+        HWY_UNROLL(4) for (int i = 0; i < kVectors; ++i) acc[i] = hn::MulAdd(hn::LoadU(d, w + i * kLanes), hn::LoadU(d, in + i * kLanes), acc[i]);
+    }
+    HWY_UNROLL(4) for (int i = 0; i < kVectors; ++i) {
+      V v = acc[i];
+      if (r.residual != nullptr) v = hn::Add(v, hn::LoadU(d, r.residual + x * r.channels + c + i * kLanes));
+      hn::StoreU(cheap(v), d, r.out + x * r.pitch + c + i * kLanes);
+    }
+  }
+  if (c < r.channels) depthwise_pixels<1>(r, x, ky0, ky1, kx0, kx1, cheap, c);
+}
+
 // 3x3 windows that lie inside, four outputs at a time from x on, for channels that fill vectors: the weights stay in
 // registers, and outputs share what they read. Returns where it stopped.
 template <int kStride>
@@ -136,7 +160,7 @@ void depthwise(const DepthwiseRow& r) noexcept {
     }
     int64_t kx0, kx1;
     inside(start, r.kernel_w, r.dilation_w, r.w, kx0, kx1);
-    depthwise_pixels<1>(r, x, ky0, ky1, kx0, kx1, cheap);
+    depthwise_edge(r, x, ky0, ky1, kx0, kx1, cheap);
     ++x;
   }
   if (is_cheap(r.f.op)) return;

@@ -252,6 +252,8 @@ TEST_CASE("grouped and depthwise convolutions") {
     }
   for (int64_t stride : {1, 2, 3})
     for (int64_t width : {3, 6, 19, 24}) check_conv(shape2(37, 37, 7, width, 3, stride, 1, 37), {Unary::kClip, 0, 6}, true, stride == 1);
+  for (int64_t k : {3, 5, 7}) check_conv(shape2(133, 133, 7, 9, k, k == 5 ? 2 : 1, k / 2, 133), {Unary::kLeakyRelu, 0.1f}, true, k != 5);
+  check_conv(shape2(133, 133, 6, 9, 5, 1, 2, 133), {Unary::kRelu}, true, true);
   check_conv(shape2(4, 4, 20, 20, 3, 1, 2, 4, 2));
   check_conv(shape2(4, 4, 20, 20, 3, 2, 3, 4, 3));
   check_conv(shape2(2, 2, 1, 1, 3, 1, 1, 2));
