@@ -54,7 +54,7 @@ try:
 except ImportError:
     pass
 import coremltools as ct
-
+$IMPORTS$
 
 @dataclass
 class $CLASS$Input:
@@ -80,6 +80,14 @@ $LABELS$    _INPUTS = $INPUTNAMES$
         compiled = path.rstrip("/").endswith(".mlmodelc")
         self.model = (ct.models.CompiledMLModel if compiled else ct.models.MLModel)(path, **options)
 
+    @staticmethod
+    def _input(input, fields):
+        if input is None:
+            return $CLASS$Input(**fields)
+        if fields:
+            raise TypeError("give an input or its fields, not both")
+        return input
+
     @classmethod
     def _features(cls, input):
         values = {name: getattr(input, field) for field, name in cls._INPUTS.items()}
@@ -91,13 +99,9 @@ $LABELS$    _INPUTS = $INPUTNAMES$
 
 $PREDICTIONS$)";
 
-constexpr char kPredictions[] = R"(    def prediction(self, input=None, **inputs):
+constexpr char kPredictions[] = R"(    def prediction(self, input=None, /, **inputs):
         """input: a $CLASS$Input; or its fields as keywords."""
-        if input is None:
-            input = $CLASS$Input(**inputs)
-        elif inputs:
-            raise TypeError("give an input or its fields, not both")
-        return self._output(self.model.predict(self._features(input)))
+        return self._output(self.model.predict(self._features(self._input(input, inputs))))
 
     def predictions(self, inputs):
         """One $CLASS$Output for each $CLASS$Input."""
@@ -108,9 +112,11 @@ constexpr char kStatePredictions[] = R"(    def make_state(self):
         """Keeps, between predictions, $STATES$."""
         return self.model.make_state()
 
-    def prediction(self, input, state):
-        """input: a $CLASS$Input. state: of make_state()."""
-        return self._output(self.model.predict(self._features(input), state))
+    def prediction(self, input=None, /, state=None, **inputs):
+        """input: a $CLASS$Input; or its fields as keywords. state: of make_state()."""
+        if state is None:
+            raise TypeError("a state is missing; make_state makes one")
+        return self._output(self.model.predict(self._features(self._input(input, inputs)), state))
 )";
 
 }  // namespace
@@ -122,7 +128,12 @@ std::string python_text(const Interface& m) {
   std::string predictions = m.states.empty()
                                 ? fill(kPredictions, {{"CLASS", m.class_name}})
                                 : fill(kStatePredictions, {{"CLASS", m.class_name}, {"STATES", join(m.states, ", ", [](const Feature& f) { return f.about; })}});
-  return fill(kText, {{"FILE", one_line(m.file)},
+  // Named in annotations alone.
+  std::string imports;
+  for (const char* module : {"numpy", "PIL.Image"})
+    for (const auto* list : {&m.inputs, &m.outputs})
+      if (imports.find(module) == std::string::npos && fields(*list).find(std::string(module) + (module[0] == 'n' ? "." : "")) != std::string::npos) imports += fmt::format("import {}\n", module);
+  return fill(kText, {{"IMPORTS", imports}, {"FILE", one_line(m.file)},
                       {"CLASS", m.class_name},
                       {"INPUTS", fields(m.inputs)},
                       {"OUTPUTS", fields(m.outputs)},
