@@ -1,5 +1,6 @@
-// The pool: one job at a time, published by bumping a generation counter. Workers that find the counter changed take
-// chunks from a shared cursor until it is exhausted. A worker waiting for the next job spins for a few microseconds
+// The pool: one job at a time, published by bumping a generation counter. Every thread has its own part of each job and
+// helps the others when it is done: the same rows of a network's images stay on the same core from one step to the next,
+// and a core that a neighbour holds up costs no more than the chunk it is at. A worker waiting for the next job spins for a few microseconds
 // (a model's steps follow each other closely) and then parks on a futex (std::atomic::wait): a pool that spins for
 // ever slows down several times as soon as another process wants the core.
 #include "lib/base/threads.h"
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "lib/base/cpu.h"
+#include "lib/base/work_share.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -64,7 +66,7 @@ class Placement {
 class Pool {
  public:
   explicit Pool(int threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
   }
   ~Pool() {
     stop_.store(true);
@@ -75,21 +77,22 @@ class Pool {
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
   void run(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_t)> body) {
-    // About four chunks per thread balance uneven work without many trips to the cursor.
-    int64_t chunk = std::max(grain, (count + size() * 4 - 1) / (size() * 4));
+    // About four chunks per thread balance uneven work without many trips to the ranges.
+    const int64_t threads = size(), most = std::max<int64_t>(1, (count + grain - 1) / grain);
+    const int64_t chunks = most >= threads ? std::min(4 * threads, most / threads * threads) : most;
     // Workers that woke late for the previous job may still be looking at its fields.
     while (active_.load(std::memory_order_acquire) != 0) relax();
     place_.here();
     body_ = &body;
     count_ = count;
-    chunk_ = chunk;
-    cursor_.store(0, std::memory_order_relaxed);
-    pending_.store((count + chunk - 1) / chunk, std::memory_order_relaxed);
+    chunks_ = chunks;
+    share_.reset(size(), chunks);
+    pending_.store(chunks, std::memory_order_relaxed);
     open_.store(true, std::memory_order_seq_cst);
     generation_.fetch_add(1, std::memory_order_seq_cst);
     if (parked_.load(std::memory_order_seq_cst) > 0) generation_.notify_all();
     inside_pool = true;
-    take_chunks();
+    take_chunks(0);
     inside_pool = false;
     for (int spins = 0; pending_.load(std::memory_order_acquire) != 0;) {
       if (++spins < kSpins) {
@@ -102,16 +105,15 @@ class Pool {
   }
 
  private:
-  void take_chunks() {
-    for (;;) {
-      int64_t begin = cursor_.fetch_add(chunk_, std::memory_order_relaxed);
-      if (begin >= count_) return;
-      (*body_)(begin, std::min(begin + chunk_, count_));
-      pending_.fetch_sub(1, std::memory_order_acq_rel);
-    }
+  void take_chunks(int thread) {
+    int64_t done = 0;
+    for (WorkShare::Span span; (span = share_.next(thread)).begin < span.end;)
+      for (int64_t i = span.begin; i < span.end; ++i, ++done) (*body_)(bound(i), bound(i + 1));
+    if (done > 0) pending_.fetch_sub(done, std::memory_order_acq_rel);
   }
+  int64_t bound(int64_t chunk) const { return count_ / chunks_ * chunk + count_ % chunks_ * chunk / chunks_; }
 
-  void work() {
+  void work(int thread) {
     inside_pool = true;
     uint32_t seen = 0;
     for (;;) {
@@ -129,24 +131,28 @@ class Pool {
       if (stop_.load()) return;
       place_.make_way();
       active_.fetch_add(1, std::memory_order_seq_cst);
-      if (open_.load(std::memory_order_seq_cst)) take_chunks();
+      if (open_.load(std::memory_order_seq_cst)) take_chunks(thread);
       active_.fetch_sub(1, std::memory_order_release);
     }
   }
 
   Placement place_;
   std::vector<std::thread> workers_;
-  std::atomic<uint32_t> generation_{0};
-  std::atomic<bool> stop_{false}, open_{false};
-  std::atomic<int> active_{0}, parked_{0};
-  std::atomic<int64_t> cursor_{0}, pending_{0};
+  // Written by everybody, each in a line of its own; then what the caller writes once a job.
+  alignas(64) std::atomic<uint32_t> generation_{0};
+  alignas(64) std::atomic<int> active_{0};
+  alignas(64) std::atomic<int> parked_{0};
+  alignas(64) std::atomic<int64_t> pending_{0};
+  alignas(64) std::atomic<bool> stop_{false};
+  std::atomic<bool> open_{false};
   FunctionRef<void(int64_t, int64_t)>* body_ = nullptr;
-  int64_t count_ = 0, chunk_ = 1;
+  int64_t count_ = 0, chunks_ = 1;
+  WorkShare share_;
 };
 
 struct Global {
   std::mutex mutex;  // one job at a time; callers from several threads take turns
-  int requested = 0;
+  std::atomic<int> requested{0};
   Pool* pool = nullptr;
   ~Global() { delete pool; }
 };
@@ -167,11 +173,12 @@ void set_thread_count(int threads) {
 }
 
 int thread_count() {
-  Global& g = global();
-  std::lock_guard lock(g.mutex);
   static const int cores = available_cores();  // reads files: too slow to ask at every kernel
-  return g.requested > 0 ? g.requested : cores;
+  const int requested = global().requested;
+  return requested > 0 ? requested : cores;
 }
+
+int threads_here() { return inside_pool ? 1 : thread_count(); }
 
 void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_t)> body) {
   if (count <= 0) return;
@@ -179,7 +186,7 @@ void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_
   if (inside_pool || count <= grain) return body(0, count);
   Global& g = global();
   std::lock_guard lock(g.mutex);
-  if (g.pool == nullptr) g.pool = new Pool(g.requested > 0 ? g.requested : available_cores());
+  if (g.pool == nullptr) g.pool = new Pool(thread_count());
   if (g.pool->size() == 1) {
     inside_pool = true;
     body(0, count);

@@ -1,6 +1,6 @@
-// One thread pool, sized once. parallel_for hands out index ranges in dynamic chunks; workers spin briefly, then park,
-// so that a neighbour on the machine costs little. Results never depend on the thread count: kernels split work only
-// along independent outputs.
+// One thread pool, sized once. parallel_for gives each thread a part of the range, in chunks; those who are done help the
+// others. Workers spin briefly, then park, so that a neighbour on the machine costs little. Results never depend on the
+// thread count: kernels split work only along independent outputs.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -30,8 +30,10 @@ class FunctionRef<R(Args...)> {
 // Sets the pool's size (callers included); 0 means available_cores(). Takes effect before the next parallel_for.
 void set_thread_count(int threads);
 int thread_count();
+// Those that a parallel_for called here would use: one inside another.
+int threads_here();
 
-// Runs body(begin, end) over [0, count) in chunks of at least `grain`, on all threads; returns when all are done.
+// Runs body(begin, end) over [0, count) in chunks of about `grain` or more, on all threads; returns when all are done.
 // Nested calls run inline. body must not throw.
 void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_t)> body);
 

@@ -4,10 +4,10 @@
 // another. Tables hold single-threaded loops; the family's .cc splits the work.
 #pragma once
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 
 #include "lib/base/threads.h"
+#include "lib/base/work_share.h"
 
 namespace mlt {
 
@@ -26,10 +26,12 @@ inline int64_t grain_for(int64_t work_per_item) noexcept {
 template <typename Body>
 void for_slots(int64_t slots, int64_t items, const Body& body) noexcept {
   slots = std::max<int64_t>(1, std::min(slots, items));
-  std::atomic<int64_t> next{0};
+  WorkShare share;
+  share.reset(static_cast<int>(std::min<int64_t>(slots, WorkShare::kMostOwners)), items);
   parallel_for(slots, 1, [&](int64_t begin, int64_t end) {
     for (int64_t slot = begin; slot < end; ++slot)
-      for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < items;) body(slot, i);
+      for (WorkShare::Span span; (span = share.next(static_cast<int>(slot))).begin < span.end;)
+        for (int64_t i = span.begin; i < span.end; ++i) body(slot, i);
   });
 }
 

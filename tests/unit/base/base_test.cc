@@ -11,6 +11,7 @@
 #include "lib/base/file.h"
 #include "lib/base/float16.h"
 #include "lib/base/threads.h"
+#include "lib/base/work_share.h"
 
 using namespace mlt;
 
@@ -105,6 +106,36 @@ TEST_CASE("safe relative paths") {
   for (const char* bad : {"", "/a", "../a", "a/../b", "a//b", "./a", "a/", "a\\b"}) CHECK_FALSE(is_safe_relative_path(bad));
 }
 
+TEST_CASE("shared work: every item once, one's own first and in order, then the others' from the back") {
+  for (int owners : {1, 2, 3, 64, 100}) {
+    for (int64_t items : {int64_t{0}, int64_t{1}, int64_t{2}, int64_t{7}, int64_t{64}, int64_t{1001}}) {
+      auto share = std::make_unique<WorkShare>();
+      share->reset(owners, items);
+      std::vector<int> hits(static_cast<size_t>(items));
+      // The last owner takes everything.
+      const int owner = owners - 1;
+      std::vector<int64_t> order;
+      for (WorkShare::Span span; (span = share->next(owner)).begin < span.end;)
+        for (int64_t i = span.begin; i < span.end; ++i) {
+          ++hits[static_cast<size_t>(i)];
+          order.push_back(i);
+        }
+      CHECK(std::count(hits.begin(), hits.end(), 1) == items);
+      if (owners == 2 && items == 7) CHECK(order == std::vector<int64_t>{3, 4, 5, 6, 2, 1, 0});
+    }
+  }
+  // More than 2^30 items come in pieces.
+  auto share = std::make_unique<WorkShare>();
+  const int64_t many = (int64_t{1} << 40) + 3;
+  share->reset(2, many);
+  const WorkShare::Span first = share->next(0), half = share->next(1);
+  CHECK(first.begin == 0);
+  CHECK(half.begin > many / 2 - 4096);
+  CHECK(half.begin < many / 2 + 4096);
+  CHECK(half.end - half.begin > 1);
+  CHECK(half.end <= many);
+}
+
 TEST_CASE("parallel_for covers every index once at any thread count") {
   for (int threads : {1, 2, 3, 8}) {
     set_thread_count(threads);
@@ -117,6 +148,10 @@ TEST_CASE("parallel_for covers every index once at any thread count") {
       for (auto& hit : hits) wrong += hit.load() != 1;
       CHECK(wrong == 0);
     }
+    CHECK(threads_here() == threads);
+    std::atomic<int> nested{0};
+    parallel_for(64, 1, [&](int64_t, int64_t) { nested = nested + threads_here() - 1 + thread_count() - threads; });
+    CHECK(nested == 0);
     std::atomic<int64_t> sum{0};
     for (int i = 0; i < 2000; ++i)
       parallel_for(64, 1, [&](int64_t begin, int64_t end) {
