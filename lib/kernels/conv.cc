@@ -110,8 +110,9 @@ void ConvPlan::Impl::choose(int64_t pool, bool allow_winograd) {
     // Enough independent blocks for every thread, if need be smaller ones; otherwise threads share each block.
     const int64_t wanted = 3 * pool;
     if (images * ((panels.count + most - 1) / most) < wanted)
-      most = std::max<int64_t>(std::min<int64_t>(most, 4), panels.count / std::max<int64_t>(1, wanted / std::max<int64_t>(1, images)));
-    if (images * ((panels.count + most - 1) / most) < wanted) {
+      most = std::max<int64_t>(std::min<int64_t>(most, 4), panels.count / std::max<int64_t>(1, (wanted + images - 1) / std::max<int64_t>(1, images)));
+    const int64_t items = images * ((panels.count + most - 1) / most);
+    if (items < wanted && (items == 0 || items % pool != 0)) {
       method = ConvMethod::kShared;
       most = std::max<int64_t>(1, kMaxPixels / width);
     }
@@ -177,7 +178,7 @@ size_t ConvPlan::Impl::slot_floats() const {
 }
 
 size_t ConvPlan::Impl::scratch_floats() const {
-  const bool one = method == ConvMethod::kShared || method == ConvMethod::kSwapped;
+  const bool one = method == ConvMethod::kShared || (method == ConvMethod::kSwapped && shape.batch * shape.groups < threads);
   return slot_floats() * (one ? 1 : static_cast<size_t>(threads));
 }
 

@@ -31,6 +31,7 @@ constexpr int64_t kBlockPixels = 128;   // output pixels that share one reading 
 constexpr int64_t kPointers = 4096;     // of one block
 constexpr int64_t kMostTaps = 512;
 constexpr int64_t kWinogradFloats = 512 * 1024;  // transformed inputs and products of one block
+constexpr int64_t kWinogradWeights = 320 * 1024;
 
 // The panel behind the one in use comes from memory meanwhile: each of `tiles` tiles fetches its share of the lines.
 struct Ahead {
@@ -109,7 +110,10 @@ void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
     if (winograd < 0.9 * direct) {
       method = Method::kWinograd;
       name = std::string("nhwc winograd 4x4 ") + gemm->name;
-      const int64_t per_block = std::max<int64_t>(gemm->mr, static_cast<int64_t>(most));
+      int64_t per_block = std::max<int64_t>(gemm->mr, static_cast<int64_t>(most));
+      // Weights that stay in each core's cache: every thread has tiles of its own, two blocks of them to even the ends out.
+      if (threads > 1 && kPositions * c * rows <= kWinogradWeights && tiles >= 2 * gemm->mr * threads)
+        per_block = std::min(per_block, (tiles + threads - 1) / threads / (tiles >= 6 * gemm->mr * threads ? 2 : 1) + 1);
       tiles_per_block = balanced_tile(std::max<int64_t>(tiles, 1), per_block);
       return;
     }
@@ -206,7 +210,10 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
   const int64_t total = image < 0 ? pixels() : oh * ow;
   const int64_t most = std::clamp<int64_t>(kPointers / segments / gemm->mr * gemm->mr, gemm->mr, kBlockPixels);
   const int64_t step = balanced_tile(std::min(total, most), gemm->mr);
-  const int64_t block = (balanced_tile(total, most) + step - 1) / step * step;
+  // As many blocks for one thread as for the other.
+  const int64_t pool = threads_here(), wanted = (total + most - 1) / most;
+  const int64_t even = pool > 1 && total >= 2 * pool * step ? (wanted + pool - 1) / pool * pool : wanted;
+  const int64_t block = ((total + even - 1) / even + step - 1) / step * step;
   const int64_t blocks = (total + block - 1) / block;
   const auto fill = [&](int64_t first, int64_t last, const float** table) {
     for (int64_t m = first; m < last; m += step) {
@@ -337,7 +344,7 @@ void ConvNhwcPlan::Impl::run_winograd(const float* in, float* out, int64_t pitch
     float* inputs = scratch + static_cast<size_t>(slot) * winograd_slot();
     float* products = inputs + kPositions * c * tiles_per_block;
     const int64_t in_stride = c * count, out_stride = rows * count;
-    parallel_for(count, grain_for(c * 8), [&](int64_t begin, int64_t end) {
+    parallel_for(count, grain_for(c * 72), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const Place at = place(t0 + i);
         const float* image = in + at.image * h * w * c;
@@ -371,7 +378,7 @@ void ConvNhwcPlan::Impl::run_winograd(const float* in, float* out, int64_t pitch
         }
       }
     });
-    parallel_for(count, grain_for(rows * 8), [&](int64_t begin, int64_t end) {
+    parallel_for(count, grain_for(rows * 72), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const Place at = place(t0 + i);
         float* pixels[16];
@@ -387,7 +394,7 @@ void ConvNhwcPlan::Impl::run_winograd(const float* in, float* out, int64_t pitch
       }
     });
   };
-  if (blocks >= 2 * slots && slots > 1) {
+  if (slots > 1 && (blocks >= 2 * slots || (blocks >= slots && kPositions * c * rows <= kWinogradWeights))) {
     for_slots(slots, blocks, block);
   } else {
     for (int64_t b = 0; b < blocks; ++b) block(0, b);
@@ -395,20 +402,25 @@ void ConvNhwcPlan::Impl::run_winograd(const float* in, float* out, int64_t pitch
 }
 
 void ConvNhwcPlan::Impl::run_depthwise(const float* in, float* out, int64_t pitch, const float* residual) const noexcept {
-  const int64_t c = shape.in_channels, lines = shape.batch * g.out[1];
-  parallel_for(lines, grain_for(g.out[2] * c * g.taps() / 8), [&](int64_t begin, int64_t end) {
+  // Where lines are few channels are cut as well: the convolution before split its work by its output channels.
+  const int64_t c = shape.in_channels, lines = shape.batch * g.out[1], pool = threads_here();
+  const int64_t wanted = lines < 4 * pool ? std::clamp<int64_t>(c / 64, 1, pool) : 1;
+  const int64_t part = ((c + wanted - 1) / wanted + 15) / 16 * 16, parts = (c + part - 1) / part;
+  parallel_for(parts * lines, grain_for(g.out[2] * c / parts * g.taps() / 2), [&](int64_t begin, int64_t end) {
     DepthwiseRow r;
-    r.h = g.in[1], r.w = g.in[2], r.channels = c;
-    r.weights = weights.data(), r.bias = bias.data();
+    r.h = g.in[1], r.w = g.in[2], r.step = c;
     r.kernel_h = g.kernel[1], r.kernel_w = g.kernel[2], r.stride = g.stride[2];
     r.dilation_h = g.dilation[1], r.dilation_w = g.dilation[2];
     r.left = -g.pad[2], r.pitch = pitch, r.count = g.out[2], r.f = f;
-    for (int64_t line = begin; line < end; ++line) {
-      const int64_t image = line / g.out[1], y = line % g.out[1];
-      r.in = in + image * r.h * r.w * c;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t line = item % lines, image = line / g.out[1], y = line % g.out[1];
+      const int64_t c0 = item / lines * part, c1 = std::min(c, c0 + part);
+      r.channels = c1 - c0;
+      r.weights = weights.data() + c0, r.bias = bias.data() + c0;
+      r.in = in + image * r.h * r.w * c + c0;
       r.top = y * g.stride[1] - g.pad[1];
-      r.out = out + line * g.out[2] * pitch;
-      r.residual = residual != nullptr ? residual + line * g.out[2] * c : nullptr;
+      r.out = out + line * g.out[2] * pitch + c0;
+      r.residual = residual != nullptr ? residual + line * g.out[2] * c + c0 : nullptr;
       nhwc->depthwise(r);
     }
   });

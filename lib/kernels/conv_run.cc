@@ -140,8 +140,11 @@ void ConvPlan::Impl::run_swapped(const float* in, float* out, const float* resid
   const int64_t pixel_step = balanced_tile(pixels, gemm->mr), tiles = (pixels + pixel_step - 1) / pixel_step;
   const int64_t cuts = std::min<int64_t>(2 * slots, channel_step);
   const size_t half = align_up(static_cast<size_t>(pixels * depth) * sizeof(float)) / sizeof(float);
-  float* sums = scratch + 2 * half;  // [pixels, rows]
-  for (int64_t image = 0; image < shape.batch * shape.groups; ++image) {
+  const int64_t images = shape.batch * shape.groups;
+  // Threads share an image's group, or have groups of their own.
+  const auto one = [&](int64_t own, int64_t image) {
+    float* memory = scratch + static_cast<size_t>(own) * slot_floats();
+    float* sums = memory + 2 * half;  // [pixels, rows]
     const int64_t group = image % shape.groups;
     const float* x = in + image * g.channels * g.in_pixels();
     const float* w = weights.data() + group * panels.padded_columns() * k;
@@ -151,7 +154,7 @@ void ConvPlan::Impl::run_swapped(const float* in, float* out, const float* resid
         if (item < to_pack) {
           const int64_t c0 = part * channel_step, n = std::min(channel_step, g.channels - c0);
           const int64_t from = c0 + n * item / cuts, to = c0 + n * (item + 1) / cuts;
-          float* packed = scratch + static_cast<size_t>(part % 2) * half;
+          float* packed = memory + static_cast<size_t>(part % 2) * half;
           for (int64_t p = 0; p < pixels && from < to; p += pixel_step) {
             const int64_t width = std::min(pixel_step, pixels - p);
             conv->pack(g, x, from, to, p, width, width, packed + (p * n + (from - c0) * width) * g.taps());
@@ -160,7 +163,7 @@ void ConvPlan::Impl::run_swapped(const float* in, float* out, const float* resid
         }
         const int64_t panel = item - to_pack, k0 = (part - 1) * depth, kc = std::min(depth, k - k0);
         const int64_t column = panels.first_column(panel);
-        const float* packed = scratch + static_cast<size_t>((part - 1) % 2) * half;
+        const float* packed = memory + static_cast<size_t>((part - 1) % 2) * half;
         Tile t;
         t.ldc = rows;
         t.nv = static_cast<int>(panels.width_in_vectors(panel));
@@ -193,6 +196,11 @@ void ConvPlan::Impl::run_swapped(const float* in, float* out, const float* resid
     parallel_for(rows, grain_for(pixels * 4), [&](int64_t begin, int64_t end) {
       transpose_out(sums, pixels, rows, begin, end, r, f, y);
     });
+  };
+  if (slots > 1 && images >= threads) {
+    for_slots(slots, images, one);
+  } else {
+    for (int64_t image = 0; image < images; ++image) one(0, image);
   }
 }
 

@@ -172,27 +172,43 @@ void run_block_expanding(const Product& g, const Panels& panels, int64_t m0, int
 
 }  // namespace
 
+// Blocks of rows by panels, for the threads to share. Two ways: where the weights weigh less than what is read and written,
+// each thread keeps to rows of its own, which it or its cache has from the step before; otherwise to panels of its own.
 void run_product(const Product& g) noexcept {
   const Panels panels(g.n, g.target);
-  const int64_t tile_rows = balanced_tile(g.m, g.target.mr);
+  const int64_t tile_rows = balanced_tile(g.m, g.target.mr), tiles = (g.m + tile_rows - 1) / tile_rows;
   const int64_t floats = g.m * std::min(g.k, g.depth) <= kAWholeFloats ? kAWholeFloats : kABlockFloats;
-  const int64_t most = std::max(tile_rows, floats / std::min(g.k, g.depth) / tile_rows * tile_rows);
-  int64_t block = (balanced_tile(g.m, most) + tile_rows - 1) / tile_rows * tile_rows;
-  // Few columns: more threads find work only along the rows.
-  if (panels.count < 8) block = std::min(block, std::max(tile_rows, 128 / tile_rows * tile_rows));
-  const int64_t row_blocks = (g.m + block - 1) / block;
-  const int64_t work = std::min(block, g.m) * g.k * panels.widest * panels.lanes / 8;
-  parallel_for(row_blocks * panels.count, grain_for(work), [&](int64_t begin, int64_t end) {
+  const int64_t most = std::max<int64_t>(1, floats / std::min(g.k, g.depth) / tile_rows);  // tiles of one block
+  const int64_t threads = threads_here();
+  int64_t blocks = (tiles + most - 1) / most;
+  bool by_rows = blocks > 1;
+  if (threads > 1) {
+    by_rows = (by_rows || g.n * g.k <= g.m * (g.k + g.n)) && tiles >= 4 * threads;
+    if (by_rows) {
+      // Each block reads all weights: few blocks, unless few panels leave nothing to even the ends out with.
+      const int64_t wanted = panels.count >= 4 || g.half_packed != nullptr ? threads : panels.count >= 2 ? 2 * threads : 4 * threads;
+      blocks = std::min(tiles, (std::max(blocks, wanted) + threads - 1) / threads * threads);
+    } else if (panels.count < 8 * threads && g.half_packed == nullptr) {
+      blocks = std::max<int64_t>(blocks, std::min<int64_t>(2, tiles / 2));
+    }
+  }
+  by_rows = by_rows || blocks == 1;
+  const auto first_row = [&](int64_t block) { return std::min(g.m, tiles * block / blocks * tile_rows); };
+  const int64_t work = g.m * g.k / blocks * panels.widest * panels.lanes / 8;
+  parallel_for(blocks * panels.count, grain_for(work), [&](int64_t begin, int64_t end) {
+    const auto run = [&](int64_t r0, int64_t r1, int64_t p0, int64_t p1) {
+      const int64_t m0 = first_row(r0), m1 = first_row(r1);
+      if (g.half_packed != nullptr && m1 - m0 > 2 * kHalfRows) return run_block_expanding(g, panels, m0, m1, p0, p1);
+      run_block(g, panels, m0, m1, p0, p1);
+    };
     while (begin < end) {
-      const int64_t r = begin / panels.count, p0 = begin % panels.count;
-      const int64_t p1 = std::min(panels.count, p0 + (end - begin));
-      const int64_t m0 = r * block, m1 = std::min(g.m, (r + 1) * block);
-      if (g.half_packed != nullptr && m1 - m0 > 2 * kHalfRows) {
-        run_block_expanding(g, panels, m0, m1, p0, p1);
+      const int64_t inner = by_rows ? panels.count : blocks, o = begin / inner, i0 = begin % inner, i1 = std::min(inner, i0 + (end - begin));
+      if (by_rows) {
+        run(o, o + 1, i0, i1);
       } else {
-        run_block(g, panels, m0, m1, p0, p1);
+        run(i0, i1, o, o + 1);
       }
-      begin += p1 - p0;
+      begin += i1 - i0;
     }
   });
 }

@@ -280,7 +280,10 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
   const bool plain = method == Method::kTaps && segments == 1 && h == oh && w == ow && g.pad[1] == 0 && g.pad[2] == 0;
   const int64_t most = std::clamp<int64_t>(kPointers / segments / target->mr * target->mr, target->mr, kBlockPixels);
   const int64_t step = balanced_tile(std::min(total, most), target->mr);
-  const int64_t block = (balanced_tile(total, most) + step - 1) / step * step;
+  // As many blocks for one thread as for the other.
+  const int64_t pool = threads_here(), wanted = (total + most - 1) / most;
+  const int64_t even = pool > 1 && total >= 2 * pool * step ? (wanted + pool - 1) / pool * pool : wanted;
+  const int64_t block = ((total + even - 1) / even + step - 1) / step * step;
   const int64_t row_blocks = (total + block - 1) / block;
   const auto fill = [&](int64_t first, int64_t last, const uint8_t** table) {
     int64_t line = first / ow, ox = first - line * ow, picture = line / oh, oy = line - picture * oh;

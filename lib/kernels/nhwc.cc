@@ -23,9 +23,9 @@ void depthwise_reference(const DepthwiseRow& r) noexcept {
       for (int64_t ky = 0; ky < r.kernel_h; ++ky)
         for (int64_t kx = 0; kx < r.kernel_w; ++kx) {
           const int64_t iy = r.top + ky * r.dilation_h, ix = r.left + x * r.stride + kx * r.dilation_w;
-          if (iy >= 0 && iy < r.h && ix >= 0 && ix < r.w) sum += r.weights[(ky * r.kernel_w + kx) * r.channels + c] * r.in[(iy * r.w + ix) * r.channels + c];
+          if (iy >= 0 && iy < r.h && ix >= 0 && ix < r.w) sum += r.weights[(ky * r.kernel_w + kx) * r.step + c] * r.in[(iy * r.w + ix) * r.step + c];
         }
-      if (r.residual != nullptr) sum += r.residual[x * r.channels + c];
+      if (r.residual != nullptr) sum += r.residual[x * r.step + c];
       out[c] = sum;
     }
     unary(r.f, out, out, r.channels);
@@ -70,7 +70,7 @@ void pool_nhwc(Pool op, const PoolShape& s, const float* in, float* out) noexcep
   const int64_t h = s.in[0], w = s.in[1], oh = s.out[0], ow = s.out[1], c = s.channels;
   const int64_t pad_h = s.count_padding ? s.pad_after[0] : 0, pad_w = s.count_padding ? s.pad_after[1] : 0;
   const int64_t low_h = s.count_padding ? -s.pad_before[0] : 0, low_w = s.count_padding ? -s.pad_before[1] : 0;
-  parallel_for(s.batch * oh, grain_for(ow * c * s.kernel[0] * s.kernel[1] / 8), [&](int64_t begin, int64_t end) {
+  parallel_for(s.batch * oh, grain_for(ow * c * s.kernel[0] * s.kernel[1] / 4), [&](int64_t begin, int64_t end) {
     float divisors[kOutputs];
     const float* rows[kRows];
     for (int64_t line = begin; line < end; ++line) {

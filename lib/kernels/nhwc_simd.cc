@@ -44,16 +44,16 @@ struct Cheap {
 template <int kPixels>
 HWY_INLINE void depthwise_pixels(const DepthwiseRow& r, int64_t x, int64_t ky0, int64_t ky1, int64_t kx0, int64_t kx1, const Cheap& cheap, int64_t c0 = 0) {
   const D d;
-  const int64_t step = r.stride * r.channels;
+  const int64_t step = r.stride * r.step;
   for (int64_t c = c0; c < r.channels; c += kLanes) {
     const int64_t n = r.channels - c;
     V acc[kPixels];
     const V bias = load_first(d, r.bias + c, n);
     HWY_UNROLL(8) for (int p = 0; p < kPixels; ++p) acc[p] = bias;
     for (int64_t ky = ky0; ky < ky1; ++ky) {
-      const float* in = r.in + ((r.top + ky * r.dilation_h) * r.w + r.left + x * r.stride + kx0 * r.dilation_w) * r.channels + c;
-      const float* w = r.weights + (ky * r.kernel_w + kx0) * r.channels + c;
-      for (int64_t kx = kx0; kx < kx1; ++kx, in += r.dilation_w * r.channels, w += r.channels) {
+      const float* in = r.in + ((r.top + ky * r.dilation_h) * r.w + r.left + x * r.stride + kx0 * r.dilation_w) * r.step + c;
+      const float* w = r.weights + (ky * r.kernel_w + kx0) * r.step + c;
+      for (int64_t kx = kx0; kx < kx1; ++kx, in += r.dilation_w * r.step, w += r.step) {
         if (n >= kLanes) {
           const V weight = hn::LoadU(d, w);
           HWY_UNROLL(8) for (int p = 0; p < kPixels; ++p) acc[p] = hn::MulAdd(weight, hn::LoadU(d, in + p * step), acc[p]);
@@ -65,7 +65,7 @@ HWY_INLINE void depthwise_pixels(const DepthwiseRow& r, int64_t x, int64_t ky0, 
     }
     HWY_UNROLL(8) for (int p = 0; p < kPixels; ++p) {
       V v = acc[p];
-      if (r.residual != nullptr) v = hn::Add(v, load_first(d, r.residual + (x + p) * r.channels + c, n));
+      if (r.residual != nullptr) v = hn::Add(v, load_first(d, r.residual + (x + p) * r.step + c, n));
       store_first(d, cheap(v), r.out + (x + p) * r.pitch + c, n);
     }
   }
@@ -101,24 +101,24 @@ template <int kStride>
 int64_t depthwise_square(const DepthwiseRow& r, int64_t x, int64_t end, const Cheap& cheap) {
   constexpr int kColumns = 3 * kStride + 3;
   const D d;
-  const int64_t c_end = r.channels / kLanes * kLanes, line = r.w * r.channels, stop = x + (end - x) / 4 * 4;
+  const int64_t c_end = r.channels / kLanes * kLanes, line = r.w * r.step, stop = x + (end - x) / 4 * 4;
   for (int64_t c = 0; c < c_end; c += kLanes) {
     V w[9];
-    HWY_UNROLL(9) for (int i = 0; i < 9; ++i) w[i] = hn::LoadU(d, r.weights + i * r.channels + c);
+    HWY_UNROLL(9) for (int i = 0; i < 9; ++i) w[i] = hn::LoadU(d, r.weights + i * r.step + c);
     const V bias = hn::LoadU(d, r.bias + c);
-    const float* in = r.in + (r.top * r.w + r.left + x * kStride) * r.channels + c;
-    for (int64_t at = x; at < stop; at += 4, in += 4 * kStride * r.channels) {
+    const float* in = r.in + (r.top * r.w + r.left + x * kStride) * r.step + c;
+    for (int64_t at = x; at < stop; at += 4, in += 4 * kStride * r.step) {
       V acc[4] = {bias, bias, bias, bias};
       HWY_UNROLL(3) for (int ky = 0; ky < 3; ++ky) {
         V v[kColumns];
-        HWY_UNROLL(9) for (int i = 0; i < kColumns; ++i) v[i] = hn::LoadU(d, in + ky * line + i * r.channels);
+        HWY_UNROLL(9) for (int i = 0; i < kColumns; ++i) v[i] = hn::LoadU(d, in + ky * line + i * r.step);
         HWY_UNROLL(3) for (int kx = 0; kx < 3; ++kx) {
           HWY_UNROLL(4) for (int p = 0; p < 4; ++p) acc[p] = hn::MulAdd(w[ky * 3 + kx], v[p * kStride + kx], acc[p]);
         }
       }
       HWY_UNROLL(4) for (int p = 0; p < 4; ++p) {
         V o = acc[p];
-        if (r.residual != nullptr) o = hn::Add(o, hn::LoadU(d, r.residual + (at + p) * r.channels + c));
+        if (r.residual != nullptr) o = hn::Add(o, hn::LoadU(d, r.residual + (at + p) * r.step + c));
         hn::StoreU(cheap(o), d, r.out + (at + p) * r.pitch + c);
       }
     }
@@ -167,32 +167,57 @@ void depthwise(const DepthwiseRow& r) noexcept {
   for (x = 0; x < r.count; ++x) unary(r.f, r.out + x * r.pitch, r.out + x * r.pitch, r.channels);
 }
 
+// kVectors at a time, so that the chain of one does not keep the others waiting. The last may be partial.
+template <bool kAverage, int kVectors>
+HWY_INLINE void pool_vectors(const PoolRow& r, int64_t first, int64_t k0, int64_t k1, V divisor, int64_t c, float* out) {
+  const D d;
+  const int64_t step = r.dilation * r.channels, n = r.channels - c - (kVectors - 1) * kLanes;
+  V acc[kVectors];
+  hn::Mask<D> nan[kVectors];
+  HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
+    acc[j] = hn::Set(d, kAverage ? 0.0f : -HUGE_VALF);
+    nan[j] = hn::FirstN(d, 0);
+  }
+  for (int64_t i = 0; i < r.row_count; ++i) {
+    const float* p = r.rows[i] + first * r.channels + c;
+    for (int64_t k = k0; k < k1; ++k, p += step) {
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
+        const V v = j + 1 < kVectors ? hn::LoadU(d, p + j * kLanes) : load_first(d, p + j * kLanes, n);
+        if constexpr (kAverage) {
+          acc[j] = hn::Add(acc[j], v);
+        } else {
+          acc[j] = hn::Max(acc[j], v);
+          nan[j] = hn::Or(nan[j], hn::Not(hn::Eq(v, v)));
+        }
+      }
+    }
+  }
+  HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
+    if constexpr (kAverage) {
+      acc[j] = hn::Div(acc[j], divisor);
+    } else {
+      acc[j] = hn::IfThenElse(nan[j], hn::Set(d, NAN), acc[j]);  // NaN wins
+    }
+    store_first(d, acc[j], out + c + j * kLanes, j + 1 < kVectors ? kLanes : n);
+  }
+}
+
 template <bool kAverage>
 HWY_INLINE void pool_row(const PoolRow& r) {
   const D d;
   for (int64_t x = 0; x < r.count; ++x) {
     const int64_t start = r.left + x * r.stride;
-    int64_t k0, k1;
+    int64_t k0, k1, c = 0;
     inside(start, r.kernel, r.dilation, r.w, k0, k1);
     float* out = r.out + x * r.channels;
     const V divisor = hn::Set(d, kAverage ? r.divisors[x] : 1.0f);
-    for (int64_t c = 0; c < r.channels; c += kLanes) {
-      const int64_t n = r.channels - c;
-      V acc = hn::Set(d, kAverage ? 0.0f : -HUGE_VALF);
-      for (int64_t i = 0; i < r.row_count; ++i) {
-        const float* p = r.rows[i] + (start + k0 * r.dilation) * r.channels + c;
-        for (int64_t k = k0; k < k1; ++k, p += r.dilation * r.channels) {
-          const V v = load_first(d, p, n);
-          if constexpr (kAverage) {
-            acc = hn::Add(acc, v);
-          } else {
-            acc = hn::IfThenElse(hn::Or(hn::Gt(v, acc), hn::Not(hn::Eq(v, v))), v, acc);  // NaN wins
-          }
-        }
-      }
-      if constexpr (kAverage) acc = hn::Div(acc, divisor);
-      store_first(d, acc, out + c, n);
+    const int64_t first = start + k0 * r.dilation;
+    for (; r.channels - c > 3 * kLanes; c += 4 * kLanes) pool_vectors<kAverage, 4>(r, first, k0, k1, divisor, c, out);
+    if (r.channels - c > kLanes) {
+      pool_vectors<kAverage, 2>(r, first, k0, k1, divisor, c, out);
+      c += 2 * kLanes;
     }
+    if (c < r.channels) pool_vectors<kAverage, 1>(r, first, k0, k1, divisor, c, out);
   }
 }
 

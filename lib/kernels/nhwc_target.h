@@ -8,13 +8,14 @@ namespace mlt {
 
 // One row of outputs of a depthwise convolution.
 struct DepthwiseRow {
-  const float* in = nullptr;  // [h, w, channels], one image
+  const float* in = nullptr;  // [h, w], one image
   int64_t h = 0, w = 0, channels = 0;
-  const float* weights = nullptr;  // [kh, kw, channels]
+  int64_t step = 0;           // from one pixel, or tap of the weights, to the next: `channels` may be a part of them
+  const float* weights = nullptr;  // [kh, kw]
   int64_t kernel_h = 0, kernel_w = 0, stride = 1, dilation_h = 1, dilation_w = 1;  // stride along the row
   int64_t top = 0, left = 0;  // input coordinates of the first output's first tap
   const float* bias = nullptr;      // [channels]
-  const float* residual = nullptr;  // [count, channels] or null
+  const float* residual = nullptr;  // [count] pixels, `step` apart, or null
   float* out = nullptr;             // [count] pixels, `pitch` apart
   int64_t pitch = 0, count = 0;
   Activation f{};

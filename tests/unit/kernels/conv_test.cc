@@ -257,6 +257,11 @@ TEST_CASE("grouped and depthwise convolutions") {
   check_conv(shape2(4, 4, 20, 20, 3, 1, 2, 4, 2));
   check_conv(shape2(4, 4, 20, 20, 3, 2, 3, 4, 3));
   check_conv(shape2(2, 2, 1, 1, 3, 1, 1, 2));
+  // Few lines: channels are cut as well. Groups of their own for each thread, where pixels are few.
+  check_conv(shape2(150, 150, 5, 5, 3, 1, 1, 150), {Unary::kClip, 0, 6}, true, true);
+  check_conv(shape2(131, 131, 3, 4, 3, 2, 1, 131), {Unary::kHardSwish, 1.0f / 6, 0.5f});
+  check_conv(shape2(64, 256, 5, 5, 1, 1, 0, 4), {Unary::kRelu, 0, 0}, true, true);
+  check_conv(shape2(64, 64, 14, 13, 1, 1, 0, 4));
 }
 
 TEST_CASE("one and three spatial axes, batches, uneven padding") {
