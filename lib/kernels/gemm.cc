@@ -68,6 +68,7 @@ constexpr GemmTarget kReference{"reference", 4, 3, 4, reference_tile<Form::kDire
 // Rows of A that stay in the second-level cache next to a panel of B. B is read once for each block of rows: a matrix
 // little larger than that is one block all the same.
 constexpr int64_t kABlockFloats = 96 * 1024, kAWholeFloats = 256 * 1024;
+constexpr int64_t kBlockFloats = 128 * 1024;  // read and written by a block of rows, where threads have rows of their own
 constexpr int64_t kDepth = kProductDepth;
 
 // [k, n] block of B with any strides into panels of `width` columns, zero-padded.
@@ -172,7 +173,7 @@ void run_block_expanding(const Product& g, const Panels& panels, int64_t m0, int
 
 }  // namespace
 
-// Blocks of rows by panels, for the threads to share. Two ways: where the weights weigh less than what is read and written,
+// Blocks of rows by panels, for the threads to share. Two ways: where the weights weigh little beside what is read and written,
 // each thread keeps to rows of its own, which it or its cache has from the step before; otherwise to panels of its own.
 void run_product(const Product& g) noexcept {
   const Panels panels(g.n, g.target);
@@ -183,10 +184,12 @@ void run_product(const Product& g) noexcept {
   int64_t blocks = (tiles + most - 1) / most;
   bool by_rows = blocks > 1;
   if (threads > 1) {
-    by_rows = (by_rows || g.n * g.k <= g.m * (g.k + g.n)) && tiles >= 4 * threads;
+    by_rows = (by_rows || g.n * g.k <= 2 * g.m * (g.k + g.n)) && tiles >= 4 * threads;
     if (by_rows) {
-      // Each block reads all weights: few blocks, unless few panels leave nothing to even the ends out with.
-      const int64_t wanted = panels.count >= 4 || g.half_packed != nullptr ? threads : panels.count >= 2 ? 2 * threads : 4 * threads;
+      // Each block reads all weights: few blocks, unless what they read and write leaves the cache between two panels, or few
+      // panels leave nothing to even the ends out with.
+      const int64_t even = panels.count >= 4 ? threads : panels.count >= 2 ? 2 * threads : 4 * threads;
+      const int64_t wanted = g.half_packed != nullptr ? threads : std::max(even, g.m * (g.k + g.n) / kBlockFloats);
       blocks = std::min(tiles, (std::max(blocks, wanted) + threads - 1) / threads * threads);
     } else if (panels.count < 8 * threads && g.half_packed == nullptr) {
       blocks = std::max<int64_t>(blocks, std::min<int64_t>(2, tiles / 2));
