@@ -81,14 +81,14 @@ HWY_INLINE void depthwise_edge(const DepthwiseRow& r, int64_t x, int64_t ky0, in
     V acc[kVectors];
     HWY_UNROLL(4) for (int i = 0; i < kVectors; ++i) acc[i] = hn::LoadU(d, r.bias + c + i * kLanes);
     for (int64_t ky = ky0; ky < ky1; ++ky) {
-      const float* in = r.in + ((r.top + ky * r.dilation_h) * r.w + r.left + x * r.stride + kx0 * r.dilation_w) * r.channels + c;
-      const float* w = r.weights + (ky * r.kernel_w + kx0) * r.channels + c;
-      for (int64_t kx = kx0; kx < kx1; ++kx, in += r.dilation_w * r.channels, w += r.channels)
+      const float* in = r.in + ((r.top + ky * r.dilation_h) * r.w + r.left + x * r.stride + kx0 * r.dilation_w) * r.step + c;
+      const float* w = r.weights + (ky * r.kernel_w + kx0) * r.step + c;
+      for (int64_t kx = kx0; kx < kx1; ++kx, in += r.dilation_w * r.step, w += r.step)
         HWY_UNROLL(4) for (int i = 0; i < kVectors; ++i) acc[i] = hn::MulAdd(hn::LoadU(d, w + i * kLanes), hn::LoadU(d, in + i * kLanes), acc[i]);
     }
     HWY_UNROLL(4) for (int i = 0; i < kVectors; ++i) {
       V v = acc[i];
-      if (r.residual != nullptr) v = hn::Add(v, hn::LoadU(d, r.residual + x * r.channels + c + i * kLanes));
+      if (r.residual != nullptr) v = hn::Add(v, hn::LoadU(d, r.residual + x * r.step + c + i * kLanes));
       hn::StoreU(cheap(v), d, r.out + x * r.pitch + c + i * kLanes);
     }
   }
