@@ -124,7 +124,7 @@ Result<int> convert(ConvertOptions o, bool json) {
     MLT_TRY(convert_model(*opened, request, target).in(cli::input_name(o.source)));
     return 0;
   }
-  if (o.to == "mlmodel") return unsupported_error("an ML program needs a package: .mlmodel files hold no weights beside them", "use --to mlpackage");
+  if (o.to == "mlmodel") return unsupported_error("an ML program needs a package: .mlmodel files hold no weights beside them", "use --to mlpackage; --from onnx-ml makes classic models of trees, linear models and encoders");
   if (o.to == "onnx") return unsupported_error("--to onnx starts from a Core ML model", "convert to a package first");
   if (o.function) return usage_error("--function is for --to onnx");
   std::vector<foreign::Unsupported> problems;

@@ -66,7 +66,7 @@ std::vector<std::string> split(const std::string& text) {
 
 void add_options(cli::App& app, ConvertOptions& o) {
   app.option("-o,--output", o.output, "OUT", ".mlpackage, .mil, .onnx, .mlmodel, or '-' for stdout").file();
-  app.option("--from", o.from, "FORMAT", "format of SRC (default: by its content)").choices({"onnx", "sklearn", "xgboost", "lightgbm", "libsvm", "coreml"});
+  app.option("--from", o.from, "FORMAT", "format of SRC (default: by its content)").choices({"onnx", "sklearn", "xgboost", "lightgbm", "libsvm", "onnx-ml", "coreml"});
   app.option("--to", o.to, "FORMAT", "mlpackage, mil, onnx, mlmodel (default: by OUT's name)").choices({"mlpackage", "mil", "mlmodel", "onnx"});
   app.option("--precision", o.precision, "P", "compute in float16 (default) or float32; to ONNX: as it is").choices({"float16", "float32"});
   app.option("--keep-float32", o.keep_float32, "REGEX", "with float16: operations, by kind or name, that stay in float32");

@@ -3,6 +3,7 @@
 
 #include "lib/convert/libsvm/libsvm.h"
 #include "lib/convert/lightgbm/lightgbm.h"
+#include "lib/convert/onnx/pipeline.h"
 #include "lib/convert/sklearn/sklearn.h"
 #include "lib/convert/xgboost/xgboost.h"
 
@@ -14,6 +15,7 @@ const std::vector<Learner>& learners() {
       {"xgboost", xgboost::looks_like_xgboost, xgboost::convert_xgboost},
       {"lightgbm", lightgbm::looks_like_lightgbm, lightgbm::convert_lightgbm},
       {"libsvm", libsvm::looks_like_libsvm, libsvm::convert_libsvm},
+      {"onnx-ml", onnx::needs_pipeline, onnx::convert_pipeline},
   };
   return table;
 }
@@ -30,6 +32,7 @@ std::vector<LearnerCoverage> learner_coverage() {
   xgboost::add_coverage(list);
   lightgbm::add_coverage(list);
   libsvm::add_coverage(list);
+  onnx::add_coverage(list);
   return list;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -79,6 +80,8 @@ struct Model {
 // files are mapped. kInput when the bytes are no ONNX model or contradict themselves, kUnsupported (all element types
 // concerned listed) when a tensor has an element type this library cannot hold.
 Result<Model> read_model(const Blob& bytes, const std::string& directory);
+// The inputs that somebody has to give; nothing when the bytes are no ONNX model.
+std::optional<std::vector<ValueInfo>> read_interface(ByteSpan bytes);
 // Rewrites groups of nodes that are one operator (rewrite.cc).
 void fuse_dynamic_quantization(Graph& graph);
 // A TensorProto by itself, as in ONNX's test data sets.

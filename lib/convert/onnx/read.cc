@@ -4,6 +4,7 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include <limits>
+#include <set>
 
 #include "lib/base/mapped.h"
 #include "lib/convert/onnx/model.h"
@@ -361,6 +362,18 @@ Result<Model> read_model(const Blob& bytes, const std::string& directory) {
   if (!proto.has_graph()) return input_error("not an ONNX model: it holds no graph");
   forget_mapped(bytes.bytes());  // what is needed of it again are weights, piece by piece
   return Reader(directory, std::move(raw)).model(proto);
+}
+
+std::optional<std::vector<ValueInfo>> read_interface(ByteSpan bytes) {
+  onnx_wire::ModelProto proto;
+  auto stripped = strip_weights(bytes);
+  if (!stripped || !parse(stripped->message, &proto) || !proto.has_graph()) return std::nullopt;
+  std::set<std::string_view> given;
+  for (const auto& t : proto.graph().initializer()) given.insert(t.name());
+  std::vector<ValueInfo> inputs;
+  for (const auto& v : proto.graph().input())
+    if (!given.contains(v.name())) inputs.push_back(value_info(v));
+  return inputs;
 }
 
 Result<Tensor> read_tensor(const Blob& bytes, std::string* name) {
