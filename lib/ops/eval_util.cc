@@ -13,9 +13,10 @@ const Dims& dims_of(Call& call, std::string_view param, size_t i) {
 }
 
 bool is_ranked(Call& call, std::string_view param, size_t i) {
-  if (call.value(param, i) != nullptr) return true;
+  // The type first: a value is converted when it is asked for, and may be a large table of weights.
   const ir::Type& type = call.type(param, i);
-  return type.ranked && std::find(type.dims.begin(), type.dims.end(), ir::kVariadic) == type.dims.end();
+  if (type.ranked && std::find(type.dims.begin(), type.dims.end(), ir::kVariadic) == type.dims.end()) return true;
+  return call.value(param, i) != nullptr;
 }
 
 std::optional<std::vector<int64_t>> known_ints(Call& call, std::string_view param) {

@@ -1,6 +1,7 @@
 // linear and matmul on the packed matrix kernels.
 #include <memory>
 
+#include "lib/base/mapped.h"
 #include "lib/base/threads.h"
 #include "lib/kernels/bf16.h"
 #include "lib/kernels/gemm.h"
@@ -24,7 +25,11 @@ Tensor float_constant(Lowering& l, int id) { return convert(l.constant(id), DTyp
 std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias, int64_t m) {
   auto stored = l.compressed(weight);
   if (stored == nullptr) return std::nullopt;
-  auto packed = l.prepared<PackedLowBit>(weight, "low bit", [&] { return PackedLowBit::prepare(stored->matrix, l.packed_name(weight)); });
+  auto packed = l.prepared<PackedLowBit>(weight, "low bit", [&] {
+    auto made = PackedLowBit::prepare(stored->matrix, l.packed_name(weight));
+    forget_mapped(stored->codes.bytes());
+    return made;
+  });
   if (!packed) return l.refuse(packed.error().message);
   auto shared = *packed;
   Tensor biases = bias >= 0 ? float_constant(l, bias) : Tensor();
@@ -85,8 +90,11 @@ std::optional<Lowered> packed_product(Lowering& l, int x, int weight, int bias, 
     Tensor stored;
     auto halves = [&] { return reinterpret_cast<const uint16_t*>((stored = l.stored_constant(weight)).bytes().data()); };
     auto floats = [&]() -> const float* { return (stored = float_constant(l, weight)).data<float>(); };
-    return half ? PackedWeights::prepare_half(n, k, halves, row_stride, col_stride, l.packed_name(weight))
-                : PackedWeights::prepare(n, k, floats, row_stride, col_stride, l.packed_name(weight));
+    auto made = half ? PackedWeights::prepare_half(n, k, halves, row_stride, col_stride, l.packed_name(weight))
+                     : PackedWeights::prepare(n, k, floats, row_stride, col_stride, l.packed_name(weight));
+    // The packed form is read from now on.
+    if (stored.valid()) forget_mapped(stored.bytes());
+    return made;
   });
   if (!packed) return l.refuse(packed.error().message);
   auto shared = *packed;

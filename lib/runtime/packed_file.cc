@@ -6,12 +6,14 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "lib/base/file.h"
+#include "lib/base/mapped.h"
 #include "lib/container/open.h"
 #include "lib/kernels/target.h"
 #include "lib/runtime/packed_revision.h"
@@ -23,6 +25,19 @@ namespace {
 constexpr std::string_view kMagic = "mltpack1";
 constexpr uint64_t kHeader = 64;
 
+// Of weights that are read for nothing else no more stays in memory than a piece.
+XXH128_hash_t hash_of(ByteSpan bytes) {
+  constexpr size_t kPiece = size_t{4} << 20;
+  XXH3_state_t state;
+  XXH3_128bits_reset(&state);
+  for (size_t at = 0; at < bytes.size(); at += kPiece) {
+    const ByteSpan piece = bytes.subspan(at, std::min(kPiece, bytes.size() - at));
+    XXH3_128bits_update(&state, piece.data(), piece.size());
+    if (bytes.size() > kPiece) forget_mapped(piece);
+  }
+  return XXH3_128bits_digest(&state);
+}
+
 // Names, sizes and hashes of all files but those that hold forms.
 Result<std::string> contents_of(const FileTree& files) {
   MLT_ASSIGN(std::vector<std::string> names, files.names());
@@ -30,7 +45,7 @@ Result<std::string> contents_of(const FileTree& files) {
   for (const std::string& name : names) {
     if (name.starts_with(kPackedPrefix)) continue;
     MLT_ASSIGN(Blob blob, files.open(name));
-    const XXH128_hash_t hash = XXH3_128bits(blob.bytes().data(), blob.size());
+    const XXH128_hash_t hash = hash_of(blob.bytes());
     text += name + " " + std::to_string(blob.size()) + " " + std::to_string(hash.high64) + " " + std::to_string(hash.low64) + "\n";
   }
   const XXH128_hash_t all = XXH3_128bits(text.data(), text.size());
