@@ -121,6 +121,11 @@ Result<int> convert(ConvertOptions o, bool json) {
     if (o.check) return usage_error("--check is for models of other frameworks");
     MLT_TRY(complete_mil_text(*opened));
     MLT_TRY(options_for_model(o, opened->model.kind()));
+    if (!o.metadata.empty()) {
+      coreml::Metadata metadata = opened->model.metadata();
+      MLT_TRY(edit_metadata(o.metadata, &metadata));
+      opened->model.set_metadata(std::move(metadata));
+    }
     MLT_TRY(convert_model(*opened, request, target).in(cli::input_name(o.source)));
     return 0;
   }

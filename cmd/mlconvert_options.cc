@@ -38,20 +38,6 @@ Result<foreign::Labels> read_labels(const std::string& path) {
   return labels;
 }
 
-Status add_metadata(const std::vector<std::string>& pairs, coreml::Metadata* metadata) {
-  for (const std::string& pair : pairs) {
-    size_t equals = pair.find('=');
-    if (equals == std::string::npos || equals == 0) return usage_error("--metadata \"" + pair + "\" is no key=value");
-    std::string key = pair.substr(0, equals), value = pair.substr(equals + 1);
-    if (key == "author") metadata->author = value;
-    else if (key == "license") metadata->license = value;
-    else if (key == "description") metadata->short_description = value;
-    else if (key == "version") metadata->version = value;
-    else metadata->set(key, value);
-  }
-  return {};
-}
-
 std::vector<std::string> split(const std::string& text) {
   std::vector<std::string> parts;
   for (size_t at = 0; at <= text.size();) {
@@ -121,8 +107,23 @@ Result<foreign::Request> make_request(const ConvertOptions& o) {
   } else if (o.probabilities) {
     return usage_error("--probabilities needs --class-labels");
   }
-  MLT_TRY(add_metadata(o.metadata, &r.metadata));
+  MLT_TRY(edit_metadata(o.metadata, &r.metadata));
   return r;
+}
+
+Status edit_metadata(const std::vector<std::string>& pairs, coreml::Metadata* metadata) {
+  for (const std::string& pair : pairs) {
+    size_t equals = pair.find('=');
+    if (equals == std::string::npos || equals == 0) return usage_error("--metadata \"" + pair + "\" is no key=value");
+    std::string key = pair.substr(0, equals), value = pair.substr(equals + 1);
+    if (key == "author") metadata->author = value;
+    else if (key == "license") metadata->license = value;
+    else if (key == "description") metadata->short_description = value;
+    else if (key == "version") metadata->version = value;
+    else if (value.empty()) std::erase_if(metadata->user_defined, [&](const auto& entry) { return entry.first == key; });
+    else metadata->set(key, value);
+  }
+  return {};
 }
 
 Status check_package(const std::string& path) {
@@ -148,7 +149,7 @@ Status options_for_model(const ConvertOptions& o, coreml::ModelKind kind) {
   if (!program) {
     refuse(!o.outputs.empty(), "--output-name");
     refuse(!o.states.empty(), "--state");
-    refuse(!o.metadata.empty(), "--metadata");
+    refuse(!o.metadata.empty() && (o.to == "onnx" || o.to == "mil"), "--metadata");
     refuse(o.target.has_value(), "--target");
     refuse(!o.keep_float32.empty(), "--keep-float32");
     refuse(o.passes.has_value(), "--passes");

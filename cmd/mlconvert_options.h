@@ -29,5 +29,7 @@ Result<foreign::Request> make_request(const ConvertOptions& o);
 Status options_for_model(const ConvertOptions& o, coreml::ModelKind kind);
 // What is there already may be replaced when it is a package.
 Status check_package(const std::string& path);
+// Sets what KEY=VALUE pairs say; an empty value removes.
+Status edit_metadata(const std::vector<std::string>& pairs, coreml::Metadata* metadata);
 
 }  // namespace mlt
