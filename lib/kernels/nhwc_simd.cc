@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "lib/kernels/bounds-inl.h"
+#include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/gemm_target.h"
 #include "lib/kernels/nhwc_target.h"
 #include "lib/kernels/partial-inl.h"
@@ -164,7 +165,9 @@ void depthwise(const DepthwiseRow& r) noexcept {
     ++x;
   }
   if (is_cheap(r.f.op)) return;
-  for (x = 0; x < r.count; ++x) unary(r.f, r.out + x * r.pitch, r.out + x * r.pitch, r.channels);
+  const ElementwiseTarget& ew = elementwise_target();
+  if (r.pitch == r.channels) return ew.unary(r.f.op, r.out, r.out, r.count * r.channels, r.f.a, r.f.b);
+  for (x = 0; x < r.count; ++x) ew.unary(r.f.op, r.out + x * r.pitch, r.out + x * r.pitch, r.channels, r.f.a, r.f.b);
 }
 
 // kVectors at a time, so that the chain of one does not keep the others waiting. The last may be partial.
@@ -303,8 +306,9 @@ void tile_out(const float* in, int64_t stride, int64_t channels, const float* bi
     }
   }
   if (is_cheap(f.op)) return;
+  const ElementwiseTarget& ew = elementwise_target();
   for (int i = 0; i < 16; ++i)
-    if (pixels[i] != nullptr) unary(f, pixels[i], pixels[i], channels);
+    if (pixels[i] != nullptr) ew.unary(f.op, pixels[i], pixels[i], channels, f.a, f.b);
 }
 
 const NhwcTarget* simd_target() {
