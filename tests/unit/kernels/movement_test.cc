@@ -54,6 +54,12 @@ TEST_CASE("transposition of every element size") {
     } while (std::next_permutation(perm.begin(), perm.end()));
   }
   check_transpose<uint32_t>({0, 3}, {1, 0});
+  // Three planes to pixels of three, and back.
+  for (int64_t n : {1, 3, 4, 7, 33, 5000})
+    for (int64_t batch : {1, 2}) {
+      check_transpose<uint32_t>({batch, 3, n}, {0, 2, 1});
+      check_transpose<uint32_t>({batch, n, 3}, {0, 2, 1});
+    }
 }
 
 TEST_CASE("strided copies: slices, reversal, broadcast, fill") {
