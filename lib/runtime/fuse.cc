@@ -71,11 +71,62 @@ std::optional<Activation> activation_of(Node& node) {
   return std::nullopt;
 }
 
+namespace {
+
+// The nodes that read a value, the last of them first; those of values with more than two readers do not matter.
+struct Readers {
+  int last = -1, other = -1;
+};
+
+// x * gate(x), which has no op of its own: the multiplication of an image with a function of it, found from the two nodes
+// that read x.
+struct Gated {
+  Node *first, *second, *product;
+  Activation f;
+};
+std::optional<Gated> gated(const Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes, const std::vector<Readers>& readers, int x) {
+  const auto node = [&](int i) { return i < 0 || nodes[static_cast<size_t>(i)]->dead || nodes[static_cast<size_t>(i)]->eager ? nullptr : nodes[static_cast<size_t>(i)].get(); };
+  const auto single = [&](const Node& n) { return n.outs.size() == 1 && plan.values[static_cast<size_t>(n.outs[0])].users == 1; };
+  const Readers& by = readers[static_cast<size_t>(x)];
+  Node *a = node(by.last), *b = node(by.other);
+  if (a == nullptr || b == nullptr || a == b) return std::nullopt;
+  if (a->op->kind != "mul") std::swap(a, b);
+  // x * gate(x), or threshold(x) * gate(x) where the gate is closed below the threshold, as coremltools writes hard swish.
+  Node* threshold = nullptr;
+  Node* gate = b;
+  if (a->op->kind != "mul") {
+    if (a->op->kind != "thresholded_relu") std::swap(a, b);
+    threshold = a, gate = b;
+    if (threshold->op->kind != "thresholded_relu" || threshold->in("x") != x || !single(*threshold)) return std::nullopt;
+    a = node(readers[static_cast<size_t>(threshold->outs[0])].last);
+    if (a == nullptr) return std::nullopt;
+  }
+  auto f = activation_of(*gate);
+  if (!f || gate->in("x") != x || !single(*gate) || a->op->kind != "mul" || a->int8 != nullptr) return std::nullopt;
+  const int value = threshold != nullptr ? threshold->outs[0] : x;
+  if (!(a->in("x") == value && a->in("y") == gate->outs[0]) && !(a->in("y") == value && a->in("x") == gate->outs[0])) return std::nullopt;
+  if (f->op == Unary::kHardSigmoid && f->a > 0) {
+    const auto closed = threshold != nullptr ? activation_of(*threshold) : std::nullopt;
+    if (threshold != nullptr && (!closed || closed->a > -f->b / f->a + 1e-5f)) return std::nullopt;
+    f->op = Unary::kHardSwish;
+  } else if (f->op == Unary::kSigmoid && threshold == nullptr) {
+    f->op = Unary::kSilu;
+  } else {
+    return std::nullopt;
+  }
+  return Gated{threshold != nullptr ? threshold : gate, threshold != nullptr ? gate : nullptr, a, *f};
+}
+
+}  // namespace
+
 void fuse_epilogues(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) {
-  // Who reads each value; only values with one reader matter.
-  std::vector<int> reader(plan.values.size(), -1);
+  std::vector<Readers> readers(plan.values.size());
   for (size_t i = 0; i < nodes.size(); ++i)
-    for (const Node::Source& s : nodes[i]->sources) reader[static_cast<size_t>(s.id)] = static_cast<int>(i);
+    for (const Node::Source& s : nodes[i]->sources) {
+      Readers& by = readers[static_cast<size_t>(s.id)];
+      by.other = by.last;
+      by.last = static_cast<int>(i);
+    }
 
   for (size_t i = 0; i < nodes.size(); ++i) {
     if (nodes[i]->dead || !takes_epilogue(plan, *nodes[i])) continue;
@@ -83,8 +134,21 @@ void fuse_epilogues(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) {
     for (;;) {
       Node& node = *nodes[at];
       int out = node.outs[0];
-      if (node.act || plan.values[static_cast<size_t>(out)].users != 1) break;
-      int next = reader[static_cast<size_t>(out)];
+      if (node.act) break;
+      if (plan.values[static_cast<size_t>(out)].users == 2) {
+        if (auto g = gated(plan, nodes, readers, out)) {
+          node.act = g->f;
+          node.outs = g->product->outs;
+          for (Node* n : {g->first, g->second, g->product}) {
+            if (n == nullptr) continue;
+            node.fused.push_back(n->op);
+            n->dead = true;
+          }
+        }
+        break;
+      }
+      if (plan.values[static_cast<size_t>(out)].users != 1) break;
+      int next = readers[static_cast<size_t>(out)].last;
       if (next < 0 || nodes[static_cast<size_t>(next)]->dead || nodes[static_cast<size_t>(next)]->eager) break;
       Node& after = *nodes[static_cast<size_t>(next)];
       if (after.int8 != nullptr) break;

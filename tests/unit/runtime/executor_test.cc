@@ -205,6 +205,36 @@ TEST_CASE("unknown ops are all named") {
   CHECK(made.error().message == "ops that cannot be run: frobnicate (1), twiddle (2)");
 }
 
+TEST_CASE("a value times a gate of it becomes the epilogue of what made it") {
+  enum Form { kHardSwish, kThresholded, kSilu, kOtherThreshold, kReadElsewhere };
+  for (Form form : {kHardSwish, kThresholded, kSilu, kOtherThreshold, kReadElsewhere}) {
+    CAPTURE(static_cast<int>(form));
+    Tensor x = noise({1, 5, 9, 11}, 3);
+    std::vector<Tensor> answers;
+    for (bool fast : {false, true}) {
+      Net net;
+      OpBuilder& b = net.b;
+      ir::Value* c = b.op("conv", {{"x", net.input("x", {1, 5, 9, 11})}, {"weight", b.constant(noise({24, 5, 3, 3}, 1))}, {"bias", b.constant(noise({24}, 2))}});
+      ir::Value* gate = form == kSilu ? b.op("sigmoid", {{"x", c}}) : b.op("sigmoid_hard", {{"x", c}, {"alpha", b.f32(1.0f / 6)}, {"beta", b.f32(0.5f)}});
+      ir::Value* value = c;
+      if (form == kThresholded || form == kOtherThreshold) value = b.op("thresholded_relu", {{"x", c}, {"alpha", b.f32(form == kThresholded ? -3.0f : -1.0f)}});
+      ir::Value* y = b.op("mul", {{"x", gate}, {"y", value}});
+      std::vector<ir::Value*> outputs{y};
+      if (form == kReadElsewhere) outputs.push_back(gate);
+      auto executor = net.executor(outputs, {.fast_kernels = fast});
+      auto out = executor->run({x});
+      REQUIRE(out.ok());
+      answers.push_back((*out)[0].tensor);
+      auto info = executor->plan({{1, 5, 9, 11}});
+      REQUIRE(info.ok());
+      int left = 0;
+      for (const StepInfo& step : info->steps) left += step.kind != "conv" && step.kind != "layout";
+      if (fast) CHECK((left == 0) == (form < kOtherThreshold));
+    }
+    CHECK(max_difference(answers[0], answers[1]) < 1e-5);
+  }
+}
+
 TEST_CASE("what does not fit into the limit is refused before it is allocated") {
   auto message_of = [](const auto& result) {
     REQUIRE(!result.ok());
