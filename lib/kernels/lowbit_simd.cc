@@ -146,7 +146,7 @@ HWY_NOINLINE void product_of(const LowBitPanel& p) {
         add_nibble<kRows, kVectors, kMode, 0>(q, tables, at, p.ldx, acc);
         add_nibble<kRows, kVectors, kMode, 1>(q, tables, at, p.ldx, kRows == 1 ? odd : acc);
         HWY_UNROLL(4) for (int64_t byte = 1; byte < 4; ++byte) {
-          HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) q[j] = hn::LoadU(di, reinterpret_cast<const int32_t*>(data + byte) + j * kLanes);
+          HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) q[j] = hn::LoadU(di, reinterpret_cast<const int32_t*>(data + byte + j * kLanes * 4));
           add_nibble<kRows, kVectors, kMode, 0>(q, tables, at + 2 * byte, p.ldx, acc);
           add_nibble<kRows, kVectors, kMode, 1>(q, tables, at + 2 * byte, p.ldx, kRows == 1 ? odd : acc);
         }

@@ -11,9 +11,11 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <vector>
 
 #include "lib/base/file.h"
 #include "lib/base/mapped.h"
+#include "lib/base/threads.h"
 #include "lib/container/open.h"
 #include "lib/kernels/target.h"
 #include "lib/runtime/packed_revision.h"
@@ -25,17 +27,18 @@ namespace {
 constexpr std::string_view kMagic = "mltpack1";
 constexpr uint64_t kHeader = 64;
 
-// Of weights that are read for nothing else no more stays in memory than a piece.
+// Of pieces, on all threads. Of weights that are read for nothing else no more stays in memory than a piece of each.
 XXH128_hash_t hash_of(ByteSpan bytes) {
   constexpr size_t kPiece = size_t{4} << 20;
-  XXH3_state_t state;
-  XXH3_128bits_reset(&state);
-  for (size_t at = 0; at < bytes.size(); at += kPiece) {
-    const ByteSpan piece = bytes.subspan(at, std::min(kPiece, bytes.size() - at));
-    XXH3_128bits_update(&state, piece.data(), piece.size());
-    if (bytes.size() > kPiece) forget_mapped(piece);
-  }
-  return XXH3_128bits_digest(&state);
+  std::vector<XXH128_hash_t> pieces((bytes.size() + kPiece - 1) / kPiece);
+  parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      const ByteSpan piece = bytes.subspan(i * kPiece, std::min(kPiece, bytes.size() - i * kPiece));
+      pieces[i] = XXH3_128bits(piece.data(), piece.size());
+      if (pieces.size() > 1) forget_mapped(piece);
+    }
+  });
+  return XXH3_128bits(pieces.data(), pieces.size() * sizeof(XXH128_hash_t));
 }
 
 // Names, sizes and hashes of all files but those that hold forms.
