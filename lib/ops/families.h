@@ -15,6 +15,7 @@ std::span<const OpDef> conv_ops();
 std::span<const OpDef> elementwise_binary_ops();
 std::span<const OpDef> elementwise_unary_ops();
 std::span<const OpDef> image_resizing_ops();
+std::span<const OpDef> image_sampling_ops();
 std::span<const OpDef> linear_ops();
 std::span<const OpDef> normalization_ops();
 std::span<const OpDef> pool_ops();

@@ -149,4 +149,15 @@ float sample_nearest(const PixelSampler& image, double row, double column) {
   return image.at(static_cast<int64_t>(row), static_cast<int64_t>(column));
 }
 
+Status check_target(int64_t extent) {
+  if (extent < 1) return input_error("a target extent must be positive, not " + std::to_string(extent));
+  return {};
+}
+
+Status check_source(const Dims& x, size_t first_axis) {
+  for (size_t i = first_axis; i < x.size(); ++i)
+    if (x[i] < 1) return input_error("x " + dims_text(x) + " has no pixels");
+  return {};
+}
+
 }  // namespace mlt::ops

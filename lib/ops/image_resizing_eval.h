@@ -8,6 +8,11 @@
 
 namespace mlt::ops {
 
+// kInput for a target extent below 1.
+Status check_target(int64_t extent);
+// Pixels to read from must exist on the resized axes.
+Status check_source(const Dims& x, size_t first_axis);
+
 // How n points are laid over [0, length] (length is an extent less one). Source: SamplingMode in NeuralNetwork.proto and
 // resize_bilinear in coremltools.
 enum class Sampling { kDefault, kStrictAlignCorners, kAlignCorners, kOffsetCorners, kUnalignCorners };

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::span<const OpDef> (*kFamilies[])() = {
     activation_ops,    classify_ops,   compression_ops, control_flow_ops,   conv_ops,      elementwise_binary_ops,
-    elementwise_unary_ops, image_resizing_ops, linear_ops, normalization_ops, pool_ops, quantization_ops,
+    elementwise_unary_ops, image_resizing_ops, image_sampling_ops, linear_ops, normalization_ops, pool_ops, quantization_ops,
     random_ops,        recurrent_ops,  reduction_ops,   scatter_gather_ops, state_ops,     tensor_operation_ops,
     tensor_transformation_ops, transformer_ops, legacy_nn_ops,
 };
