@@ -48,6 +48,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 try:
     import mltools_coremltools  # noqa: F401  (predictions without a Mac)
@@ -132,7 +133,7 @@ std::string python_text(const Interface& m) {
   std::string imports;
   for (const char* module : {"numpy", "PIL.Image"})
     for (const auto* list : {&m.inputs, &m.outputs})
-      if (imports.find(module) == std::string::npos && fields(*list).find(std::string(module) + (module[0] == 'n' ? "." : "")) != std::string::npos) imports += fmt::format("import {}\n", module);
+      if (imports.find(module) == std::string::npos && fields(*list).find(std::string(module) + (module[0] == 'n' ? "." : "")) != std::string::npos) imports += fmt::format("{}    import {}\n", imports.empty() ? "\nif TYPE_CHECKING:\n" : "", module);
   return fill(kText, {{"IMPORTS", imports}, {"FILE", one_line(m.file)},
                       {"CLASS", m.class_name},
                       {"INPUTS", fields(m.inputs)},
