@@ -150,6 +150,8 @@ std::optional<Attention> match(const Rewriter& r, ir::Op& op) {
     ir::Op* choice = producer(from, "select");
     const Tensor *cond = choice ? constant(*choice, "cond") : nullptr, *other = choice ? constant(*choice, "b") : nullptr;
     V scores = choice ? choice->input("a") : nullptr;
+    ir::Op* filler = choice && other == nullptr && choice->input("b") ? producer(choice->input("b"), "fill") : nullptr;  // too large to be written out
+    if (filler) other = constant(*filler, "value");
     if (cond == nullptr || other == nullptr || scores == nullptr || scores->type != v->type || from->type != v->type || !v->type.is_static() || !r.only_user(from) || !r.free({choice})) return false;
     auto mask = mask_of(*cond, *other, added, v->type.dims, v->type.dtype);
     if (!mask || !scaled_scores(scores)) return false;
