@@ -25,9 +25,7 @@ except ImportError as problem:
     print(f"bench_ncnn: skipped: {problem}")
     sys.exit(0)
 
-from bench import LIMIT, ROOT, Library, Ours, Theirs, cpu_name, measure, model_input, sample
-
-BEGIN, END = "<!-- ncnn: begin -->", "<!-- ncnn: end -->"
+from bench import LIMIT, ROOT, Library, Ours, Theirs, cpu_name, measure, model_input, replace_section, sample
 
 
 class Ncnn:
@@ -97,21 +95,14 @@ def main():
 
 
 def write(rows):
-    lines = [BEGIN, "## ncnn", "", f"""\
+    lines = ["## ncnn", "", f"""\
 `scripts/bench_ncnn.py` on {datetime.date.today()}: ncnn {ncnn.__version__} (PyPI), models by its own pnnx, float32 in all three, on
 {cpu_name()}, {len(os.sched_getaffinity(0))} cores; medians of wall time, interleaved. The speed-up is ncnn's time over ours.
 """, "| network | threads | ours, ms | ncnn, ms | ONNX Runtime, ms | speed-up | difference |", "|---|---|---|---|---|---|---|"]
     for name, threads, ours, theirs, third, error in rows:
         answer = (f"{third:.2f}", f"{third / ours:.2f}") if third else ("another answer", "")
         lines.append(f"| {name} | {threads} | {ours:.2f} | {answer[0]} | {theirs:.2f} | {answer[1]} | {error:.1e} |")
-    lines.append(END)
-    path = os.path.join(ROOT, "BENCHMARKS.md")
-    text = open(path).read()
-    if BEGIN in text:
-        text = text[: text.index(BEGIN)] + "\n".join(lines) + text[text.index(END) + len(END):]
-    else:
-        text = text.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n"
-    open(path, "w").write(text)
+    replace_section("ncnn", lines)
 
 
 if __name__ == "__main__":

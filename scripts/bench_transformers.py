@@ -20,7 +20,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from bench import MLT_F32, ROOT, Library, Options, cpu_name, measure
+from bench import MLT_F32, ROOT, Library, Options, cpu_name, measure, replace_section
 
 MLT_I32 = 6
 LIMIT = {"float32": 1e-4, "float16": 2e-2}
@@ -246,11 +246,13 @@ def main():
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--cpu", action="store_true", help="processor time instead of wall time: for a busy machine")
     parser.add_argument("--keep", default="", help="folder for the models made (default: a temporary one)")
+    parser.add_argument("--write", action="store_true", help="write BENCHMARKS.md")
     args = parser.parse_args()
     ort.set_default_logger_severity(3)
     library = Library(os.path.join(args.build, "lib", "libmltools.so"))
     temporary = tempfile.TemporaryDirectory(prefix="mltbench")
     folder, failed = args.keep or temporary.name, False
+    rows = {}  # (network, form): what each number of threads gave
     os.makedirs(folder, exist_ok=True)
     print(f"{datetime.date.today()}: mltools {library.lib.mlt_version().decode()}, ONNX Runtime {ort.__version__}, {cpu_name()}, "
           f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}, {'processor' if args.cpu else 'wall'} time")
@@ -282,10 +284,32 @@ def main():
             for (form, engine), milliseconds in zip(ours.items(), times[1:]):
                 print(f"| {name} | {form} | {threads} | {milliseconds:.2f} | {times[0]:.2f} | {times[0] / milliseconds:.2f} | {errors[form]:.1e} | "
                       f"{engine.first:.2f} / {theirs.first:.2f} |", flush=True)
+                rows.setdefault((name, form), []).append((milliseconds, times[0], errors[form], engine.first, theirs.first))
                 engine.close()
             del theirs
     if failed:
         sys.exit(1)
+    if args.write and not args.cpu:
+        write(rows, args)
+
+
+TITLES = {"vit_b16": "ViT-B/16", "bert_128": "BERT-base, 128 tokens", "whisper_enc": "Whisper-tiny encoder", "gpt2_decode": "GPT-2, 1 token after 128"}
+TARGETS = {("vit_b16", "float32"): "1.06", ("bert_128", "float32"): "1.12", ("whisper_enc", "float32"): "1.12", ("gpt2_decode", "float32"): "1.5",
+           ("gpt2_decode", "float16"): "3", ("gpt2_decode", "int8"): "4.5", ("gpt2_decode", "int4"): "8", ("gpt2_decode", "palette"): "8"}
+
+
+def write(rows, args):
+    lines = ["## Transformers", "", f"""\
+`scripts/bench_transformers.py` on {datetime.date.today()}, ONNX Runtime {ort.__version__}, {cpu_name()}, {len(os.sched_getaffinity(0))} cores,
+threads {args.threads}; medians of wall time, interleaved; the last column opens packages, with nothing prepared. Above 1 is faster than ONNX
+Runtime's float32. Compressed weights are compared with our reference evaluation of them, the others with ONNX Runtime's
+answer; arithmetic is float32 except where bf16 is asked for and fast, which it is not on every processor that has it.
+""", "| network | weights | ours, ms | ONNX Runtime float32, ms | speed-up | target | difference | load to first answer, s: ours / theirs |", "|---|---|---|---|---|---|---|---|"]
+    for (name, form), runs in rows.items():
+        target = TARGETS.get((name, form.split(" ")[0].split("-")[0]), "")
+        lines.append(f"| {TITLES.get(name, name)} | {form} | {', '.join(f'{r[0]:.2f}' for r in runs)} | {', '.join(f'{r[1]:.2f}' for r in runs)} | "
+                     f"{', '.join(f'{r[1] / r[0]:.2f}' for r in runs)} | {target} | {max(r[2] for r in runs):.1e} | {runs[-1][3]:.2f} / {runs[-1][4]:.2f} |")
+    replace_section("transformers", lines)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from bench import LIMIT, ROOT, Library, Ours, Theirs, cpu_name, measure, model_input, sample
-
-BEGIN, END = "<!-- zoo: begin -->", "<!-- zoo: end -->"
+from bench import LIMIT, ROOT, Library, Ours, Theirs, cpu_name, measure, model_input, replace_section, sample
 
 
 def main():
@@ -60,7 +58,7 @@ def main():
 
 
 def write(rows, threads, means):
-    lines = [BEGIN, "## Networks of many kinds", "", f"""\
+    lines = ["## Networks of many kinds", "", f"""\
 `scripts/bench_zoo.py` on {datetime.date.today()}, networks of `scripts/make-zoo`, float32, batch 1, ONNX Runtime {ort.__version__}, on
 {cpu_name()}, {len(os.sched_getaffinity(0))} cores; medians of wall time, interleaved, few runs each: read them as "about". Ratio: our
 time over ONNX Runtime's; its geometric mean is {", ".join(f"{m:.2f} on {t} thread{'s' * (t > 1)}" for m, t in zip(means, threads))}.
@@ -69,14 +67,7 @@ time over ONNX Runtime's; its geometric mean is {", ".join(f"{m:.2f} on {t} thre
     lines.append("|---" * (2 + 3 * len(threads)) + "|")
     for name, times, error in rows:
         lines.append(f"| {name} | " + " | ".join(f"{a:.2f} | {b:.2f} | {a / b:.2f}" for a, b in times) + f" | {error:.1e} |")
-    lines.append(END)
-    path = os.path.join(ROOT, "BENCHMARKS.md")
-    text = open(path).read()
-    if BEGIN in text:
-        text = text[: text.index(BEGIN)] + "\n".join(lines) + text[text.index(END) + len(END):]
-    else:
-        text = text.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n"
-    open(path, "w").write(text)
+    replace_section("zoo", lines)
 
 
 if __name__ == "__main__":
