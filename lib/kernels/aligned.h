@@ -26,12 +26,12 @@ class AlignedBuffer {
 #if defined(__linux__)
     // Weights that are streamed through once per run would otherwise miss the TLB at every page.
     if (bytes >= kHugePage) {
-      data_.reset(std::aligned_alloc(kHugePage, align_up(bytes) + kSlack));
+      data_.reset(allocated(kHugePage, align_up(bytes) + kSlack));
       if (data_) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // advice only: failure changes nothing
       return taken(bytes);
     }
 #endif
-    data_.reset(std::aligned_alloc(kAlignment, align_up(bytes) + kSlack));
+    data_.reset(allocated(kAlignment, align_up(bytes) + kSlack));
     return taken(bytes);
   }
   // Takes memory of somebody else's, which must be aligned and have its slack; it is only read from then on.
@@ -46,6 +46,11 @@ class AlignedBuffer {
   size_t bytes() const { return bytes_; }
 
  private:
+  // Not aligned_alloc, which wants sizes that are multiples of the alignment.
+  static void* allocated(size_t alignment, size_t bytes) {
+    void* at = nullptr;
+    return posix_memalign(&at, alignment, bytes) == 0 ? at : nullptr;
+  }
   struct Free {
     void operator()(void* p) const { std::free(p); }
   };
