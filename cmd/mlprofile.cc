@@ -19,8 +19,7 @@ using namespace mlt;
 namespace {
 
 struct Options {
-  std::string bf16 = "never";
-  std::string model;
+  std::string model, bf16 = "never";
   std::vector<std::string> values, fail_if, sweeps, compare;
   std::optional<std::string> baseline, function, csv, trace, html, speedscope, junit, github;
   MeasureOptions measure;

@@ -220,21 +220,6 @@ def measure(engines, turns, repeats, clock=time.perf_counter):
     return [statistics.median(t) * 1e3 for t in times]
 
 
-def replace_section(name, lines):
-    """Puts lines between a section's markers in BENCHMARKS.md, at its end where it is new."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    path = os.path.join(ROOT, "BENCHMARKS.md")
-    with open(path) as file:
-        text = file.read()
-    section = "\n".join([begin] + lines + [end])
-    if begin in text:
-        text = text[: text.index(begin)] + section + text[text.index(end) + len(end):]
-    else:
-        text = text.rstrip("\n") + "\n\n" + section + "\n"
-    with open(path, "w") as file:
-        file.write(text)
-
-
 def cpu_name():
     try:
         for line in open("/proc/cpuinfo"):

@@ -27,8 +27,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 import bench_transformers
 from bench import ROOT, Library, cpu_name, measure
 from bench_transformers import Graph, Ours, Theirs, difference
+from sections import replace_section
 
-BEGIN, END = "<!-- int8: begin -->", "<!-- int8: end -->"
 # Of the greatest answer. One step of a code, early in a network of random weights, moves many later ones.
 LIMIT = 0.05
 TARGETS = {"resnet50": (3.6, 1.05), "mobilenetv2": (2.5, None), "bert_128": (3.7, None)}
@@ -173,8 +173,7 @@ def write(rows, args, library, cores):
         whole, own = TARGETS[name]
         lines.append(f"| {TITLES[name]} | {threads} | {oi:.2f} | {of:.2f} | {f:.2f} | {i:.2f} | {f / oi:.2f} | {whole} | {i / oi:.2f} | {own or ''} | {mine:.1e} | {other:.1e} |")
     clock = "processor time (the machine was busy)" if args.cpu else "wall time"
-    section = f"""{BEGIN}
-## Lower precision
+    replace_section("int8", f"""## Lower precision
 
 `scripts/bench_int8.py{' --cpu' if args.cpu else ''}` on {datetime.date.today()}: mltools {library.lib.mlt_version().decode()} against ONNX Runtime {ort.__version__} on {cpu_name()}, {cores} cores,
 medians of {clock}, interleaved. Weights and activations in eight bits: models quantized by ONNX Runtime's quantize_static
@@ -185,16 +184,7 @@ relative to its greatest answer; weights are random, so that a code on the edge 
 | network | threads | ours int8, ms | ours float32, ms | ORT float32, ms | ORT int8, ms | to ORT float32 | target | to ORT int8 | target | difference | ORT's |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 {chr(10).join(lines)}
-{END}
-"""
-    path = os.path.join(ROOT, "BENCHMARKS.md")
-    text = open(path).read() if os.path.exists(path) else ""
-    if BEGIN in text:
-        text = text[:text.index(BEGIN)] + section + text[text.index(END) + len(END):].lstrip("\n")
-    else:
-        text = text.rstrip("\n") + "\n\n" + section
-    with open(path, "w") as out:
-        out.write(text)
+""")
     print("bench: wrote BENCHMARKS.md")
 
 

@@ -25,7 +25,8 @@ except ImportError as problem:
     print(f"bench_ncnn: skipped: {problem}")
     sys.exit(0)
 
-from bench import LIMIT, ROOT, Library, Ours, Theirs, cpu_name, measure, model_input, replace_section, sample
+from bench import LIMIT, ROOT, Library, Ours, Theirs, cpu_name, measure, model_input, sample
+from sections import replace_section
 
 
 class Ncnn:
@@ -102,7 +103,7 @@ def write(rows):
     for name, threads, ours, theirs, third, error in rows:
         answer = (f"{third:.2f}", f"{third / ours:.2f}") if third else ("another answer", "")
         lines.append(f"| {name} | {threads} | {ours:.2f} | {answer[0]} | {theirs:.2f} | {answer[1]} | {error:.1e} |")
-    replace_section("ncnn", lines)
+    replace_section("ncnn", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from bench import MLT_F32, ROOT, Library, Options, cpu_name, measure, replace_section
+from bench import MLT_F32, ROOT, Library, Options, cpu_name, measure
+from sections import replace_section
 
 MLT_I32 = 6
 LIMIT = {"float32": 1e-4, "float16": 2e-2}
@@ -309,7 +310,7 @@ answer; arithmetic is float32 except where bf16 is asked for and fast, which it 
         target = TARGETS.get((name, form.split(" ")[0].split("-")[0]), "")
         lines.append(f"| {TITLES.get(name, name)} | {form} | {', '.join(f'{r[0]:.2f}' for r in runs)} | {', '.join(f'{r[1]:.2f}' for r in runs)} | "
                      f"{', '.join(f'{r[1] / r[0]:.2f}' for r in runs)} | {target} | {max(r[2] for r in runs):.1e} | {runs[-1][3]:.2f} / {runs[-1][4]:.2f} |")
-    replace_section("transformers", lines)
+    replace_section("transformers", "\n".join(lines))
 
 
 if __name__ == "__main__":

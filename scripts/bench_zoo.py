@@ -18,7 +18,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from bench import LIMIT, ROOT, Library, Ours, Theirs, cpu_name, measure, model_input, replace_section, sample
+from bench import LIMIT, ROOT, Library, Ours, Theirs, cpu_name, measure, model_input, sample
+from sections import replace_section
 
 
 def main():
@@ -67,7 +68,7 @@ time over ONNX Runtime's; its geometric mean is {", ".join(f"{m:.2f} on {t} thre
     lines.append("|---" * (2 + 3 * len(threads)) + "|")
     for name, times, error in rows:
         lines.append(f"| {name} | " + " | ".join(f"{a:.2f} | {b:.2f} | {a / b:.2f}" for a, b in times) + f" | {error:.1e} |")
-    replace_section("zoo", lines)
+    replace_section("zoo", "\n".join(lines))
 
 
 if __name__ == "__main__":

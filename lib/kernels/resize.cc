@@ -14,8 +14,6 @@ ResizeAxis ResizeAxis::nearest(int64_t in, std::span<const int64_t> sources) {
   ResizeAxis axis;
   axis.in = in;
   axis.low.assign(sources.begin(), sources.end());
-  axis.high = axis.low;
-  axis.weight.assign(sources.size(), 0.0f);
   return axis;
 }
 

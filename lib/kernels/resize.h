@@ -9,8 +9,9 @@ namespace mlt {
 // One axis: the inputs that each output index lies between.
 struct ResizeAxis {
   int64_t in = 0;
-  std::vector<int32_t> low, high;  // high is low + 1, or low at the end
-  std::vector<float> weight;       // of high
+  std::vector<int32_t> low;
+  std::vector<int32_t> high;  // of linear ones: low + 1, or low at the end
+  std::vector<float> weight;  // of high
 
   int64_t out() const noexcept { return static_cast<int64_t>(low.size()); }
   // From the input index of each output index, in [0, in).

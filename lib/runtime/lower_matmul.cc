@@ -21,6 +21,32 @@ int64_t product(const Dims& dims, size_t begin, size_t end) {
 // From CoreML7 on weights and bias may be of another type than x, int32 among them; the kernels read floats.
 Tensor float_constant(Lowering& l, int id) { return convert(l.constant(id), DType::kF32); }
 
+// x [m, k] times packed weights [n, k], with the bias, and what was fused to the node.
+template <typename Packed>
+Lowered product_of(Lowering& l, std::shared_ptr<Packed> packed, std::string kernel, int x, int bias, int64_t m, int64_t n, int64_t k) {
+  Tensor biases = bias >= 0 ? float_constant(l, bias) : Tensor();
+  Activation act = l.node().act.value_or(Activation{});
+  const int residual = l.node().residual, out = l.out();
+  Lowered lowered;
+  lowered.kernel = std::string(m == 1 ? "gemv" : "gemm") + kernel;
+  lowered.packed = packed->bytes();
+  lowered.writes_anywhere = true;
+  if (residual >= 0) lowered.in_place = {residual};
+  constexpr bool kNeedsScratch = requires { packed->scratch_bytes(m); };
+  if constexpr (kNeedsScratch) lowered.scratch = packed->scratch_bytes(m);
+  lowered.run = [=](RunContext& c) {
+    const float* b = biases.valid() ? biases.data<float>() : nullptr;
+    const float* r = residual >= 0 ? c.f32(residual) : nullptr;
+    if constexpr (kNeedsScratch) {
+      packed->run(m, c.f32(x), k, c.f32_out(out), n, b, act, r, n, c.scratch);
+    } else {
+      packed->run(m, c.f32(x), k, c.f32_out(out), n, b, act, r, n);
+    }
+    return Status();
+  };
+  return lowered;
+}
+
 // Weights of few bits as they are stored, [n, k]; nothing when they are none, or the kernels do not take them.
 std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias, int64_t m) {
   auto stored = l.compressed(weight);
@@ -31,22 +57,8 @@ std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias,
     return made;
   });
   if (!packed) return l.refuse(packed.error().message);
-  auto shared = *packed;
-  Tensor biases = bias >= 0 ? float_constant(l, bias) : Tensor();
-  Activation act = l.node().act.value_or(Activation{});
-  const int residual = l.node().residual, out = l.out();
-  Lowered lowered;
-  lowered.kernel = std::string(m == 1 ? "gemv" : "gemm") + (stored->matrix.table != nullptr ? " palette " : shared->bits() == 4 ? " int4 " : " int8 ") + "packed";
-  lowered.packed = shared->bytes();
-  lowered.scratch = shared->scratch_bytes(m);
-  lowered.writes_anywhere = true;
-  if (residual >= 0) lowered.in_place = {residual};
-  lowered.run = [=, n = shared->n(), k = shared->k()](RunContext& c) {
-    shared->run(m, c.f32(x), k, c.f32_out(out), n, biases.valid() ? biases.data<float>() : nullptr, act,
-                residual >= 0 ? c.f32(residual) : nullptr, n, c.scratch);
-    return Status();
-  };
-  return lowered;
+  const std::string kernel = std::string(stored->matrix.table != nullptr ? " palette " : (*packed)->bits() == 4 ? " int4 " : " int8 ") + "packed";
+  return product_of(l, *packed, kernel, x, bias, m, (*packed)->n(), (*packed)->k());
 }
 
 std::optional<Lowered> bf16_product(Lowering& l, int x, int weight, int bias, int64_t m, int64_t n, int64_t k, int64_t row_stride, int64_t col_stride) {
@@ -56,26 +68,10 @@ std::optional<Lowered> bf16_product(Lowering& l, int x, int weight, int bias, in
     return PackedBf16::prepare(n, k, floats, row_stride, col_stride, l.packed_name(weight));
   });
   if (!packed) return l.refuse(packed.error().message);
-  auto shared = *packed;
-  Tensor biases = bias >= 0 ? float_constant(l, bias) : Tensor();
-  Activation act = l.node().act.value_or(Activation{});
-  const int residual = l.node().residual, out = l.out();
-  Lowered lowered;
-  lowered.kernel = std::string(m == 1 ? "gemv" : "gemm") + (shared->native() ? " bf16 packed" : " rounded to bf16 packed");
-  lowered.packed = shared->bytes();
-  lowered.scratch = shared->scratch_bytes(m);
-  lowered.writes_anywhere = true;
-  if (residual >= 0) lowered.in_place = {residual};
-  lowered.run = [=](RunContext& c) {
-    shared->run(m, c.f32(x), k, c.f32_out(out), n, biases.valid() ? biases.data<float>() : nullptr, act, residual >= 0 ? c.f32(residual) : nullptr, n,
-                c.scratch);
-    return Status();
-  };
-  return lowered;
+  return product_of(l, *packed, (*packed)->native() ? " bf16 packed" : " rounded to bf16 packed", x, bias, m, n, k);
 }
 
 std::optional<Lowered> packed_product(Lowering& l, int x, int weight, int bias, int64_t n, int64_t k, int64_t row_stride, int64_t col_stride) {
-  int out = l.out();
   const Dims& xd = l.dims(x);
   int64_t m = product(xd, 0, xd.size() - 1);
   if (m == 0 || n == 0 || k == 0) return l.refuse("empty product");
@@ -97,21 +93,7 @@ std::optional<Lowered> packed_product(Lowering& l, int x, int weight, int bias, 
     return made;
   });
   if (!packed) return l.refuse(packed.error().message);
-  auto shared = *packed;
-  Tensor biases = bias >= 0 ? float_constant(l, bias) : Tensor();
-  Activation act = l.node().act.value_or(Activation{});
-  int residual = l.node().residual;
-  Lowered lowered;
-  lowered.kernel = std::string(m == 1 ? "gemv packed" : "gemm packed") + (half ? " float16" : "");
-  lowered.packed = shared->bytes();
-  lowered.writes_anywhere = true;
-  if (residual >= 0) lowered.in_place = {residual};
-  lowered.run = [=](RunContext& c) {
-    shared->run(m, c.f32(x), k, c.f32_out(out), n, biases.valid() ? biases.data<float>() : nullptr, act,
-                residual >= 0 ? c.f32(residual) : nullptr, n);
-    return Status();
-  };
-  return lowered;
+  return product_of(l, *packed, std::string(" packed") + (half ? " float16" : ""), x, bias, m, n, k);
 }
 
 std::optional<Lowered> lower_linear(Lowering& l) {

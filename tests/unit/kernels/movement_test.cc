@@ -138,6 +138,31 @@ TEST_CASE("resampling by tables") {
   }
 }
 
+TEST_CASE("resampling of lines that are longer than a block") {
+  const int64_t h = 2, w = 5003;
+  const auto x = numbers(h * w, 4);
+  const std::vector<double> py{0.0, 0.25, 1.0}, px{0.0, 7.5, 4998.25, 5002.0};
+  const ResizeAxis ly = ResizeAxis::linear(h, py), lx = ResizeAxis::linear(w, px);
+  std::vector<double> expected;
+  for (double fy : py)
+    for (double fx : px) {
+      const auto column = [&](int64_t at) { return (1 - fy) * static_cast<double>(x[static_cast<size_t>(at)]) + fy * static_cast<double>(x[static_cast<size_t>(w + at)]); };
+      const auto at = static_cast<int64_t>(fx);
+      const double weight = fx - static_cast<double>(at);
+      expected.push_back((1 - weight) * column(at) + weight * column(std::min(w - 1, at + 1)));
+    }
+  on_every_target([&] {
+    std::vector<float> y(expected.size());
+    resize_linear(x.data(), y.data(), 1, ly, lx);
+    CHECK(distance(y, expected) < 1e-6);
+    // As one pixel of many channels each: more than are blended at once.
+    std::vector<float> mixed(static_cast<size_t>(3 * w));
+    resize_linear_nhwc(x.data(), mixed.data(), 1, w, ly, ResizeAxis::linear(1, std::vector<double>{0.0}));
+    for (size_t r = 0; r < 3; ++r)
+      for (size_t c = 0; c < 4; c += 3) CHECK(std::fabs(static_cast<double>(mixed[r * 5003 + (c == 0 ? 0 : 5002)]) - expected[r * 4 + c]) < 1e-6);
+  });
+}
+
 TEST_CASE("halves: every value there, rounding back as the scalar form does") {
   on_every_target([] {
     std::vector<uint16_t> h(65536), back(65536);
