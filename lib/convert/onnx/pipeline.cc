@@ -42,9 +42,14 @@ class Pipeline {
   void linear_classifier(const Item& item, bool scores);
   void tree_classifier(const Item& item);
 
+  // A value that no node has made.
+  [[noreturn]] void no_item(const std::string& place, const std::string& name) {
+    if (constants_.contains(name) || model_.graph.initializers.contains(name)) refuse(place + " is constant");
+    damaged(place + " comes from nowhere");
+  }
   const Item& in(const Node& n, size_t i) {
     auto it = i < n.inputs.size() ? items_.find(n.inputs[i]) : items_.end();
-    if (it == items_.end()) refuse(fmt::format("{}: input {} is constant or missing", n.op_type, i));
+    if (it == items_.end()) no_item(fmt::format("{}: input {}", n.op_type, i), i < n.inputs.size() ? n.inputs[i] : std::string());
     return it->second;
   }
   Vec vec(const Node& n, size_t i) {
@@ -428,7 +433,7 @@ void Pipeline::outputs() {
   std::string label_name, scores_name, numbers_name;
   for (const ValueInfo& o : model_.graph.outputs) {
     auto it = items_.find(o.name);
-    if (it == items_.end()) refuse("output \"" + o.name + "\" is constant");
+    if (it == items_.end()) no_item("output \"" + o.name + "\"", o.name);
     const Item& item = it->second;
     const Item** slot = item.what == Item::What::kLabel ? &label : item.what == Item::What::kScores ? &scores : &numbers;
     if (*slot || item.what == Item::What::kStrings || item.what == Item::What::kDictionary) refuse("several outputs, or outputs of strings");

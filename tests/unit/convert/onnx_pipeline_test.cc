@@ -166,4 +166,9 @@ TEST_CASE("onnx-ml: what classic models cannot say is refused") {
   g.initializers[0] = ob::ints("second", {1}, {2});
   g.outputs = {ob::value("x", 1, {-1, 3})};
   CHECK(learned(g).error().code == Code::kInput);
+  for (const char* missing : {"nowhere", "second"}) {  // made by no node; a constant
+    g = colours();
+    g.outputs = {ob::value(missing, 1, {-1, 3})};
+    CHECK(learned(g).error().code == (missing == std::string("nowhere") ? Code::kInput : Code::kUnsupported));
+  }
 }
