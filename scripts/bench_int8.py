@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Networks in eight bits, weights and activations, against ONNX Runtime's float32 and its own eight bits.
 
-    scripts/bench_int8.py [BUILD] [--only NAMES] [--threads LIST] [--turns N] [--cpu] [--keep FOLDER] [--write]
+    scripts/bench_int8.py [BUILD] [--only NAMES] [--models FOLDER] [--threads LIST] [--turns N] [--cpu] [--keep FOLDER] [--write]
 
-ResNet-50, MobileNetV2 and BERT-base with 128 tokens are made with pseudo-random weights and quantized by ONNX Runtime's
-quantize_static (QDQ, weights by channel, calibrated with random data). ONNX Runtime runs that file, of BERT what its
+ResNet-50, MobileNetV2 and BERT-base with 128 tokens are made with pseudo-random weights, others are NAME.onnx of --models
+(one float32 input); all are quantized by ONNX Runtime's quantize_static (QDQ, weights by channel, calibrated with random data). ONNX Runtime runs that file, of BERT what its
 quantize_dynamic makes, which it runs several times faster; ours is the file of quantize_static, converted by mlconvert. Our float32 is the unquantized model. Answers are compared with our reference evaluation of the
 quantized model, which computes in float32 what the declared quantizations leave; a difference beyond LIMIT of its greatest
 answer fails the run, and ONNX Runtime's own difference is printed beside ours. --cpu counts processor time, for a busy
@@ -31,8 +31,9 @@ from sections import replace_section
 
 # Of the greatest answer. One step of a code, early in a network of random weights, moves many later ones.
 LIMIT = 0.05
-TARGETS = {"resnet50": (3.6, 1.05), "mobilenetv2": (2.5, None), "bert_128": (3.7, None)}
-TITLES = {"resnet50": "ResNet-50", "mobilenetv2": "MobileNetV2", "bert_128": "BERT-base, 128 tokens"}
+TARGETS = {"resnet50": (3.6, 1.05), "mobilenetv2": (2.5, None), "bert_128": (3.7, None), "squeezenet11": (3.5, None), "yolov8n": (3.3, None)}
+TITLES = {"resnet50": "ResNet-50", "mobilenetv2": "MobileNetV2", "bert_128": "BERT-base, 128 tokens", "squeezenet11": "SqueezeNet 1.1", "yolov8n": "YOLOv8n"}
+GIVEN = ("squeezenet11", "yolov8n")  # files of --models
 
 
 def conv(g, x, inputs, outputs, size, stride=1, groups=1, f=None, gain=2.0):
@@ -111,6 +112,7 @@ def main():
     parser = argparse.ArgumentParser(prog="bench_int8", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", nargs="?", default=os.path.join(ROOT, "build"))
     parser.add_argument("--only", default="", help="networks, separated by commas: " + ", ".join(TARGETS))
+    parser.add_argument("--models", default="", help="folder with " + ", ".join(n + ".onnx" for n in GIVEN) + "; they are skipped without")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--cpu", action="store_true", help="processor time instead of wall time: for a busy machine")
@@ -124,11 +126,20 @@ def main():
     os.makedirs(folder, exist_ok=True)
     cores = len(os.sched_getaffinity(0))
     for name in [n for n in args.only.split(",") if n] or TARGETS:
-        graph, paths = Graph(name), {form: os.path.join(folder, f"{name}-{form}.onnx") for form in ("float32", "int8")}
-        feeds, outputs = network(name, graph)
-        if not os.path.exists(paths["float32"]):
-            onnx.save(graph.model(feeds, outputs), paths["float32"])
-        del graph
+        paths = {form: os.path.join(folder, f"{name}-{form}.onnx") for form in ("float32", "int8")}
+        if name in GIVEN:
+            paths["float32"] = os.path.join(args.models, name + ".onnx")
+            if not args.models or not os.path.exists(paths["float32"]):
+                print(f"bench: {name}: skipped: no {name}.onnx in --models")
+                continue
+            shape = [d.dim_value for d in onnx.load(paths["float32"]).graph.input[0].type.tensor_type.shape.dim]
+            feeds = {onnx.load(paths["float32"]).graph.input[0].name: np.random.default_rng(3).standard_normal(shape, dtype=np.float32)}
+        else:
+            graph = Graph(name)
+            feeds, outputs = network(name, graph)
+            if not os.path.exists(paths["float32"]):
+                onnx.save(graph.model(feeds, outputs), paths["float32"])
+            del graph
         transformer = name in bench_transformers.NETWORKS
         if not os.path.exists(paths["int8"]):
             quantize(paths["float32"], paths["int8"], feeds, transformer)
@@ -137,7 +148,7 @@ def main():
             quantize_dynamic(paths["float32"], own, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"], extra_options={"MatMulConstBOnly": True})
         packages = {}
         for form, path in paths.items():
-            packages[form] = path.replace(".onnx", ".mlpackage")
+            packages[form] = os.path.join(folder, f"{name}-{form}.mlpackage")
             if not os.path.exists(packages[form]):
                 subprocess.run([os.path.join(args.build, "bin", "mlconvert"), "-q", "--target", "iOS18", "--precision", "float32", "-o", packages[form], path], check=True)
         reference = Ours(library, packages["int8"], feeds, reference=True)

@@ -3,7 +3,9 @@
 
 The networks have the shapes of ViT-B/16, BERT-base with 128 tokens, the encoder of Whisper-tiny, and GPT-2 decoding one
 token after 128, written as exporters write them: attention and GELU spelled out. Weights are pseudo-random. Compressed
-forms of GPT-2 are compared with ONNX Runtime's float32 in time, and with our own reference evaluation in their answers.
+forms of GPT-2 are compared with ONNX Runtime's float32 in time, those of four bits with its own four bits too
+(MatMulNBits, blocks of 32, products in eight bits, which is the fastest it has), and with our own reference evaluation in
+their answers.
 """
 import argparse
 import ctypes
@@ -19,6 +21,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
+
+try:  # it needs onnx_ir, a package of its own
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+except ImportError:
+    MatMulNBitsQuantizer = None
 
 from bench import MLT_F32, ROOT, Library, Options, cpu_name, measure
 from sections import replace_section
@@ -239,6 +246,19 @@ def packages(build, folder, name, onnx_path):
     return made
 
 
+def four_bits(onnx_path):
+    """ONNX Runtime's own four bits of the model, or None where its tool for that is not installed."""
+    if MatMulNBitsQuantizer is None:
+        print("bench: MatMulNBits skipped: its quantizer does not load (onnx_ir)")
+        return None
+    path = onnx_path.replace(".onnx", "-nbits.onnx")
+    if not os.path.exists(path):
+        tool = MatMulNBitsQuantizer(onnx.load(onnx_path), bits=4, block_size=32, is_symmetric=True, accuracy_level=4)
+        tool.process()
+        onnx.save(tool.model.model, path)
+    return path
+
+
 def main():
     parser = argparse.ArgumentParser(prog="bench_transformers")
     parser.add_argument("build", nargs="?", default=os.path.join(ROOT, "build"))
@@ -281,13 +301,18 @@ def main():
                 if not errors[form] <= (BF16_LIMIT if form == BF16 else LIMIT.get(form, LOW_BIT_LIMIT)):
                     print(f"bench: {name} {form}: WRONG ANSWER: difference {errors[form]:.2g}")
                     failed = True
-            times = measure([theirs] + list(ours.values()), args.turns, 12 if name.startswith("gpt2") else 3, time.process_time if args.cpu else time.perf_counter)
-            for (form, engine), milliseconds in zip(ours.items(), times[1:]):
+            own = four_bits(onnx_path) if name.startswith("gpt2") else None
+            peers = [theirs] + ([Theirs(own, feeds, threads)] if own else [])
+            times = measure(peers + list(ours.values()), args.turns, 12 if name.startswith("gpt2") else 3, time.process_time if args.cpu else time.perf_counter)
+            nbits = times[1] if own else None
+            for (form, engine), milliseconds in zip(ours.items(), times[len(peers):]):
                 print(f"| {name} | {form} | {threads} | {milliseconds:.2f} | {times[0]:.2f} | {times[0] / milliseconds:.2f} | {errors[form]:.1e} | "
                       f"{engine.first:.2f} / {theirs.first:.2f} |", flush=True)
-                rows.setdefault((name, form), []).append((milliseconds, times[0], errors[form], engine.first, theirs.first))
+                rows.setdefault((name, form), []).append((milliseconds, times[0], errors[form], engine.first, theirs.first, nbits))
                 engine.close()
-            del theirs
+            if nbits:
+                print(f"| {name} | ONNX Runtime's MatMulNBits | {threads} | | {nbits:.2f} | {times[0] / nbits:.2f} | | |", flush=True)
+            del theirs, peers
     if failed:
         sys.exit(1)
     if args.write and not args.cpu:
@@ -310,6 +335,10 @@ answer; arithmetic is float32 except where bf16 is asked for and fast, which it 
         target = TARGETS.get((name, form.split(" ")[0].split("-")[0]), "")
         lines.append(f"| {TITLES.get(name, name)} | {form} | {', '.join(f'{r[0]:.2f}' for r in runs)} | {', '.join(f'{r[1]:.2f}' for r in runs)} | "
                      f"{', '.join(f'{r[1] / r[0]:.2f}' for r in runs)} | {target} | {max(r[2] for r in runs):.1e} | {runs[-1][3]:.2f} / {runs[-1][4]:.2f} |")
+    own = [(form, runs) for (name, form), runs in rows.items() if form.startswith(("int4", "palette")) and runs[0][5]]
+    if own:
+        lines += ["", f"ONNX Runtime's own four bits of GPT-2 (MatMulNBits, blocks of 32, activations in eight bits) take {', '.join(f'{r[5]:.2f}' for r in own[0][1])} ms: "
+                  + "; ".join(f"our {form} {', '.join(f'{r[5] / r[0]:.2f}' for r in runs)} times as fast" for form, runs in own) + " (goal 1.5)."]
     replace_section("transformers", "\n".join(lines))
 
 
