@@ -96,12 +96,17 @@ void reference_dequantize(const uint8_t* in, float* out, int64_t count, float sc
   for (int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(in[i] - zero) * scale;
 }
 
+void reference_map(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const uint8_t* table) noexcept {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < columns; ++i) out[r * out_pitch + i] = table[in[r * in_pitch + i]];
+}
+
 void reference_add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int8Finish& f, uint8_t* out, int64_t count) noexcept {
   for (int64_t i = 0; i < count; ++i) out[i] = code_of(f, finished(f, scale * static_cast<float>(a[i]) + shift, b + i));
 }
 
 constexpr Int8Target kReference{"int8 scalar", 4, 3, kRefLanes, false, reference_tile, reference_interleave, reference_interleave3, reference_depthwise,
-                                reference_most, reference_quantize, reference_dequantize, reference_add};
+                                reference_most, reference_quantize, reference_dequantize, reference_map, reference_add};
 
 float low(const Codes& q) { return -static_cast<float>(q.zero); }
 float high(const Codes& q) { return 255.0f - static_cast<float>(q.zero); }
@@ -140,6 +145,7 @@ struct Int8Conv::Impl {
   ConvGeometry g;  // axes 1 and 2
   Codes in;
   Int8Finish finish;
+  std::optional<CodeTable> table;
   Method method = Method::kTaps;
   const Int8Target* target = nullptr;
   int64_t rows = 0;                               // output channels
@@ -285,12 +291,12 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
   const int64_t even = pool > 1 && total >= 2 * pool * step ? (wanted + pool - 1) / pool * pool : wanted;
   const int64_t block = ((total + even - 1) / even + step - 1) / step * step;
   const int64_t row_blocks = (total + block - 1) / block;
-  const auto fill = [&](int64_t first, int64_t last, const uint8_t** table) {
+  const auto fill = [&](int64_t first, int64_t last, const uint8_t** pointers) {
     int64_t line = first / ow, ox = first - line * ow, picture = line / oh, oy = line - picture * oh;
     for (int64_t m = first; m < last; m += step) {
       const int64_t n = std::min(step, last - m);
       for (int64_t i = 0; i < n; ++i) {
-        const uint8_t** to = table + i;
+        const uint8_t** to = pointers + i;
         if (plain) {
           *to = codes + (m + i) * c;
         } else if (method == Method::kLines) {
@@ -318,18 +324,18 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
           if (++oy == oh) oy = 0, ++picture;
         }
       }
-      table += segments * n;
+      pointers += segments * n;
     }
   };
   const int64_t work = block * segments * length * p.widest * lanes / 32;
   const int8_t* weights_end = weights.data<int8_t>() + weights.bytes();
   parallel_for(row_blocks * p.count, grain_for(work), [&](int64_t begin, int64_t end) {
-    const uint8_t* table[kPointers + kMostTaps * 8];
+    const uint8_t* pointers[kPointers + kMostTaps * 8];
     int64_t filled = -1;
     while (begin < end) {
       const int64_t b = begin / p.count, p0 = begin % p.count, p1 = std::min(p.count, p0 + (end - begin));
       const int64_t m0 = b * block, m1 = std::min(total, m0 + block), tiles = (m1 - m0 + step - 1) / step;
-      if (filled != b) fill(m0, m1, table);
+      if (filled != b) fill(m0, m1, pointers);
       filled = b;
       Int8Tile t;
       t.quads = quads, t.segments = segments;
@@ -346,7 +352,7 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
         const int8_t* next = t.b + size;
         const bool fetches = tiles > 1 && shared > 0 && next + size <= weights_end;
         t.ahead_every = fetches ? std::max<int64_t>(1, segments * quads / shared) : quads;
-        const uint8_t* const* row_table = table;
+        const uint8_t* const* row_table = pointers;
         for (int64_t m = m0; m < m1; m += step) {
           t.rows = static_cast<int>(std::min(step, m1 - m));
           t.ahead = fetches ? next + (m - m0) / step * shared * 64 : nullptr;
@@ -356,6 +362,7 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
           t.out_float = finish.narrow ? nullptr : static_cast<float*>(out) + at;
           t.residual = residual != nullptr ? residual + at : nullptr;
           target->tile(t);
+          if (table) target->map(t.out, rows, t.out, rows, t.rows, t.cols, table->data());
           row_table += segments * t.rows;
         }
       }
@@ -420,6 +427,7 @@ void Int8Conv::Impl::run_depthwise(const uint8_t* codes, void* out, const uint8_
     r.out_float = finish.narrow ? nullptr : static_cast<float*>(out) + at;
     r.count = ow;
     target->depthwise(r);
+    if (table) target->map(r.out, 0, r.out, 0, 1, ow * c, table->data());
   });
 }
 
@@ -432,12 +440,14 @@ bool Int8Conv::takes(const ConvShape& s) noexcept {
 Result<Int8Conv> Int8Conv::create(const ConvShape& s, const Codes& in, const int8_t* weights, const float* weight_scale, const float* bias,
                                   const Int8Epilogue& epilogue) {
   if (!takes(s) || s.rank != 2) return usage_error("convolution in eight bits: not of two axes, or grouped");
+  if (epilogue.table && !epilogue.out) return usage_error("convolution in eight bits: a function of codes without codes");
   MLT_ASSIGN(const ConvGeometry geometry, convolution_geometry(s));
   auto impl = std::make_unique<Impl>();
   impl->shape = s;
   impl->g = geometry;
   impl->in = in;
   impl->finish = finish_of(epilogue);
+  impl->table = epilogue.table;
   impl->target = &int8_target();
   impl->rows = s.out_channels;
   impl->slots = thread_count();
@@ -488,9 +498,18 @@ void add_codes(const uint8_t* a, const Codes& qa, const uint8_t* b, const Codes&
   });
 }
 
-void map_codes(const uint8_t* in, uint8_t* out, int64_t count, const uint8_t* table) noexcept {
-  parallel_for(count, kMinWork, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) out[i] = table[in[i]];
+void map_codes(const uint8_t* in, uint8_t* out, int64_t count, const CodeTable& table) noexcept {
+  const Int8Target& target = int8_target();
+  parallel_for(count, kMinWork, [&](int64_t begin, int64_t end) { target.map(in + begin, 0, out + begin, 0, 1, end - begin, table.data()); });
+}
+
+void map_code_rows(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const CodeTable* table) noexcept {
+  const Int8Target& target = int8_target();
+  parallel_for(rows, grain_for(columns), [&](int64_t begin, int64_t end) {
+    const uint8_t* from = in + begin * in_pitch;
+    uint8_t* to = out + begin * out_pitch;
+    if (table != nullptr) return target.map(from, in_pitch, to, out_pitch, end - begin, columns, table->data());
+    for (int64_t r = begin; r < end; ++r, from += in_pitch, to += out_pitch) std::memcpy(to, from, static_cast<size_t>(columns));
   });
 }
 

@@ -5,6 +5,7 @@
 // zero. Kernels may read (never use) up to kSlack bytes behind a tensor. Nothing allocates while running; results do not
 // depend on the thread count.
 #pragma once
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -22,12 +23,16 @@ struct Codes {
   bool operator==(const Codes&) const = default;
 };
 
+// Any function of a code, by code.
+using CodeTable = std::array<uint8_t, 256>;
+
 // What happens to a sum before it is stored.
 struct Int8Epilogue {
   std::optional<Codes> between{};   // it is rounded to these codes, and
   std::optional<Codes> residual{};  // a tensor of these codes is added
   Activation f{};
   std::optional<Codes> out{};  // codes of the result; none: float32
+  std::optional<CodeTable> table{};  // of these codes, which are then the result; only with `out`
 };
 
 // A convolution of two axes, one group or depthwise, or a matrix product: a convolution whose image is [rows, 1].
@@ -69,8 +74,10 @@ void interleave_codes(const uint8_t* planes, uint8_t* out, int64_t count) noexce
 // out = f(a + b).
 void add_codes(const uint8_t* a, const Codes& qa, const uint8_t* b, const Codes& qb, const Activation& f, uint8_t* out, const Codes& qo,
                int64_t count) noexcept;
-// out[i] = table[in[i]]: any function of one tensor. In place is allowed.
-void map_codes(const uint8_t* in, uint8_t* out, int64_t count, const uint8_t* table) noexcept;
+// out[i] = table[in[i]]. In place is allowed.
+void map_codes(const uint8_t* in, uint8_t* out, int64_t count, const CodeTable& table) noexcept;
+// The same for `rows` rows of `columns` codes, which begin `in_pitch` and `out_pitch` codes apart; a null table: a copy.
+void map_code_rows(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const CodeTable* table) noexcept;
 // As pool_nhwc; kMax gives codes of `qi` and ignores qo, and every window holds an element.
 void pool_codes_nhwc(Pool op, const PoolShape& shape, const uint8_t* in, const Codes& qi, uint8_t* out, const Codes& qo) noexcept;
 

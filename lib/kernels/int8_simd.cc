@@ -532,14 +532,45 @@ void dequantize(const uint8_t* in, float* out, int64_t count, float scale, int32
   for (; i < count; ++i) out[i] = (static_cast<float>(in[i]) - static_cast<float>(zero)) * scale;
 }
 
+void map(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const uint8_t* table) noexcept {
+#if MLT_INT8_DOT
+  // Two tables of 128 bytes, each in two registers.
+  const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64), t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
+  for (int64_t r = 0; r < rows; ++r, in += in_pitch, out += out_pitch)
+    for (int64_t i = 0; i < columns; i += 64) {
+      const __mmask64 some = columns - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (columns - i)) - 1;
+      const __m512i codes = _mm512_maskz_loadu_epi8(some, in + i);
+      const __m512i low = _mm512_permutex2var_epi8(t0, codes, t1), high = _mm512_permutex2var_epi8(t2, codes, t3);
+      _mm512_mask_storeu_epi8(out + i, some, _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), low, high));
+    }
+#else
+  for (int64_t r = 0; r < rows; ++r, in += in_pitch, out += out_pitch) {
+    int64_t i = 0;
+    for (; i + 8 <= columns; i += 8) {  // loads before stores, which might be of the table for all the compiler knows
+      const uint8_t a = table[in[i]], b = table[in[i + 1]], c = table[in[i + 2]], d = table[in[i + 3]];
+      const uint8_t e = table[in[i + 4]], f = table[in[i + 5]], g = table[in[i + 6]], h = table[in[i + 7]];
+      out[i] = a, out[i + 1] = b, out[i + 2] = c, out[i + 3] = d, out[i + 4] = e, out[i + 5] = f, out[i + 6] = g, out[i + 7] = h;
+    }
+    for (; i < columns; ++i) out[i] = table[in[i]];
+  }
+#endif
+}
+
 void add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int8Finish& f, uint8_t* out, int64_t count) noexcept {
   const D d;
   const Finish finish(f);
   const V s = hn::Set(d, scale), t = hn::Set(d, shift);
   const bool cheap = is_cheap(f.f.op);
   const VI none = hn::Zero(DI());
+  const auto sum = [&](const uint8_t* pa, const uint8_t* pb) HWY_ATTR { return finish.value(hn::MulAdd(code_floats(pa), s, t), pb); };
+  int64_t i = 0;
+  for (; cheap && i + 4 * kLanes <= count; i += 4 * kLanes) {
+    VI c[4];
+    HWY_UNROLL(4) for (int j = 0; j < 4; ++j) c[j] = finish.code(sum(a + i + j * kLanes, b + i + j * kLanes));
+    hn::StoreU(in_order(narrow(c[0], c[1], c[2], c[3])), DB(), out + i);
+  }
   HWY_ALIGN uint8_t edge_a[kLanes] = {}, edge_b[kLanes] = {};
-  for (int64_t i = 0; i < count; i += kLanes) {
+  for (; i < count; i += kLanes) {
     const int64_t n = std::min<int64_t>(kLanes, count - i);
     const uint8_t *pa = a + i, *pb = b + i;
     if (n < kLanes) {
@@ -547,7 +578,7 @@ void add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int
       std::memcpy(edge_b, pb, static_cast<size_t>(n));
       pa = edge_a, pb = edge_b;
     }
-    const V v = finish.value(hn::MulAdd(code_floats(pa), s, t), pb);
+    const V v = sum(pa, pb);
     if (cheap) {
       store_bytes(in_order(narrow(finish.code(v), none, none, none)), out + i, n);
       continue;
@@ -560,7 +591,7 @@ void add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int
 
 const Int8Target* simd_target() {
   static constexpr Int8Target kTarget{MLT_INT8_DOT ? "int8 vnni 8x48" : HWY_TARGET == HWY_AVX3 ? "int8 8x48" : HWY_TARGET == HWY_AVX2 ? "int8 4x24" : kMr == 8 ? "int8 8x12" : "int8 4x12",
-                                      kMr, kNv, kLanes, !MLT_INT8_DOT, tile_any, interleave, interleave3, depthwise, most, quantize, dequantize, add};
+                                      kMr, kNv, kLanes, !MLT_INT8_DOT, tile_any, interleave, interleave3, depthwise, most, quantize, dequantize, map, add};
   return &kTarget;
 }
 

@@ -71,6 +71,20 @@ std::optional<Activation> activation_of(Node& node) {
   return std::nullopt;
 }
 
+std::span<const BinaryKind> binary_kinds() {
+  static constexpr BinaryKind kRows[] = {
+      {"add", Binary::kAdd}, {"sub", Binary::kSub}, {"mul", Binary::kMul},     {"real_div", Binary::kDiv}, {"floor_div", Binary::kFloorDiv},
+      {"mod", Binary::kMod}, {"pow", Binary::kPow}, {"maximum", Binary::kMax}, {"minimum", Binary::kMin},
+  };
+  return kRows;
+}
+
+std::optional<Binary> binary_of(std::string_view kind) {
+  for (const BinaryKind& row : binary_kinds())
+    if (row.kind == kind) return row.op;
+  return std::nullopt;
+}
+
 namespace {
 
 // The nodes that read a value, the last of them first; those of values with more than two readers do not matter.

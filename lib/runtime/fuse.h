@@ -2,6 +2,8 @@
 // before them.
 #pragma once
 #include <memory>
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include "lib/runtime/plan.h"
@@ -10,6 +12,14 @@ namespace mlt {
 
 // The kernel library's name for an elementwise op with constant parameters, or nothing.
 std::optional<Activation> activation_of(Node& node);
+
+// The kernel library's names for broadcasting operations on two operands; of one of them, or nothing.
+struct BinaryKind {
+  std::string_view kind;
+  Binary op;
+};
+std::span<const BinaryKind> binary_kinds();
+std::optional<Binary> binary_of(std::string_view kind);
 
 // A batch_norm node as x * scale + bias for each channel; says in l.refusal why not.
 struct ScaleBias {

@@ -5,27 +5,13 @@
 
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/fuse.h"
-#include "lib/runtime/int8_plan.h"
+#include "lib/runtime/int8_graph.h"
 #include "lib/runtime/layout.h"
 
 namespace mlt {
 namespace {
 
 using Kind = Int8Plan::Kind;
-
-// One scale and zero point for the whole tensor, both known.
-std::optional<Codes> codes_of(Node& node, DType type) {
-  ops::Call& call = node.call;
-  if (type != DType::kI8 && type != DType::kU8) return std::nullopt;
-  if (!call.known("scale") || call.type("scale").rank() != 0 || (call.has("zero_point") && !call.known("zero_point"))) return std::nullopt;
-  Codes q;
-  const std::vector<float> scale = call.floats("scale"), zero = call.has("zero_point") ? call.floats("zero_point") : std::vector<float>{0};
-  // Reciprocals of others are no number that kernels could use.
-  if (scale.size() != 1 || zero.size() != 1 || !(scale[0] > 1e-30f && scale[0] < 1e30f)) return std::nullopt;
-  q.scale = scale[0];
-  q.zero = static_cast<int32_t>(zero[0]) + (type == DType::kI8 ? 128 : 0);
-  return q;
-}
 
 // Gives a number for every number: what quantize makes of others is not what kernels do.
 bool is_total(const Activation& f) {
@@ -34,20 +20,13 @@ bool is_total(const Activation& f) {
   return true;
 }
 
-class Fusion {
+class Fusion : CodeGraph {
  public:
-  Fusion(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) : plan_(plan), nodes_(nodes) {}
+  using CodeGraph::CodeGraph;
 
   void run() {
-    bool any = false;
-    for (const auto& node : nodes_) any = any || node->op->kind == "dequantize";
-    if (!any) return;
-    index();
-    merge_equal("quantize");
-    index();
-    merge_equal("dequantize");
-    index();
-    find_codes();
+    prepare();
+    fuse_code_functions(*this);
     for (size_t i = 0; i < nodes_.size(); ++i) {
       Node& node = *nodes_[i];
       if (node.dead || node.eager || node.attention != nullptr || node.int8 != nullptr) continue;
@@ -56,110 +35,13 @@ class Fusion {
       else if (kind == "add") sum(i);
       else if (kind == "max_pool" || kind == "avg_pool" || kind == "reduce_mean") pooling(i);
       else if (kind == "concat") concatenation(i);
-      else if (kind == "quantize" || activation_of(node)) function(i);
+      else if (kind == "split") parts(i);
+      else if (activation_of(node) && operand(node.in("x"))) refuse(node, "the result is not quantized");
     }
     borders();
-    std::erase_if(nodes_, [](const auto& node) { return node->dead; });
   }
 
  private:
-  PlanValue& value(int id) { return plan_.values[static_cast<size_t>(id)]; }
-  const Dims& dims(int id) { return value(id).type.dims; }
-
-  void index() {
-    maker_.assign(plan_.values.size(), -1);
-    readers_.assign(plan_.values.size(), {});
-    for (size_t i = 0; i < nodes_.size(); ++i) {
-      if (nodes_[i]->dead) continue;
-      for (int id : nodes_[i]->outs) maker_[static_cast<size_t>(id)] = static_cast<int>(i);
-      for (const Node::Source& s : nodes_[i]->sources) readers_[static_cast<size_t>(s.id)].push_back(i);
-    }
-  }
-  Node* maker(int id) {
-    const int at = id >= 0 ? maker_[static_cast<size_t>(id)] : -1;
-    return at < 0 || nodes_[static_cast<size_t>(at)]->dead ? nullptr : nodes_[static_cast<size_t>(at)].get();
-  }
-  // The one node that reads a value which is nothing else either; -1 otherwise.
-  int only_reader(int id) {
-    if (value(id).users != 1) return -1;
-    for (size_t i : readers_[static_cast<size_t>(id)]) {
-      const auto& sources = nodes_[i]->sources;
-      const bool reads = std::any_of(sources.begin(), sources.end(), [&](const Node::Source& s) { return s.id == id; });
-      if (!nodes_[i]->dead && !nodes_[i]->eager && reads) return static_cast<int>(i);
-    }
-    return -1;
-  }
-  bool is_output(int id) { return std::find(plan_.output_ids.begin(), plan_.output_ids.end(), id) != plan_.output_ids.end(); }
-
-  // Each reader of a value may have a pair of its own, all alike.
-  void merge_equal(std::string_view kind) {
-    for (size_t i = 0; i < nodes_.size(); ++i) {
-      Node& first = *nodes_[i];
-      if (first.dead || first.eager || first.op->kind != kind) continue;
-      const auto codes = codes_of(first, coded_type(first));
-      if (!codes) continue;
-      for (size_t j : std::vector<size_t>(readers_[static_cast<size_t>(first.in("input"))])) {
-        Node& other = *nodes_[j];
-        if (j <= i || other.dead || other.eager || other.op->kind != kind || other.in("input") != first.in("input") || coded_type(other) != coded_type(first) ||
-            codes_of(other, coded_type(other)) != codes || value(other.outs[0]).type.dtype != value(first.outs[0]).type.dtype || is_output(other.outs[0]))
-          continue;
-        const auto& readers = readers_[static_cast<size_t>(other.outs[0])];
-        if (std::any_of(readers.begin(), readers.end(), [&](size_t r) { return nodes_[r]->eager || nodes_[r]->attention != nullptr; })) continue;
-        for (size_t r : readers)
-          for (Node::Source& s : nodes_[r]->sources)
-            if (s.id == other.outs[0]) s.id = first.outs[0], ++value(first.outs[0]).users, readers_[static_cast<size_t>(first.outs[0])].push_back(r);
-        other.dead = true;
-        for (const Node::Source& s : other.sources) --value(s.id).users;
-      }
-    }
-  }
-  DType coded_type(Node& node) { return node.op->kind == "quantize" ? value(node.outs[0]).type.dtype : value(node.in("input")).type.dtype; }
-
-  // Codes that nobody but dequantize reads need not be int32.
-  void find_codes() {
-    narrow_.clear();
-    for (const auto& node : nodes_) {
-      if (node->dead || node->eager || node->op->kind != "quantize") continue;
-      const int q = node->outs[0], x = node->in("input");
-      const auto codes = codes_of(*node, value(q).type.dtype);
-      bool good = codes && x >= 0 && !value(x).is_constant && !value(x).dynamic && !value(q).dynamic && is_float(value(x).type.dtype) && value(q).type.is_static() && !is_output(q);
-      for (size_t r : readers_[static_cast<size_t>(q)]) {
-        Node& reader = *nodes_[r];
-        good = good && !reader.dead && !reader.eager && reader.op->kind == "dequantize" && reader.in("input") == q && codes_of(reader, value(q).type.dtype);
-      }
-      if (good && !readers_[static_cast<size_t>(q)].empty()) narrow_[q] = *codes;
-    }
-  }
-
-  // The codes behind a dequantized operand.
-  struct Operand {
-    int id;
-    Codes codes;
-  };
-  std::optional<Operand> operand(int id) {
-    Node* node = maker(id);
-    if (node == nullptr || node->op->kind != "dequantize" || node->int8 != nullptr) return std::nullopt;
-    const int q = node->in("input");
-    auto it = narrow_.find(q);
-    if (it == narrow_.end()) return std::nullopt;
-    return Operand{q, *codes_of(*node, value(q).type.dtype)};
-  }
-  // The node reads the codes themselves now.
-  void release(int dequantized) {
-    Node* node = maker(dequantized);
-    if (--value(dequantized).users > 0) return;
-    node->dead = true;
-    --value(node->in("input")).users;
-  }
-  // The quantize that is all that reads a value, with codes that stay codes.
-  Node* quantizer(int id, int* at = nullptr) {
-    const int next = only_reader(id);
-    if (next < 0) return nullptr;
-    Node& node = *nodes_[static_cast<size_t>(next)];
-    if (node.int8 != nullptr || node.op->kind != "quantize" || node.in("input") != id || !narrow_.contains(node.outs[0])) return nullptr;
-    if (at != nullptr) *at = next;
-    return &node;
-  }
   void absorb(Node& node, Node& after) {
     node.outs = after.outs;
     node.fused.push_back(after.op);
@@ -276,8 +158,7 @@ class Fusion {
     if (plan == nullptr) return;
     node.int8 = plan;
     node.sources = {{"x", 0, from->id}};
-    ++value(from->id).users;
-    readers_[static_cast<size_t>(from->id)].push_back(i);
+    reads(i, from->id);
     release(x);
     for (;;) {
       const int out = node.outs[0];
@@ -299,11 +180,11 @@ class Fusion {
         }
       if (quantizer(out) == nullptr) break;
       const Codes codes = narrow_.at(after.outs[0]);
-      if (e.f.op == Unary::kIdentity && add_residual(node, *plan, after, codes)) return;
+      if (e.f.op == Unary::kIdentity && add_residual(node, *plan, after, codes)) return take_function(node, *plan);
       e.out = codes;
       absorb(node, after);
       value(node.outs[0]).codes = true;
-      return;
+      return take_function(node, *plan);
     }
   }
 
@@ -339,7 +220,18 @@ class Fusion {
     value(node.outs[0]).codes = true;
     move(at_, add_at);
     readers_[static_cast<size_t>(residual->id)].push_back(static_cast<size_t>(add_at));
+    at_ = add_at;
     return true;
+  }
+  // A function of the codes just made, which nobody else reads.
+  void take_function(Node& node, Int8Plan& plan) {
+    const int next = only_reader(node.outs[0]);
+    if (next < 0) return;
+    Node& after = *nodes_[static_cast<size_t>(next)];
+    if (after.int8 == nullptr || after.int8->kind != Kind::kMap) return;
+    plan.epilogue.table = after.int8->table;
+    absorb(node, after);
+    node.fused.insert(node.fused.end(), after.fused.begin(), after.fused.end());
   }
   void move(int from, int to) {
     std::swap(nodes_[static_cast<size_t>(from)], nodes_[static_cast<size_t>(to)]);
@@ -357,8 +249,7 @@ class Fusion {
     node.sources.clear();
     for (const auto& [source, dequantized] : sources) {
       node.sources.push_back(source);
-      ++value(source.id).users;
-      readers_[static_cast<size_t>(source.id)].push_back(i);
+      reads(i, source.id);
       release(dequantized);
     }
     take_tail(node, end);
@@ -442,31 +333,36 @@ class Fusion {
     adopt(i, plan, sources, *end);
   }
 
-  // An elementwise function of codes, or other codes for the same numbers: a table.
-  void function(size_t i) {
+  // Every part with a quantize of its own.
+  void parts(size_t i) {
     Node& node = *nodes_[i];
-    at_ = static_cast<int>(i);
-    const bool again = node.op->kind == "quantize";
-    const int x = node.in(again ? "input" : "x");
+    const int x = node.in("x");
     auto from = operand(x);
-    if (!from || (again && !narrow_.contains(node.outs[0]))) return;
+    if (!from || !node.call.known("axis")) return;
+    const size_t rank = dims(x).size();
+    auto axis = ops::normalize_axis(node.call.i64("axis"), static_cast<int64_t>(rank));
+    if (!axis || *axis != (rank == 4 ? 1 : static_cast<int64_t>(rank) - 1)) return refuse(node, "not along the innermost axis");
     auto plan = std::make_shared<Int8Plan>();
-    plan->kind = Kind::kMap;
+    plan->kind = Kind::kSplit;
     plan->x = from->codes;
-    if (again) {
-      plan->out = narrow_.at(node.outs[0]);
-      node.int8 = plan;
-      node.sources = {{"x", 0, from->id}};
-      ++value(from->id).users;
-      readers_[static_cast<size_t>(from->id)].push_back(i);
-      release(x);
-      value(node.outs[0]).codes = true;
-      return;
+    std::vector<Node*> ends;
+    for (int id : node.outs) {
+      ends.push_back(quantizer(id));
+      if (ends.back() == nullptr) return refuse(node, "the results are not quantized");
+      plan->values.push_back(narrow_.at(ends.back()->outs[0]));
     }
-    Node* quantize = quantizer(node.outs[0]);
-    if (quantize == nullptr) return refuse(node, "the result is not quantized");
-    plan->nan = value(quantize->outs[0]).type.dtype == DType::kI8 ? 128 : 0;
-    adopt(i, plan, {{{"x", 0, from->id}, x}}, Tail{nullptr, quantize, *activation_of(node)});
+    node.int8 = std::move(plan);
+    node.sources = {{"x", 0, from->id}};
+    reads(i, from->id);
+    for (size_t part = 0; part < ends.size(); ++part) {
+      const int id = ends[part]->outs[0];
+      node.outs[part] = id;
+      node.fused.push_back(ends[part]->op);
+      ends[part]->dead = true;
+      maker_[static_cast<size_t>(id)] = static_cast<int>(i);
+      value(id).codes = true;
+    }
+    release(x);
   }
 
   void borders() {
@@ -480,18 +376,13 @@ class Fusion {
       auto plan = std::make_shared<Int8Plan>();
       plan->kind = quantize ? Kind::kQuantize : Kind::kDequantize;
       plan->x = *codes_of(node, value(coded).type.dtype);
-      plan->nan = value(coded).type.dtype == DType::kI8 ? 128 : 0;
+      plan->nan = code_of_nan(value(coded).type.dtype);
       node.sources = {{"x", 0, node.in("input")}};
       node.int8 = plan;
       value(coded).codes = true;
     }
   }
 
-  Plan& plan_;
-  std::vector<std::unique_ptr<Node>>& nodes_;
-  std::vector<int> maker_;
-  std::vector<std::vector<size_t>> readers_;
-  std::unordered_map<int, Codes> narrow_;  // values that may be codes
   int at_ = -1;  // of the node being worked on
 };
 
@@ -545,6 +436,10 @@ std::optional<Int8Weights> int8_weights(ops::Call& call, size_t axis, std::strin
   return w;
 }
 
-void fuse_int8(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) { Fusion(plan, nodes).run(); }
+void fuse_int8(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) {
+  if (std::none_of(nodes.begin(), nodes.end(), [](const auto& node) { return node->op->kind == "dequantize"; })) return;
+  Fusion(plan, nodes).run();
+  std::erase_if(nodes, [](const auto& node) { return node->dead; });
+}
 
 }  // namespace mlt

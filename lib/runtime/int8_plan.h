@@ -15,12 +15,13 @@
 namespace mlt {
 
 struct Int8Plan {
-  enum class Kind { kQuantize, kDequantize, kProduct, kAdd, kPool, kConcat, kMap };
+  enum class Kind { kQuantize, kDequantize, kProduct, kAdd, kPool, kConcat, kSplit, kMap };
   Kind kind = Kind::kProduct;
   // Sources of the node: "x", and "residual" or "y", or "values".
   Codes x{}, y{}, out{};
-  std::vector<Codes> values{};  // kConcat
-  Activation f{};               // kAdd, kMap
+  std::vector<Codes> values{};  // kConcat: of the sources; kSplit: of the results
+  Activation f{};               // kAdd
+  CodeTable table{};            // kMap
   uint8_t nan = 0;              // kQuantize: what MIL's quantize gives for what is no number
 
   ConvShape shape{};  // kProduct; of linear and matmul an image [rows, 1]

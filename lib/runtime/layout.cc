@@ -27,8 +27,6 @@ bool float_image(const Plan& plan, int id) {
   return !v.is_constant && !v.dynamic && v.type.is_tensor() && v.type.is_static() && is_float(v.type.dtype) && v.type.dims.size() == 4;
 }
 
-constexpr std::string_view kBinary[] = {"add", "sub", "mul", "real_div", "floor_div", "mod", "pow", "maximum", "minimum"};
-
 // What a node saves with channels innermost, in passes over its images counted in floats; nothing when it cannot work so.
 std::optional<double> saving(Plan& plan, Node& node) {
   const std::string& kind = node.op->kind;
@@ -94,7 +92,7 @@ std::optional<double> saving(Plan& plan, Node& node) {
     Lowering l(plan, node);
     return float_image(plan, x) && resampling(l) ? std::optional<double>(0.25 * size(out)) : std::nullopt;
   }
-  if (std::find(std::begin(kBinary), std::end(kBinary), kind) != std::end(kBinary)) {
+  if (binary_of(kind)) {
     bool image = false;
     for (int id : {x, node.in("y")}) {
       const PlanValue& v = plan.values[static_cast<size_t>(id)];

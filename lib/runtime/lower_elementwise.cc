@@ -26,14 +26,6 @@ std::optional<Lowered> lower_unary(Lowering& l) {
   return lowered;
 }
 
-struct BinaryKind {
-  std::string_view kind;
-  Binary op;
-};
-constexpr BinaryKind kBinary[] = {
-    {"add", Binary::kAdd}, {"sub", Binary::kSub}, {"mul", Binary::kMul}, {"real_div", Binary::kDiv}, {"floor_div", Binary::kFloorDiv},
-    {"mod", Binary::kMod}, {"pow", Binary::kPow}, {"maximum", Binary::kMax}, {"minimum", Binary::kMin},
-};
 struct CompareKind {
   std::string_view kind;
   Compare op;
@@ -52,9 +44,7 @@ std::optional<Lowered> lower_binary(Lowering& l) {
   if (!floats && !(ints && l.type(x).dtype == DType::kI32)) return l.refuse("element type");
   Broadcast shape;
   if (!make_broadcast(l.dims(x), l.dims(y), &shape)) return l.refuse("rank");
-  Binary op = Binary::kAdd;
-  for (const BinaryKind& row : kBinary)
-    if (row.kind == l.node().op->kind) op = row.op;
+  const Binary op = binary_of(l.node().op->kind).value_or(Binary::kAdd);
   if (ints && op == Binary::kDiv) return l.refuse("integer division");
   l.keep_constant(x);
   l.keep_constant(y);
@@ -187,7 +177,7 @@ const std::vector<LowerRow>& rows() {
           "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "ceil", "floor", "round", "sign", "clip", "threshold", "thresholded_relu",
           "leaky_relu", "clamped_relu", "linear_activation", "sigmoid_hard", "elu", "scaled_tanh", "rsqrt", "inverse", "log", "gelu"})
       list.push_back({kind, "simd", lower_unary});
-    for (const BinaryKind& row : kBinary) list.push_back({row.kind, "simd", lower_binary});
+    for (const BinaryKind& row : binary_kinds()) list.push_back({row.kind, "simd", lower_binary});
     for (const CompareKind& row : kCompare) list.push_back({row.kind, "simd", lower_compare});
     list.push_back({"cast", "view", lower_cast});
     list.push_back({"batch_norm", "scale and bias", lower_batch_norm});

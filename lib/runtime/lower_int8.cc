@@ -89,59 +89,67 @@ std::optional<Lowered> lower_product(Lowering& l, const Int8Plan& p) {
   return lowered;
 }
 
-// Other codes, perhaps of a function, for the same numbers. Made as quantize makes them.
-std::array<uint8_t, 256> table_of(const Codes& from, const Activation& f, const Codes& to, uint8_t nan = 0) {
-  std::array<uint8_t, 256> codes{}, table{};
+// Other codes for the same numbers, as quantize makes them.
+CodeTable table_of(const Codes& from, const Codes& to) {
+  CodeTable codes{}, table{};
   std::array<float, 256> values{};
   for (size_t i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
   dequantize_codes(codes.data(), values.data(), 256, from);
-  if (f.op != Unary::kIdentity) unary(f, values.data(), values.data(), 256);
-  quantize_codes(values.data(), table.data(), 256, to, nan);
+  quantize_codes(values.data(), table.data(), 256, to, 0);
   return table;
 }
 
+// A tensor's part of a larger one, along the innermost axis.
+struct Part {
+  int id = -1;
+  int64_t at = 0, rows = 0, columns = 0;
+  std::optional<CodeTable> table{};  // where codes change
+};
+
+int64_t innermost(const Dims& d) { return d.size() == 4 ? d[1] : d.back(); }
+
+Part part_of(Lowering& l, int id, int64_t at, const Codes& from, const Codes& to) {
+  Part part;
+  part.id = id, part.at = at;
+  part.columns = innermost(l.type(id).dims);
+  part.rows = part.columns == 0 ? 0 : elements(l, id) / part.columns;
+  if (from != to) part.table = table_of(from, to);
+  return part;
+}
+
 Lowered lower_concat(Lowering& l, const Int8Plan& p) {
-  struct Part {
-    int id;
-    StridedCopy copy;
-    int64_t at, count;
-    bool other;  // codes
-    std::array<uint8_t, 256> table;
-  };
   const int out = l.out();
-  const auto innermost = [](const Dims& d) { return d.size() == 4 ? d[1] : d.back(); };
   const int64_t width = innermost(l.type(out).dims);
   std::vector<Part> parts;
-  int64_t at = 0, largest = 0;
+  int64_t at = 0;
   for (size_t i = 0; i < p.values.size(); ++i) {
-    Part part{};
-    part.id = l.in("values", l.node().sources[i].index);
-    part.count = elements(l, part.id);
-    const int64_t channels = innermost(l.type(part.id).dims);
-    part.at = at;
-    at += channels;
-    if (part.count == 0) continue;
-    part.copy.rank = 2;
-    part.copy.shape = {part.count / channels, channels};
-    part.copy.in_stride = {channels, 1};
-    part.copy.out_stride = {width, 1};
-    part.other = !(p.values[i] == p.out);
-    part.table = table_of(p.values[i], {}, p.out);
-    if (part.other) largest = std::max(largest, part.count);
-    parts.push_back(part);
+    parts.push_back(part_of(l, l.in("values", l.node().sources[i].index), at, p.values[i], p.out));
+    at += parts.back().columns;
   }
   Lowered lowered;
   lowered.kernel = "int8 copy";
-  lowered.scratch = static_cast<size_t>(largest) + kSlack;
   lowered.run = [=](RunContext& c) {
-    for (const Part& part : parts) {
-      const uint8_t* from = c.codes(part.id);
-      if (part.other) {
-        map_codes(from, reinterpret_cast<uint8_t*>(c.scratch), part.count, part.table.data());
-        from = reinterpret_cast<const uint8_t*>(c.scratch);
-      }
-      strided_copy(part.copy, from, c.codes_out(out) + part.at, 1);
-    }
+    for (const Part& part : parts)
+      if (part.rows > 0) map_code_rows(c.codes(part.id), part.columns, c.codes_out(out) + part.at, width, part.rows, part.columns, part.table ? &*part.table : nullptr);
+    return Status();
+  };
+  return lowered;
+}
+
+Lowered lower_split(Lowering& l, const Int8Plan& p) {
+  const int x = l.in("x");
+  const int64_t width = innermost(l.type(x).dims);
+  std::vector<Part> parts;
+  int64_t at = 0;
+  for (size_t i = 0; i < p.values.size(); ++i) {
+    parts.push_back(part_of(l, l.node().outs[i], at, p.x, p.values[i]));
+    at += parts.back().columns;
+  }
+  Lowered lowered;
+  lowered.kernel = "int8 copy";
+  lowered.run = [=](RunContext& c) {
+    for (const Part& part : parts)
+      if (part.rows > 0) map_code_rows(c.codes(x) + part.at, width, c.codes_out(part.id), part.columns, part.rows, part.columns, part.table ? &*part.table : nullptr);
     return Status();
   };
   return lowered;
@@ -153,9 +161,9 @@ Lowered lower_pool(Lowering& l, const Int8Plan& p) {
   const bool mapped = p.pool == Pool::kMax && !(p.x == p.out);
   Lowered lowered;
   lowered.kernel = "int8 window";
-  lowered.run = [=, op = p.pool, window = p.window, from = p.x, to = p.out, table = table_of(p.x, {}, p.out)](RunContext& c) {
+  lowered.run = [=, op = p.pool, window = p.window, from = p.x, to = p.out, table = table_of(p.x, p.out)](RunContext& c) {
     pool_codes_nhwc(op, window, c.codes(x), from, c.codes_out(out), to);
-    if (mapped) map_codes(c.codes(out), c.codes_out(out), count, table.data());
+    if (mapped) map_codes(c.codes(out), c.codes_out(out), count, table);
     return Status();
   };
   return lowered;
@@ -171,6 +179,7 @@ std::optional<Lowered> lower_int8(Lowering& l) {
     case Kind::kDequantize: return lower_dequantize(l, p);
     case Kind::kProduct: return lower_product(l, p);
     case Kind::kConcat: return lower_concat(l, p);
+    case Kind::kSplit: return lower_split(l, p);
     case Kind::kPool: return lower_pool(l, p);
     case Kind::kAdd:
       lowered.kernel = "int8 add";
@@ -183,8 +192,8 @@ std::optional<Lowered> lower_int8(Lowering& l) {
     case Kind::kMap:
       lowered.kernel = "int8 table";
       lowered.in_place = {x};
-      lowered.run = [=, table = table_of(p.x, p.f, p.out, p.nan)](RunContext& c) {
-        map_codes(c.codes(x), c.codes_out(out), count, table.data());
+      lowered.run = [=, table = p.table](RunContext& c) {
+        map_codes(c.codes(x), c.codes_out(out), count, table);
         return Status();
       };
       return lowered;

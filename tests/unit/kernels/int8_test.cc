@@ -111,6 +111,18 @@ void check(const Case& t) {
       CHECK(worst < 0.501 + between / t.e.out->scale);
       CHECK(different <= count / 200 + (between > 0 ? 1 : 0));
       for (size_t i = count; i < count + 8; ++i) CHECK(out[i] == 0x5a);
+      // The same, and a function of the codes.
+      Int8Epilogue mapped = t.e;
+      mapped.table.emplace();
+      for (size_t i = 0; i < 256; ++i) (*mapped.table)[i] = static_cast<uint8_t>(i * 167 + 13);
+      auto with_table = Int8Conv::create(s, t.in, w.data(), scale.data(), bias.data(), mapped);
+      REQUIRE(with_table.ok());
+      std::vector<uint8_t> functions(count + 8, 0x5a);
+      with_table->run(in.data(), functions.data(), r, scratch.data<void>());
+      size_t wrong = 0;
+      for (size_t i = 0; i < count; ++i) wrong += functions[i] != (*mapped.table)[out[i]];
+      for (size_t i = count; i < count + 8; ++i) wrong += functions[i] != 0x5a;
+      CHECK(wrong == 0);
     } else {
       std::vector<float> out(count + 8, 77.0f);
       plan->run(in.data(), out.data(), r, scratch.data<void>());
@@ -134,6 +146,12 @@ TEST_CASE("int8: matrix products of odd sizes") {
         CAPTURE(n);
         check({image(1, k, rows, 1, n, 1, 1), kIn, {.out = kOut}});
       }
+}
+
+TEST_CASE("int8: a function of codes needs codes") {
+  const int8_t w = 1;
+  const float scale = 1;
+  CHECK_FALSE(Int8Conv::create(image(1, 1, 1, 1, 1, 1, 1), kIn, &w, &scale, nullptr, {.table = CodeTable{}}).ok());
 }
 
 TEST_CASE("int8: the ends of the ranges, where sums are largest") {
@@ -256,11 +274,28 @@ TEST_CASE("int8: sums of two tensors, tables, pooling") {
       for (size_t i = 0; i < 3 * n; ++i) CHECK(pixels[i] == a[i % 3 * n + i / 3]);
       CHECK(pixels[3 * n] == 0x5a);
     }
-    uint8_t table[256];
-    for (int i = 0; i < 256; ++i) table[i] = static_cast<uint8_t>(255 - i);
-    std::vector<uint8_t> mapped(count);
-    map_codes(a.data(), mapped.data(), count, table);
-    for (size_t i = 0; i < count; ++i) CHECK(mapped[i] == 255 - a[i]);
+    CodeTable table;
+    for (size_t i = 0; i < 256; ++i) table[i] = static_cast<uint8_t>(i * 91 + 200);
+    for (size_t n : {size_t{0}, size_t{1}, size_t{63}, size_t{64}, size_t{65}, count}) {
+      std::vector<uint8_t> mapped(n + 4, 0x5a);
+      map_codes(a.data(), mapped.data(), static_cast<int64_t>(n), table);
+      size_t wrong = 0;
+      for (size_t i = 0; i < n + 4; ++i) wrong += mapped[i] != (i < n ? table[a[i]] : 0x5a);
+      CHECK(wrong == 0);
+    }
+    for (int64_t columns : {1, 7, 16, 64, 70, 130})
+      for (const CodeTable* f : {static_cast<const CodeTable*>(nullptr), static_cast<const CodeTable*>(&table)}) {
+        const int64_t rows = 7, in_pitch = columns + 3, out_pitch = columns + 5;
+        std::vector<uint8_t> rows_out(static_cast<size_t>(rows * out_pitch), 0x5a);
+        map_code_rows(a.data(), in_pitch, rows_out.data(), out_pitch, rows, columns, f);
+        size_t wrong = 0;
+        for (int64_t r = 0; r < rows; ++r)
+          for (int64_t i = 0; i < out_pitch; ++i) {
+            const uint8_t from = a[static_cast<size_t>(r * in_pitch + i)];
+            wrong += rows_out[static_cast<size_t>(r * out_pitch + i)] != (i >= columns ? 0x5a : f != nullptr ? table[from] : from);
+          }
+        CHECK(wrong == 0);
+      }
 
     for (bool counted : {false, true}) {
       PoolShape p;

@@ -186,7 +186,65 @@ TEST_CASE("int8: sums, concatenations, averages and functions of codes") {
   CHECK(count(found.kernels, "int8 add") == 1);
   CHECK(count(found.kernels, "int8 copy") == 1);
   CHECK(count(found.kernels, "int8 window") == 1);
-  CHECK(count(found.kernels, "int8 table") == 2);
+  CHECK(count(found.kernels, "int8 table") == 1);
+}
+
+TEST_CASE("int8: functions spelled out with pairs between are part of the convolution before them") {
+  for (const char* type : {"uint8", "int8"}) {
+    CAPTURE(type);
+    const int mid = std::string_view(type) == "int8" ? 0 : 128, low = mid - 128;
+    Quantized net;
+    OpBuilder& b = net.b;
+    ir::Value* x = net.pair(net.input("x", {1, 8, 9, 10}), 1.0f / 64, mid, type);
+    // x * sigmoid(x)
+    x = net.pair(net.conv(x, 8, 20, 3), 1.0f / 32, mid, type);
+    x = net.pair(net.two("mul", x, net.pair(net.one("sigmoid", x), 1.0f / 256, low, type)), 1.0f / 40, mid - 100, type);
+    // x * clip(x + 3, 0, 6) / 6, in floats but for the ends
+    x = net.pair(net.conv(x, 20, 20, 1), 1.0f / 32, mid, type);
+    ir::Value* gate = b.op("clip", {{"x", net.two("add", x, b.f32(3))}, {"alpha", b.f32(0)}, {"beta", b.f32(6)}});
+    x = net.pair(net.two("mul", net.two("real_div", gate, b.f32(6)), x), 1.0f / 40, mid - 100, type);
+    // 2 - x, of a depthwise convolution
+    x = net.pair(net.conv(x, 20, 20, 3, 1, 20), 1.0f / 32, mid, type);
+    x = net.pair(net.two("sub", b.f32(2), x), 1.0f / 30, mid, type);
+    auto found = net.check({x}, 1.0f / 30);
+    CHECK(found.worst < 2.01);  // inner codes, one away, pass a function
+    CHECK(found.share < 0.02);
+    CHECK(found.kernels.size() == 5);
+    CHECK(count(found.kernels, "table") == 0);
+    CHECK(count(found.kernels, "int8") == 5);
+  }
+}
+
+TEST_CASE("int8: a function whose codes others read as well stays a step, and codes in between that are read") {
+  Quantized net;
+  ir::Value* x = net.pair(net.input("x", {1, 8, 6, 6}), 1.0f / 64, 128);
+  ir::Value* y = net.pair(net.conv(x, 8, 16, 1), 1.0f / 32, 128);
+  ir::Value* s = net.pair(net.one("sigmoid", y), 1.0f / 256, 0);
+  ir::Value* z = net.pair(net.two("mul", y, s), 1.0f / 40, 60);
+  // Of two different tensors there is no table.
+  ir::Value* other = net.pair(net.two("mul", z, net.pair(net.conv(x, 8, 16, 3), 1.0f / 32, 128)), 1.0f / 32, 128);
+  // NaN, infinities and what overflows the codes go where quantize sends them.
+  ir::Value* wild = net.pair(net.one("sqrt", net.two("real_div", y, net.b.f32(0))), 1.0f / 32, 7);
+  auto found = net.check({y, s, z, other, wild}, 1.0f / 32);
+  CHECK(found.worst < 1.3);
+  CHECK(count(found.kernels, "int8 table") == 3);
+  CHECK(count(found.kernels, "simd") == 1);
+}
+
+TEST_CASE("int8: parts of codes, the same codes again") {
+  Quantized net;
+  OpBuilder& b = net.b;
+  ir::Value* x = net.pair(net.conv(net.pair(net.input("x", {2, 5, 7, 6}), 1.0f / 64, 128), 5, 30, 1), 1.0f / 32, 128);
+  std::vector<ir::Value*> parts = b.ops("split", {{"x", x}, {"split_sizes", b.ints({10, 17, 3})}, {"axis", b.i32(1)}});
+  ir::Value* first = net.pair(parts[0], 1.0f / 32, 128);       // the same codes
+  ir::Value* second = net.pair(parts[1], 1.0f / 20, 100);      // others
+  ir::Value* third = net.pair(net.pair(parts[2], 1.0f / 32, 128), 1.0f / 32, 128);
+  ir::Value* joined = net.pair(b.op("concat", {{"values", std::vector<ir::Value*>{third, second, first}}, {"axis", b.i32(1)}, {"interleave", b.boolean(false)}}), 1.0f / 32, 128);
+  auto found = net.check({joined, net.conv(first, 10, 4, 3)}, 1.0f / 32);
+  CHECK(found.worst < 1.6);
+  CHECK(count(found.kernels, "int8 copy") == 2);
+  CHECK(count(found.kernels, "int8 table") == 0);
+  CHECK(count(found.kernels, "int8") == 6);
 }
 
 TEST_CASE("int8: products of matrices") {
