@@ -11,6 +11,7 @@
 #include "lib/kernels/gemm.h"
 #include "lib/kernels/gemm_target.h"
 #include "lib/kernels/nhwc.h"
+#include "lib/kernels/nhwc_direct.h"
 #include "lib/kernels/nhwc_target.h"
 #include "lib/kernels/winograd_target.h"
 
@@ -23,6 +24,7 @@ enum class Method {
   kLines,      // few channels: from a padded copy, where a kernel's row is one run of floats
   kWinograd,   // 3x3, stride 1
   kDepthwise,
+  kDirect,     // groups of few channels, or few input channels
 };
 
 constexpr int64_t kPositions = 36;
@@ -64,6 +66,7 @@ struct ConvNhwcPlan::Impl {
   int64_t tiles = 0, tiles_per_block = 0;  // kWinograd
   int64_t threads = 1;
   std::optional<PackedWeights> dense;    // kPointwise
+  std::optional<NhwcDirect> few;         // kDirect
   AlignedBuffer weights, bias, zeros;
   std::string name;
 
@@ -71,6 +74,7 @@ struct ConvNhwcPlan::Impl {
   int64_t across() const { return (g.out[2] + 3) / 4; }
   int64_t down() const { return (g.out[1] + 3) / 4; }
   void choose(bool allow_winograd);
+  void choose_direct();
   Status pack(FunctionRef<const float*()> make_weights, const uint16_t* half, const PackedName& name);
   size_t scratch_floats() const;
   size_t winograd_slot() const {
@@ -85,6 +89,7 @@ struct ConvNhwcPlan::Impl {
 void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
   const int64_t c = g.channels;
   const auto lanes = static_cast<double>(gemm->lanes);
+  if (shape.groups > 1 && (shape.groups != shape.in_channels || shape.groups != shape.out_channels)) return choose_direct();
   if (shape.groups > 1) {
     method = Method::kDepthwise;
     name = "nhwc depthwise";
@@ -118,6 +123,8 @@ void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
       return;
     }
   }
+  static const int kTry = getenv("MLT_TRY") ? atoi(getenv("MLT_TRY")) : 0;
+  if (c < kTry) return choose_direct();
   if (c < 16 && g.kernel[2] > 1 && g.dilation[2] == 1) {
     // The copy, rows as the last output's window needs them.
     const int64_t row = ((g.out[2] - 1) * g.stride[2] + g.kernel[2]) * c;
@@ -139,6 +146,12 @@ void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
   piece = std::clamp<int64_t>(kDepth / length, 1, segments);
 }
 
+void ConvNhwcPlan::Impl::choose_direct() {
+  method = Method::kDirect;
+  few.emplace(shape, g, false, threads);
+  name = few->name();
+}
+
 Status ConvNhwcPlan::Impl::pack(FunctionRef<const float*()> make_weights, const uint16_t* half, const PackedName& where) {
   const int64_t c = g.channels, taps = g.taps();
   if (method == Method::kPointwise) {
@@ -150,6 +163,12 @@ Status ConvNhwcPlan::Impl::pack(FunctionRef<const float*()> make_weights, const 
     }
     return {};
   }
+  if (method == Method::kDirect)
+    return prepare_form(weights, few->weight_floats() * sizeof(float), where,
+                        form_name(name, {shape.out_channels, shape.groups, c, g.kernel[1], g.kernel[2], g.dilation[2], few->form()}), [&]() -> Status {
+                          few->pack(make_weights(), weights.data());
+                          return {};
+                        });
   const int64_t columns = Panels(rows, *gemm).padded_columns(), k = segments * length;
   const int64_t floats = method == Method::kDepthwise ? taps * shape.out_channels : method == Method::kWinograd ? kPositions * columns * c : columns * k;
   const std::string form = form_name(name, {shape.out_channels, shape.groups, c, g.kernel[1], g.kernel[2], piece * length});
@@ -157,7 +176,8 @@ Status ConvNhwcPlan::Impl::pack(FunctionRef<const float*()> make_weights, const 
     const float* w = make_weights();
     AlignedBuffer plain;
     switch (method) {
-      case Method::kPointwise: break;
+      case Method::kPointwise:
+      case Method::kDirect: break;
       case Method::kDepthwise:
         for (int64_t o = 0; o < shape.out_channels; ++o)
           for (int64_t t = 0; t < taps; ++t) weights.data()[t * shape.out_channels + o] = w[o * taps + t];
@@ -194,6 +214,7 @@ size_t ConvNhwcPlan::Impl::scratch_floats() const {
     case Method::kPointwise:
     case Method::kTaps:
     case Method::kDepthwise: return 0;
+    case Method::kDirect: return few->scratch_floats();
     case Method::kLines: {
       const int64_t lines = (g.out[1] - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1;
       return static_cast<size_t>(lines * padded_row) + kSlack;
@@ -428,7 +449,7 @@ void ConvNhwcPlan::Impl::run_depthwise(const float* in, float* out, int64_t pitc
 
 bool ConvNhwcPlan::takes(const ConvShape& s) noexcept {
   if (s.rank != 2 || s.kernel[0] < 1 || s.kernel[1] < 1 || s.kernel[0] > kMostTaps || s.kernel[1] > kMostTaps || s.kernel[0] * s.kernel[1] > kMostTaps) return false;
-  return s.groups == 1 || (s.groups == s.in_channels && s.groups == s.out_channels);
+  return s.groups == 1 || (s.groups == s.in_channels && s.groups == s.out_channels) || NhwcDirect::takes_groups(s);
 }
 
 Result<ConvNhwcPlan> ConvNhwcPlan::create(const ConvShape& s, const float* weights, const float* bias, const Activation& f, bool allow_winograd,
@@ -475,6 +496,7 @@ void ConvNhwcPlan::run(const float* in, float* out, int64_t pitch, const float* 
     case Method::kLines: return p.run_taps(in, out, pitch, residual, static_cast<float*>(scratch));
     case Method::kWinograd: return p.run_winograd(in, out, pitch, residual, static_cast<float*>(scratch));
     case Method::kDepthwise: return p.run_depthwise(in, out, pitch, residual);
+    case Method::kDirect: return p.few->run(p.weights.data(), p.bias.data(), p.f, in, out, pitch, residual, static_cast<float*>(scratch));
   }
 }
 

@@ -54,7 +54,7 @@ std::optional<double> saving(Plan& plan, Node& node) {
     auto shape = conv_shape(l);
     if (!shape || !ConvNhwcPlan::takes(*shape)) return std::nullopt;
     if (node.residual >= 0 && !float_image(plan, node.residual)) return std::nullopt;
-    if (shape->groups > 1) return 0.25 * size(x);
+    if (shape->groups == shape->in_channels) return 0.25 * size(x);
     return size(x) * (shape->kernel[0] * shape->kernel[1] > 1 ? 2.0 : 1.25) + 0.5 * size(out);
   }
   if (kind == "max_pool" || kind == "avg_pool") {

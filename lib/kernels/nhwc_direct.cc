@@ -1,0 +1,267 @@
+#include "lib/kernels/nhwc_direct.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "lib/kernels/dispatch.h"
+#include "lib/kernels/gemm_target.h"
+
+namespace mlt {
+
+const DirectTarget* nhwc_direct_simd();
+
+namespace {
+
+constexpr int64_t kCopyFloats = 16 * 1024;  // of one thread's copy, about: what the caches near a core hold beside the weights
+constexpr int64_t kMostVectors = 2;         // of output channels at a time
+
+void row_reference(const DirectRow& r) noexcept {
+  constexpr int64_t kReferenceLanes = 4;
+  for (int64_t x = 0; x < r.count; ++x)
+    for (int64_t v = 0; v < r.vectors; ++v) {
+      float* out = r.out + x * r.pitch + v * r.out_step;
+      for (int64_t l = 0; l < r.valid[v]; ++l) {
+        float sum = 0;
+        for (int64_t s = 0; s < r.segments; ++s)
+          for (int64_t k = 0; k < r.length; ++k) {
+            const float* in = r.in + x * r.step + r.offsets[s];
+            const float value = r.input == DirectInput::kShared     ? in[k]
+                                : r.input == DirectInput::kSeparate ? in[v * kReferenceLanes + k]
+                                                                    : in[v * kReferenceLanes + r.indices[k * kReferenceLanes + l]];
+            sum += value * r.weights[((s * r.length + k) * r.vectors + v) * kReferenceLanes + l];
+          }
+        sum += r.bias[v * kReferenceLanes + l];
+        if (r.residual != nullptr) sum += r.residual[x * r.residual_pitch + v * r.out_step + l];
+        out[l] = sum;
+      }
+      unary(r.f, out, out, r.valid[v]);
+    }
+}
+
+void gather_reference(const float* in, int64_t pitch, int64_t pixels, int64_t slots, int64_t length, int64_t last, int64_t slot, float* out) noexcept {
+  for (int64_t i = 0; i < pixels; ++i)
+    for (int64_t s = 0; s < slots; ++s) std::copy_n(in + i * pitch + s * length, s + 1 < slots ? length : last, out + (i * slots + s) * slot);
+}
+
+constexpr DirectTarget kReference{row_reference, gather_reference, 4, {4, 4, 4, 4, 4, 4}};
+
+}  // namespace
+
+const DirectTarget& direct_target() noexcept { return use_reference() || nhwc_direct_simd() == nullptr ? kReference : *nhwc_direct_simd(); }
+
+bool NhwcDirect::takes_groups(const ConvShape& s) noexcept {
+  if (s.groups < 2 || s.in_channels < 1 || s.out_channels < 1 || s.in_channels % s.groups != 0 || s.out_channels % s.groups != 0) return false;
+  const int64_t lanes = direct_target().lanes, in = s.in_channels / s.groups, out = s.out_channels / s.groups;
+  if (out > lanes) return true;
+  return 2 * out > lanes ? in <= lanes : lanes % out == 0 && in <= out;
+}
+
+NhwcDirect::NhwcDirect(const ConvShape& shape, const ConvGeometry& g, bool planar, int64_t threads)
+    : shape_(shape), g_(g), target_(&direct_target()), planar_(planar), group_in_(g.channels), group_out_(shape.out_channels / shape.groups), threads_(threads) {
+  const int64_t lanes = target_->lanes, kh = g.kernel[1], kw = g.kernel[2];
+  const bool adjacent = g.dilation[2] == 1;
+  if (shape.groups > 1 && group_out_ <= lanes) {
+    if (2 * group_out_ <= lanes) {
+      input_ = DirectInput::kPermuted;
+      slot_groups_ = lanes / group_out_;
+      for (int64_t k = 0; k < group_in_; ++k)
+        for (int64_t l = 0; l < lanes; ++l) indices_.push_back(static_cast<int32_t>(l / group_out_ * group_in_ + k));
+    } else {
+      input_ = DirectInput::kSeparate;
+    }
+    const int64_t slots = (shape.groups + slot_groups_ - 1) / slot_groups_;
+    units_ = (slots + kMostVectors - 1) / kMostVectors;
+    slot_ = lanes;
+    pixel_ = kMostVectors * lanes;
+  } else {
+    units_ = shape.groups;
+    slot_ = pixel_ = group_in_;
+  }
+  if (planar_) {
+    segments_ = adjacent ? group_in_ * kh : group_in_ * kh * kw;
+    length_ = adjacent ? kw : 1;
+    pixel_ = 1;
+  } else if (adjacent && input_ == DirectInput::kShared) {
+    segments_ = kh;
+    length_ = kw * group_in_;
+  } else {
+    segments_ = kh * kw;
+    length_ = group_in_;
+  }
+  step_ = pixel_ * g.stride[2];
+
+  const int64_t width = std::min(kMostVectors, unit_vectors(0)), ow = g.out[2], oh = g.out[1];
+  int64_t least = 0;
+  for (int64_t b : target_->blocks) {
+    // Multiplications of a row, with what a block takes besides; few of them wait for each other.
+    const int64_t cost = (ow + b - 1) / b * (std::max<int64_t>(b * width, 9) + 3);
+    if (least == 0 || cost < least) least = cost, block_ = b;
+  }
+  row_pixels_ = ((ow + block_ - 1) / block_ * block_ - 1) * g.stride[2] + (kw - 1) * g.dilation[2] + 1;
+  row_ = row_pixels_ * pixel_;
+  const int64_t line = row_ * (planar_ ? group_in_ : 1), span = (kh - 1) * g.dilation[1] + 1;
+  band_ = std::clamp<int64_t>((kCopyFloats / line - span) / g.stride[1] + 1, std::min<int64_t>(4, oh), oh);
+  // As many bands as give every thread some.
+  if (threads > 1) band_ = std::min(band_, std::max<int64_t>(1, oh * units_ * shape.batch / (4 * threads)));
+  band_ = balanced_tile(oh, band_);
+  plane_ = row_ * ((band_ - 1) * g.stride[1] + span);
+  for (int64_t s = 0; s < segments_; ++s) {
+    const Taken t = taken(s, 0);
+    offsets_.push_back(t.y * g.dilation[1] * row_ + t.x * g.dilation[2] * pixel_ + (planar_ ? t.c * plane_ : 0));
+  }
+}
+
+NhwcDirect::Taken NhwcDirect::taken(int64_t s, int64_t k) const {
+  const int64_t kh = g_.kernel[1], kw = g_.kernel[2];
+  if (planar_) {
+    const int64_t at = s * length_ + k;
+    return {at / kw % kh, at % kw, at / kw / kh};
+  }
+  const int64_t tap = s * length_ / group_in_ + k / group_in_;
+  return {tap / kw, tap % kw, k % group_in_};
+}
+
+int64_t NhwcDirect::unit_vectors(int64_t unit) const {
+  if (input_ == DirectInput::kShared) return (group_out_ + target_->lanes - 1) / target_->lanes;
+  const int64_t slots = (shape_.groups + slot_groups_ - 1) / slot_groups_;
+  return std::min(kMostVectors, slots - unit * kMostVectors);
+}
+
+int64_t NhwcDirect::first_channel(int64_t unit, int64_t v) const {
+  if (input_ == DirectInput::kShared) return unit * group_out_ + v * target_->lanes;
+  return (unit * kMostVectors + v) * slot_groups_ * group_out_;
+}
+
+int64_t NhwcDirect::channel_count(int64_t unit, int64_t v) const {
+  if (input_ == DirectInput::kShared) return std::min<int64_t>(target_->lanes, group_out_ - v * target_->lanes);
+  return std::min(slot_groups_ * group_out_, shape_.out_channels - first_channel(unit, v));
+}
+
+const char* NhwcDirect::name() const {
+  switch (input_) {
+    case DirectInput::kShared: return planar_ ? "nhwc direct planar" : "nhwc direct";
+    case DirectInput::kSeparate: return "nhwc direct groups";
+    case DirectInput::kPermuted: return "nhwc direct narrow groups";
+  }
+  return "";
+}
+
+int64_t NhwcDirect::form() const { return target_->lanes * 8 + static_cast<int64_t>(input_) * 2 + (planar_ ? 1 : 0); }
+
+size_t NhwcDirect::weight_floats() const {
+  int64_t vectors = 0;
+  for (int64_t u = 0; u < units_; ++u) vectors += unit_vectors(u);
+  return static_cast<size_t>(vectors * target_->lanes * segments_ * length_);
+}
+
+// A vector more than the copy: inputs of the last pixel are read as whole vectors.
+size_t NhwcDirect::scratch_floats() const {
+  const int64_t slot = (plane_ * (planar_ ? group_in_ : 1) + 2 * target_->lanes + 15) / 16 * 16;
+  return static_cast<size_t>(slot * threads_);
+}
+
+void NhwcDirect::pack(const float* weights, float* packed) const noexcept {
+  const int64_t lanes = target_->lanes, taps = g_.kernel[1] * g_.kernel[2];
+  for (int64_t u = 0; u < units_; ++u) {
+    const int64_t all = unit_vectors(u);
+    for (int64_t v0 = 0; v0 < all; v0 += kMostVectors) {
+      const int64_t vectors = std::min(kMostVectors, all - v0);
+      for (int64_t s = 0; s < segments_; ++s)
+        for (int64_t k = 0; k < length_; ++k) {
+          const Taken t = taken(s, k);
+          for (int64_t v = v0; v < v0 + vectors; ++v) {
+            const int64_t first = first_channel(u, v), n = channel_count(u, v);
+            for (int64_t l = 0; l < lanes; ++l)
+              *packed++ = l < n ? weights[((first + l) * group_in_ + t.c) * taps + t.y * g_.kernel[2] + t.x] : 0.0f;
+          }
+        }
+    }
+  }
+}
+
+// Input rows [first, first + lines) of a unit's channels, zeros where they lie outside.
+void NhwcDirect::copy_rows(int64_t image, int64_t unit, int64_t first, int64_t lines, const float* in, float* copy) const noexcept {
+  const int64_t h = g_.in[1], w = g_.in[2], channels = shape_.in_channels;
+  const int64_t before = std::min(g_.pad[2], row_pixels_), count = std::min(w, row_pixels_ - before), after = row_pixels_ - before - count;
+  const auto rows = [&](const float* from, int64_t row_step, float* to, const auto& one) {
+    for (int64_t y = first; y < first + lines; ++y, to += row_) {
+      if (y < 0 || y >= h) {
+        std::fill_n(to, row_, 0.0f);
+        continue;
+      }
+      std::fill_n(to, before * pixel_, 0.0f);
+      one(from + y * row_step, to + before * pixel_);
+      std::fill_n(to + (before + count) * pixel_, after * pixel_, 0.0f);
+    }
+  };
+  if (planar_) {
+    for (int64_t c = 0; c < group_in_; ++c)
+      rows(in + (image * channels + unit * group_in_ + c) * h * w, w, copy + c * plane_,
+           [&](const float* from, float* to) { std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float)); });
+    return;
+  }
+  const float* from = in + image * h * w * channels;
+  if (input_ == DirectInput::kShared) {
+    rows(from + unit * group_in_, w * channels, copy, [&](const float* row, float* to) {
+      if (channels == group_in_) {
+        std::memcpy(to, row, static_cast<size_t>(count * channels) * sizeof(float));
+      } else if (group_in_ % target_->lanes == 0) {
+        target_->gather(row, channels, count, 1, group_in_, group_in_, group_in_, to);
+      } else {
+        for (int64_t x = 0; x < count; ++x) std::memcpy(to + x * pixel_, row + x * channels, static_cast<size_t>(group_in_) * sizeof(float));
+      }
+    });
+    return;
+  }
+  const int64_t slots = unit_vectors(unit), length = slot_groups_ * group_in_, begin = unit * kMostVectors * length;
+  const int64_t last = std::min(length, channels - begin - (slots - 1) * length);
+  rows(from + begin, w * channels, copy, [&](const float* row, float* to) {
+    if (slots == kMostVectors) return target_->gather(row, channels, count, slots, length, last, slot_, to);
+    for (int64_t x = 0; x < count; ++x) target_->gather(row + x * channels, 0, 1, slots, length, last, slot_, to + x * pixel_);
+  });
+}
+
+void NhwcDirect::run(const float* packed, const float* bias, const Activation& f, const float* in, float* out, int64_t pitch, const float* residual,
+                     float* scratch) const noexcept {
+  const int64_t lanes = target_->lanes, oh = g_.out[1], ow = g_.out[2], k = segments_ * length_;
+  const int64_t bands = (oh + band_ - 1) / band_, slots = std::min<int64_t>(threads_, thread_count());
+  const size_t slot_size = scratch_floats() / static_cast<size_t>(threads_);
+  for_slots(slots, shape_.batch * bands * units_, [&](int64_t slot, int64_t item) {
+    const int64_t unit = item % units_, band = item / units_ % bands, image = item / units_ / bands;
+    const int64_t y0 = band * band_, y1 = std::min(oh, y0 + band_), all = unit_vectors(unit);
+    float* copy = scratch + static_cast<size_t>(slot) * slot_size;
+    const int64_t lines = (y1 - y0 - 1) * g_.stride[1] + (g_.kernel[1] - 1) * g_.dilation[1] + 1;
+    copy_rows(image, unit, y0 * g_.stride[1] - g_.pad[1], lines, in, copy);
+    alignas(64) float biases[kMostVectors * 16];
+    DirectRow r;
+    r.input = input_;
+    r.block = static_cast<int>(block_);
+    r.step = step_;
+    r.offsets = offsets_.data();
+    r.segments = segments_, r.length = length_;
+    r.indices = indices_.data();
+    r.bias = biases;
+    r.pitch = pitch, r.residual_pitch = shape_.out_channels, r.count = ow;
+    r.out_step = first_channel(unit, 1) - first_channel(unit, 0);
+    r.f = f;
+    r.weights = packed + (input_ == DirectInput::kShared ? unit * all : unit * kMostVectors) * lanes * k;
+    for (int64_t v = 0; v < all; v += kMostVectors) {
+      r.vectors = static_cast<int>(std::min(kMostVectors, all - v));
+      const int64_t channel = first_channel(unit, v);
+      for (int64_t j = 0; j < r.vectors; ++j) {
+        r.valid[j] = channel_count(unit, v + j);
+        for (int64_t l = 0; l < lanes; ++l) biases[j * lanes + l] = l < r.valid[j] ? bias[channel + j * r.out_step + l] : 0.0f;
+      }
+      for (int64_t y = y0; y < y1; ++y) {
+        const int64_t pixel = (image * oh + y) * ow;
+        r.in = copy + (y - y0) * g_.stride[1] * row_;
+        r.out = out + pixel * pitch + channel;
+        r.residual = residual != nullptr ? residual + pixel * shape_.out_channels + channel : nullptr;
+        target_->row(r);
+      }
+      r.weights += r.vectors * lanes * k;
+    }
+  });
+}
+
+}  // namespace mlt

@@ -1,0 +1,58 @@
+// Internal: convolutions of few channels, or of groups of few, with channels innermost. Outputs are summed in registers, as
+// many of a row as there is room for, over a padded copy of the input channels that they share.
+#pragma once
+#include <vector>
+
+#include "lib/kernels/aligned.h"
+#include "lib/kernels/conv_target.h"
+#include "lib/kernels/nhwc_direct_target.h"
+
+namespace mlt {
+
+class NhwcDirect {
+ public:
+  // Whether vectors of output channels are at least half full; more than one group, but not one for each channel.
+  static bool takes_groups(const ConvShape& shape) noexcept;
+
+  // For a shape that has one group, or that takes_groups; `g` is its geometry. `planar`: the input is [N, C, H, W].
+  NhwcDirect(const ConvShape& shape, const ConvGeometry& g, bool planar, int64_t threads);
+  const char* name() const;
+  // Floats of the packed weights and of scratch.
+  size_t weight_floats() const;
+  size_t scratch_floats() const;
+  // What the packed form depends on, besides the shape.
+  int64_t form() const;
+  // weights: [out_channels, in_channels / groups, kh, kw].
+  void pack(const float* weights, float* packed) const noexcept;
+  // As ConvNhwcPlan::run. bias: [out_channels].
+  void run(const float* packed, const float* bias, const Activation& f, const float* in, float* out, int64_t pitch, const float* residual,
+           float* scratch) const noexcept;
+
+ private:
+  struct Taken {
+    int64_t y, x, c;  // of the kernel, and channel of the group
+  };
+  Taken taken(int64_t segment, int64_t k) const;
+  int64_t unit_vectors(int64_t unit) const;  // of output channels
+  // Output channels of vector v of a unit: the first one, and how many.
+  int64_t first_channel(int64_t unit, int64_t v) const;
+  int64_t channel_count(int64_t unit, int64_t v) const;
+  void copy_rows(int64_t image, int64_t unit, int64_t first, int64_t lines, const float* in, float* copy) const noexcept;
+
+  ConvShape shape_;
+  ConvGeometry g_;
+  const DirectTarget* target_;
+  bool planar_;
+  DirectInput input_ = DirectInput::kShared;
+  int64_t group_in_, group_out_;  // channels of a group
+  // The channels of a unit are copied together: one group's (kShared), or those of two vectors of outputs, which lie in slots.
+  int64_t units_ = 1, slot_groups_ = 1, slot_ = 0, pixel_ = 0;
+  int64_t block_ = 1, band_ = 1;  // outputs at a time, rows of outputs at a time
+  int64_t row_ = 0, row_pixels_ = 0, plane_ = 0;  // of the copy, in floats and pixels; plane_: from one channel to the next if planar
+  int64_t segments_ = 1, length_ = 1, step_ = 1;
+  int64_t threads_;
+  std::vector<int64_t> offsets_;
+  std::vector<int32_t> indices_;
+};
+
+}  // namespace mlt
