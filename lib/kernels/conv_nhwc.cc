@@ -32,6 +32,7 @@ constexpr int64_t kDepth = 1024;        // of one pass over k
 constexpr int64_t kBlockPixels = 128;   // output pixels that share one reading of the weights
 constexpr int64_t kPointers = 4096;     // of one block
 constexpr int64_t kMostTaps = 512;
+constexpr int64_t kMostPlanes = 8;
 constexpr int64_t kWinogradFloats = 512 * 1024;  // transformed inputs and products of one block
 constexpr int64_t kWinogradWeights = 320 * 1024;
 
@@ -65,6 +66,7 @@ struct ConvNhwcPlan::Impl {
   int64_t padded_row = 0;                // kLines: floats in a row of the copy
   int64_t tiles = 0, tiles_per_block = 0;  // kWinograd
   int64_t threads = 1;
+  bool planar = false;                   // kDirect: the input
   std::optional<PackedWeights> dense;    // kPointwise
   std::optional<NhwcDirect> few;         // kDirect
   AlignedBuffer weights, bias, zeros;
@@ -123,8 +125,7 @@ void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
       return;
     }
   }
-  static const int kTry = getenv("MLT_TRY") ? atoi(getenv("MLT_TRY")) : 0;
-  if (c < kTry) return choose_direct();
+  if (NhwcDirect::pays(shape, g)) return choose_direct();
   if (c < 16 && g.kernel[2] > 1 && g.dilation[2] == 1) {
     // The copy, rows as the last output's window needs them.
     const int64_t row = ((g.out[2] - 1) * g.stride[2] + g.kernel[2]) * c;
@@ -148,7 +149,7 @@ void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
 
 void ConvNhwcPlan::Impl::choose_direct() {
   method = Method::kDirect;
-  few.emplace(shape, g, false, threads);
+  few.emplace(shape, g, planar, threads);
   name = few->name();
 }
 
@@ -452,14 +453,20 @@ bool ConvNhwcPlan::takes(const ConvShape& s) noexcept {
   return s.groups == 1 || (s.groups == s.in_channels && s.groups == s.out_channels) || NhwcDirect::takes_groups(s);
 }
 
+bool ConvNhwcPlan::takes_planar(const ConvShape& s) noexcept {
+  if (!takes(s) || s.groups != 1 || s.in_channels > kMostPlanes) return false;
+  const auto geometry = convolution_geometry(s);
+  return geometry.ok() && NhwcDirect::pays(s, *geometry);
+}
+
 Result<ConvNhwcPlan> ConvNhwcPlan::create(const ConvShape& s, const float* weights, const float* bias, const Activation& f, bool allow_winograd,
                                           const uint16_t* half_weights) {
   return prepare(s, [weights] { return weights; }, bias, f, allow_winograd, half_weights, {});
 }
 
 Result<ConvNhwcPlan> ConvNhwcPlan::prepare(const ConvShape& s, FunctionRef<const float*()> weights, const float* bias, const Activation& f,
-                                           bool allow_winograd, const uint16_t* half_weights, const PackedName& name) {
-  if (!takes(s)) return usage_error("convolution: not of two axes, or grouped");
+                                           bool allow_winograd, const uint16_t* half_weights, const PackedName& name, bool planar) {
+  if (!takes(s) || (planar && !takes_planar(s))) return usage_error("convolution: not of two axes, or grouped");
   MLT_ASSIGN(const ConvGeometry geometry, convolution_geometry(s));
   auto impl = std::make_unique<Impl>();
   impl->shape = s;
@@ -469,7 +476,12 @@ Result<ConvNhwcPlan> ConvNhwcPlan::prepare(const ConvShape& s, FunctionRef<const
   impl->nhwc = &nhwc_target();
   impl->rows = s.out_channels / s.groups;
   impl->threads = thread_count();
-  impl->choose(allow_winograd);
+  impl->planar = planar;
+  if (planar) {
+    impl->choose_direct();
+  } else {
+    impl->choose(allow_winograd);
+  }
   if (!impl->bias.reset(static_cast<size_t>(s.out_channels) * sizeof(float)) || !impl->zeros.reset(static_cast<size_t>(s.in_channels) * sizeof(float)))
     return resource_error("out of memory for a convolution's weights");
   for (int64_t i = 0; i < s.out_channels; ++i) impl->bias.data()[i] = bias != nullptr ? bias[i] : 0;

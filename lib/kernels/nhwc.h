@@ -15,16 +15,20 @@ namespace mlt {
 // A convolution with constant weights: chosen, packed and sized once, run many times.
 class ConvNhwcPlan {
  public:
-  // Two spatial axes, and either one group or one group for each channel (depthwise, as many outputs as inputs).
+  // Two spatial axes, and one group, or one group for each channel (depthwise, as many outputs as inputs), or groups that fill
+  // vectors well enough.
   static bool takes(const ConvShape& shape) noexcept;
+  // Whether `in` may as well be [N, C, H, W]: few channels, which are copied anyway.
+  static bool takes_planar(const ConvShape& shape) noexcept;
   // weights: [out_channels, in_channels / groups, kh, kw] as in ConvPlan; bias: [out_channels] or null; both are copied.
   // kUsage when the shape is not valid or not taken, kResource when memory runs out. Accuracy as ConvPlan's. half_weights:
   // the same weights as float16, or null; where a convolution is a plain product they stay so.
   static Result<ConvNhwcPlan> create(const ConvShape& shape, const float* weights, const float* bias, const Activation& f = {},
                                      bool allow_winograd = true, const uint16_t* half_weights = nullptr);
-  // The same of weights that are only asked for when their form is not kept; with half_weights these may be null.
+  // The same of weights that are only asked for when their form is not kept; with half_weights these may be null. `planar`: see
+  // takes_planar.
   static Result<ConvNhwcPlan> prepare(const ConvShape& shape, FunctionRef<const float*()> weights, const float* bias, const Activation& f,
-                                      bool allow_winograd, const uint16_t* half_weights, const PackedName& name);
+                                      bool allow_winograd, const uint16_t* half_weights, const PackedName& name, bool planar = false);
   ConvNhwcPlan(ConvNhwcPlan&&) noexcept;
   ConvNhwcPlan& operator=(ConvNhwcPlan&&) noexcept;
   ~ConvNhwcPlan();

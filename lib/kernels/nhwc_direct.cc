@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kCopyFloats = 16 * 1024;  // of one thread's copy, about: what the caches near a core hold beside the weights
 constexpr int64_t kMostVectors = 2;         // of output channels at a time
+constexpr int64_t kMostDepth = 384;         // of windows in channels and taps, for which weights stay in the first-level cache
 
 void row_reference(const DirectRow& r) noexcept {
   constexpr int64_t kReferenceLanes = 4;
@@ -43,6 +44,27 @@ void gather_reference(const float* in, int64_t pitch, int64_t pixels, int64_t sl
     for (int64_t s = 0; s < slots; ++s) std::copy_n(in + i * pitch + s * length, s + 1 < slots ? length : last, out + (i * slots + s) * slot);
 }
 
+// How many outputs of a row to work on at a time.
+int64_t block_for(const DirectTarget& target, int64_t row, int64_t vectors) {
+  int64_t least = 0, best = 1;
+  for (int64_t b : target.blocks) {
+    // Multiplications of a row, with what a block takes besides; few of them wait for each other.
+    const int64_t cost = (row + b - 1) / b * (std::max<int64_t>(b * vectors, 9) + 3);
+    if (least == 0 || cost < least) least = cost, best = b;
+  }
+  return best;
+}
+
+// Whether the copy of some rows is a piece of memory like others: strides and dilations have no bounds.
+bool copy_fits(const ConvShape& s) {
+  const auto span = [&](size_t axis, int64_t outputs) {
+    return static_cast<double>(outputs) * static_cast<double>(s.stride[axis]) + static_cast<double>(s.kernel[axis]) * static_cast<double>(s.dilation[axis]);
+  };
+  if (s.stride[0] < 1 || s.stride[1] < 1) return false;
+  const double channels = static_cast<double>(std::max<int64_t>(s.in_channels / s.groups, 32));
+  return span(0, 4) * span(1, s.out()[1] + 16) * channels < 0x1p24;
+}
+
 constexpr DirectTarget kReference{row_reference, gather_reference, 4, {4, 4, 4, 4, 4, 4}};
 
 }  // namespace
@@ -51,9 +73,16 @@ const DirectTarget& direct_target() noexcept { return use_reference() || nhwc_di
 
 bool NhwcDirect::takes_groups(const ConvShape& s) noexcept {
   if (s.groups < 2 || s.in_channels < 1 || s.out_channels < 1 || s.in_channels % s.groups != 0 || s.out_channels % s.groups != 0) return false;
+  if (!copy_fits(s)) return false;
   const int64_t lanes = direct_target().lanes, in = s.in_channels / s.groups, out = s.out_channels / s.groups;
   if (out > lanes) return true;
   return 2 * out > lanes ? in <= lanes : lanes % out == 0 && in <= out;
+}
+
+bool NhwcDirect::pays(const ConvShape& s, const ConvGeometry& g) noexcept {
+  if (s.groups != 1 || g.taps() < 2 || g.channels * g.taps() > kMostDepth || !copy_fits(s)) return false;
+  const int64_t row = g.out[2], block = block_for(direct_target(), row, kMostVectors);
+  return 4 * row >= 3 * ((row + block - 1) / block * block);
 }
 
 NhwcDirect::NhwcDirect(const ConvShape& shape, const ConvGeometry& g, bool planar, int64_t threads)
@@ -91,12 +120,7 @@ NhwcDirect::NhwcDirect(const ConvShape& shape, const ConvGeometry& g, bool plana
   step_ = pixel_ * g.stride[2];
 
   const int64_t width = std::min(kMostVectors, unit_vectors(0)), ow = g.out[2], oh = g.out[1];
-  int64_t least = 0;
-  for (int64_t b : target_->blocks) {
-    // Multiplications of a row, with what a block takes besides; few of them wait for each other.
-    const int64_t cost = (ow + b - 1) / b * (std::max<int64_t>(b * width, 9) + 3);
-    if (least == 0 || cost < least) least = cost, block_ = b;
-  }
+  block_ = block_for(*target_, ow, width);
   row_pixels_ = ((ow + block_ - 1) / block_ * block_ - 1) * g.stride[2] + (kw - 1) * g.dilation[2] + 1;
   row_ = row_pixels_ * pixel_;
   const int64_t line = row_ * (planar_ ? group_in_ : 1), span = (kh - 1) * g.dilation[1] + 1;
@@ -245,21 +269,28 @@ void NhwcDirect::run(const float* packed, const float* bias, const Activation& f
     r.out_step = first_channel(unit, 1) - first_channel(unit, 0);
     r.f = f;
     r.weights = packed + (input_ == DirectInput::kShared ? unit * all : unit * kMostVectors) * lanes * k;
-    for (int64_t v = 0; v < all; v += kMostVectors) {
-      r.vectors = static_cast<int>(std::min(kMostVectors, all - v));
-      const int64_t channel = first_channel(unit, v);
-      for (int64_t j = 0; j < r.vectors; ++j) {
-        r.valid[j] = channel_count(unit, v + j);
-        for (int64_t l = 0; l < lanes; ++l) biases[j * lanes + l] = l < r.valid[j] ? bias[channel + j * r.out_step + l] : 0.0f;
-      }
-      for (int64_t y = y0; y < y1; ++y) {
-        const int64_t pixel = (image * oh + y) * ow;
-        r.in = copy + (y - y0) * g_.stride[1] * row_;
+    // The next unit's weights are fetched meanwhile.
+    const int64_t calls = (y1 - y0) * ((all + kMostVectors - 1) / kMostVectors), each = (ow + block_ - 1) / block_ * segments_;
+    r.ahead = r.weights + all * lanes * k;
+    r.ahead_lines = unit + 1 < units_ ? (all * lanes * k / 16 + calls * each - 1) / (calls * each) : 0;
+    const float* unit_weights = r.weights;
+    for (int64_t y = y0; y < y1; ++y) {
+      const int64_t pixel = (image * oh + y) * ow;
+      r.in = copy + (y - y0) * g_.stride[1] * row_;
+      r.weights = unit_weights;
+      for (int64_t v = 0; v < all; v += kMostVectors) {
+        r.vectors = static_cast<int>(std::min(kMostVectors, all - v));
+        const int64_t channel = first_channel(unit, v);
+        for (int64_t j = 0; j < r.vectors; ++j) {
+          r.valid[j] = channel_count(unit, v + j);
+          for (int64_t l = 0; l < lanes; ++l) biases[j * lanes + l] = l < r.valid[j] ? bias[channel + j * r.out_step + l] : 0.0f;
+        }
         r.out = out + pixel * pitch + channel;
         r.residual = residual != nullptr ? residual + pixel * shape_.out_channels + channel : nullptr;
         target_->row(r);
+        r.weights += r.vectors * lanes * k;
+        r.ahead += each * r.ahead_lines * 16;
       }
-      r.weights += r.vectors * lanes * k;
     }
   });
 }

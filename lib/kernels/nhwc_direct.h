@@ -13,6 +13,8 @@ class NhwcDirect {
  public:
   // Whether vectors of output channels are at least half full; more than one group, but not one for each channel.
   static bool takes_groups(const ConvShape& shape) noexcept;
+  // Whether it is the fastest way for a shape of one group: weights that stay in the first-level cache, and rows long enough.
+  static bool pays(const ConvShape& shape, const ConvGeometry& g) noexcept;
 
   // For a shape that has one group, or that takes_groups; `g` is its geometry. `planar`: the input is [N, C, H, W].
   NhwcDirect(const ConvShape& shape, const ConvGeometry& g, bool planar, int64_t threads);

@@ -66,7 +66,9 @@ HWY_NOINLINE void tile(const DirectRow& r, int64_t x) {
   const float* base = r.in + x * r.step;
   // One pointer for three outputs, each reached with an index of 0, step or 2 * step, keeps the addresses in registers.
   const int64_t step = r.step, step2 = 2 * r.step;
+  const float* ahead = r.ahead + x / kPixels * r.segments * r.ahead_lines * 16;
   for (int64_t s = 0; s < r.segments; ++s) {
+    for (int64_t i = 0; i < r.ahead_lines; ++i, ahead += 16) __builtin_prefetch(ahead, 0, 2);
     const float* p = base + r.offsets[s];
     const float* rows[(kPixels + 2) / 3];
     HWY_UNROLL(8) for (int i = 0; i < (kPixels + 2) / 3; ++i) rows[i] = p + 3 * i * step;

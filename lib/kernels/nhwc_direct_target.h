@@ -31,6 +31,9 @@ struct DirectRow {
   const float* residual = nullptr;  // as out, `residual_pitch` apart, or null
   int64_t residual_pitch = 0;
   Activation f{};
+  // Memory to fetch meanwhile: so many times 16 floats at each segment of each block.
+  const float* ahead = nullptr;
+  int64_t ahead_lines = 0;
 };
 
 struct DirectTarget {

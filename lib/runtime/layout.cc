@@ -125,6 +125,15 @@ bool is_orderless(const Dims& dims) {
 
 bool is_image(const Plan& plan, int id) { return float_image(plan, id) && !is_orderless(plan.values[static_cast<size_t>(id)].type.dims); }
 
+bool reads_planar(Plan& plan, Node& node) {
+  if (node.op->kind != "conv" || node.int8 != nullptr) return false;
+  const int x = node.in("x");
+  if (!is_image(plan, x) || plan.values[static_cast<size_t>(x)].channels_last) return false;
+  Lowering l(plan, node);
+  const auto shape = conv_shape(l);
+  return shape && ConvNhwcPlan::takes_planar(*shape);
+}
+
 void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes) {
   const size_t n = nodes.size();
   std::vector<std::optional<double>> savings(n);
@@ -177,7 +186,7 @@ void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes)
       if (nodes[i]->dead || !is_image(plan, id)) return;
       const int from = maker[static_cast<size_t>(id)];
       const bool inside = from >= 0 && savings[static_cast<size_t>(from)];
-      if (savings[i] && !inside) borders.emplace_back(find(i), id);
+      if (savings[i] && !inside && !(id == nodes[i]->in("x") && reads_planar(plan, *nodes[i]))) borders.emplace_back(find(i), id);
       if (!savings[i] && inside) borders.emplace_back(find(static_cast<size_t>(from)), id);
     });
   }
@@ -250,8 +259,15 @@ int Plan::reordered(int id, bool channels_last, const ir::Op* op) {
 }
 
 void Plan::order_sources(Node& node, bool channels_last) {
-  for (Node::Source& s : node.sources)
-    if (!channels_last || is_image(*this, s.id)) s.id = reordered(s.id, channels_last, node.op);
+  const int as_declared = channels_last && reads_planar(*this, node) ? node.in("x") : -1;
+  for (Node::Source& s : node.sources) {
+    if (s.id == as_declared) {
+      const auto turned = reordered_.find(s.id);
+      if (turned != reordered_.end()) s.id = turned->second;
+    } else if (!channels_last || is_image(*this, s.id)) {
+      s.id = reordered(s.id, channels_last, node.op);
+    }
+  }
   if (node.residual >= 0) node.residual = reordered(node.residual, channels_last, node.op);
 }
 

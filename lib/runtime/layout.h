@@ -24,6 +24,9 @@ std::optional<ConvShape> conv_shape(Lowering& l);
 // The windows of a pooling node; says in l.refusal why there are none.
 std::optional<PoolShape> pool_shape(Lowering& l, Pool op);
 
+// Whether a node with channels innermost reads its image x as it is declared: a convolution of few channels that nothing turned.
+bool reads_planar(Plan& plan, Node& node);
+
 // Marks nodes, and lets convolutions write into the concatenations that read them.
 void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes);
 

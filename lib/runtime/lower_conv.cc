@@ -60,7 +60,7 @@ std::optional<Lowered> lower_conv(Lowering& l) {
   if (l.node().channels_last) {
     Tensor stored = l.stored_dtype(weight) == DType::kF16 ? l.stored_constant(weight) : Tensor();
     auto plan = ConvNhwcPlan::prepare(*shape, floats, b, act, true, stored.valid() ? reinterpret_cast<const uint16_t*>(stored.bytes().data()) : nullptr,
-                                      l.packed_name(weight));
+                                      l.packed_name(weight), reads_planar(l.plan(), l.node()));
     if (!plan) return l.refuse(plan.error().message);
     auto shared = std::make_shared<ConvNhwcPlan>(std::move(*plan));
     const int64_t pitch = l.pitch(out);

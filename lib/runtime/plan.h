@@ -118,6 +118,7 @@ class Lowering {
  public:
   Lowering(Plan& plan, Node& node) : call(node.call), plan_(plan), node_(node) {}
   Node& node() { return node_; }
+  Plan& plan() { return plan_; }
   int in(std::string_view param, size_t i = 0) const { return node_.in(param, i); }
   int out(size_t i = 0) const { return node_.outs[i]; }
   const ir::Type& type(int id) const;

@@ -264,6 +264,79 @@ TEST_CASE("grouped and depthwise convolutions") {
   check_conv(shape2(64, 64, 14, 13, 1, 1, 0, 4));
 }
 
+TEST_CASE("groups that fill vectors, and few channels, with channels innermost") {
+  const auto kernel = [](const ConvShape& s) {
+    const std::vector<float> w(static_cast<size_t>(s.out_channels * (s.in_channels / s.groups) * s.kernel[0] * s.kernel[1]));
+    auto plan = ConvNhwcPlan::create(s, w.data(), nullptr);
+    REQUIRE(plan.ok());
+    return std::string(plan->kernel());
+  };
+  CHECK(kernel(shape2(3, 32, 64, 64, 3, 2, 1)) == "nhwc direct");
+  CHECK(kernel(shape2(128, 32, 64, 64, 3, 2, 1)).starts_with("nhwc taps"));
+  CHECK(kernel(shape2(64, 64, 14, 14, 3, 1, 1, 1)) != "nhwc direct");
+  CHECK(kernel(shape2(96, 96, 14, 14, 3, 1, 1, 2)) == "nhwc direct");
+  // Groups of 2 to 48 channels, an odd number of them, the last vector partly filled.
+  for (int64_t width : {2, 4, 8, 10, 12, 16, 24, 32, 48})
+    for (int64_t stride : {1, 2}) {
+      check_conv(shape2(5 * width, 5 * width, 9, 17, 3, stride, 1, 5), {Unary::kRelu}, true, stride == 1, 4e-5);
+      check_conv(shape2(4 * width, 4 * width, 7, 7, 3, stride, 1, 4), {Unary::kSilu}, false, stride == 2, 4e-5);
+    }
+  // Groups that grow or shrink; uneven kernels and padding; dilation; one output; pictures smaller than the padding.
+  check_conv(shape2(12, 48, 8, 15, 3, 1, 1, 3), {Unary::kLeakyRelu, 0.1f}, true, true);
+  check_conv(shape2(48, 24, 8, 15, 3, 1, 1, 3), {Unary::kGelu}, true, true, 4e-5);
+  check_conv(shape2(8, 64, 11, 29, 5, 3, 2, 8), {Unary::kHardSwish, 1.0f / 6, 0.5f}, true, true);
+  check_conv(shape2(32, 32, 12, 30, 3, 2, 3, 4, 3), {Unary::kClip, 0, 6});
+  check_conv(shape2(32, 32, 3, 3, 3, 1, 0, 2));
+  check_conv(shape2(48, 48, 2, 3, 5, 2, 7, 3), {Unary::kRelu}, true, true, 4e-5);
+  check_conv(shape2(96, 96, 6, 20, 1, 1, 0, 6), {Unary::kTanh}, true, true, 4e-5);
+  for (int64_t channels : {1, 2, 3, 8, 15, 27})
+    for (int64_t width : {4, 7, 30, 113}) {
+      check_conv(shape2(channels, 37, 10, width, 3, 2, 1), {Unary::kSilu}, true, true, 4e-5);
+      check_conv(shape2(channels, 16, 9, width, 3, 1, 3, 1, 3), {Unary::kRelu}, true, width == 30, 4e-5);
+    }
+  ConvShape s = shape2(48, 72, 9, 20, 3, 1, 1, 6);
+  s.batch = 3;
+  s.kernel = {2, 3, 1};
+  s.pad_before = {0, 2, 0};
+  s.pad_after = {3, 0, 0};
+  s.stride = {2, 1, 1};
+  check_conv(s, {Unary::kSigmoid}, true, true, 4e-5);
+}
+
+TEST_CASE("channels innermost: few channels of a picture that is not so") {
+  for (int64_t channels : {1, 3, 5, 8})
+    for (int64_t stride : {1, 2, 3})
+      for (int64_t dilation : {1, 2})
+        for (int64_t k : {2, 3, 6}) {
+          ConvShape s = shape2(channels, 37, 21, 44, k, stride, k / 2, 1, dilation);
+          s.batch = 2;
+          s.pad_after[1] = 4;
+          if (!ConvNhwcPlan::takes_planar(s)) continue;
+          const auto x = numbers(static_cast<size_t>(2 * channels * 21 * 44), 1), w = numbers(static_cast<size_t>(37 * channels * k * k), 2), b = numbers(37, 3);
+          const auto want = channels_last(expected_conv(s, x, w, &b, nullptr, {Unary::kSilu}), 2, 37, 37, 0.0);
+          on_every_target([&] {
+            if (!ConvNhwcPlan::takes_planar(s)) return;
+            auto plan = ConvNhwcPlan::prepare(s, [&] { return w.data(); }, b.data(), {Unary::kSilu}, true, nullptr, {}, true);
+            REQUIRE(plan.ok());
+            CHECK(std::string(plan->kernel()) == "nhwc direct planar");
+            AlignedBuffer scratch;
+            REQUIRE(scratch.reset(plan->scratch_bytes()));
+            std::fill_n(scratch.data(), plan->scratch_bytes() / sizeof(float), NAN);
+            std::vector<float> y(want.size());
+            plan->run(x.data(), y.data(), 37, nullptr, scratch.data<void>());
+            CHECK(distance(y, want) < 4e-5);
+          });
+        }
+  CHECK(ConvNhwcPlan::takes_planar(shape2(3, 64, 224, 224, 7, 2, 3)));
+  CHECK_FALSE(ConvNhwcPlan::takes_planar(shape2(64, 64, 56, 56, 3, 2, 1)));
+  CHECK_FALSE(ConvNhwcPlan::takes_planar(shape2(4, 8, 56, 56, 3, 2, 1, 2)));
+  CHECK_FALSE(ConvNhwcPlan::takes_planar(shape2(3, 8, 56, 56, 1)));
+  // Rows of the copy that nobody has memory for.
+  const int64_t far = int64_t{1} << 28;
+  CHECK_FALSE(ConvNhwcPlan::takes_planar(shape2(3, 8, 2, 2, 3, far, 3 * far)));
+  CHECK_FALSE(ConvNhwcPlan::takes(shape2(64, 64, 2, 2, 3, far, 3 * far, 2)));
+}
+
 TEST_CASE("one and three spatial axes, batches, uneven padding") {
   ConvShape s;
   s.rank = 1;
@@ -321,6 +394,7 @@ TEST_CASE("wrong convolution shapes are refused") {
   CHECK(refused(shape2(3, 4, 5, 5, 3, 1, 0, 2)));
   CHECK(refused(shape2(3, 4, 2, 2, 3)));
   CHECK(refused(shape2(3, 4, 5, 5, 3, 0)));
+  CHECK_FALSE(ConvNhwcPlan::takes(shape2(32, 32, 5, 5, 3, 0, 0, 2)));
   CHECK(refused(shape2(3, 4, 5, 5, 3, 1, -1)));
   CHECK(refused(shape2(0, 4, 5, 5, 3)));
   CHECK(refused(shape2(int64_t{1} << 40, int64_t{1} << 40, 5, 5, 1)));

@@ -43,7 +43,8 @@ TEST_CASE("layout: a network with everything that keeps channels innermost") {
   x = net.pair("sub", b.f32(0.25f), x);
   auto kernels = net.check({x, squeezed, net.pool("avg_pool", net.conv(x, 57, 20, 1), 20, 1, 0, 2)});
   CHECK(count(kernels, "nhwc") >= 14);
-  CHECK(count(kernels, "channels last") == 1);    // the picture
+  CHECK(count(kernels, "nhwc direct planar") == 1);  // reads the picture as it is
+  CHECK(count(kernels, "channels last") == 0);
   CHECK(count(kernels, "channels first") == 2);   // two outputs; the third is what the pooling leaves of an image
   CHECK(count(kernels, "nhwc depthwise") == 1);
 }
@@ -70,4 +71,26 @@ TEST_CASE("layout: what does not pay stays as it is") {
   auto kernels = net.check({net.relu(x)});
   CHECK(count(kernels, "nhwc") == 0);
   CHECK(count(kernels, "channels") == 0);
+}
+
+TEST_CASE("layout: a picture that others read as well is turned once, for them") {
+  Net net;
+  ir::Value* image = net.input("image", {1, 5, 40, 36});
+  ir::Value* x = net.relu(net.conv(image, 5, 24, 3, 2));
+  ir::Value* y = net.pool("max_pool", net.conv(image, 5, 24, 1), 3, 2, 1);  // reads it with channels innermost
+  x = net.relu(net.conv(net.pair("add", x, y), 24, 24, 3));
+  auto kernels = net.check({x, net.conv(net.conv(image, 5, 12, 3), 12, 5, 1)});
+  CHECK(count(kernels, "channels last") == 1);
+}
+
+TEST_CASE("layout: groups keep channels innermost") {
+  Net net;
+  ir::Value* x = net.relu(net.conv(net.input("x", {1, 3, 50, 46}), 3, 48, 3, 2));
+  for (int64_t groups : {3, 6, 12}) {
+    ir::Value* y = net.relu(net.conv(net.relu(net.conv(x, 48, 48, 1)), 48, 48, 3, 1, groups));
+    x = net.relu(net.pair("add", x, net.conv(y, 48, 48, 1)));
+  }
+  auto kernels = net.check({net.pool("avg_pool", x, 23, 1, 0)});
+  CHECK(count(kernels, "groups") == 3);
+  CHECK(count(kernels, "channels last") == 0);
 }
