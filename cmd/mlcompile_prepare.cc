@@ -14,7 +14,7 @@ namespace {
 // Whether the directory has what write_packed() would make.
 bool prepared(const std::string& directory, const std::string& target) {
   select_kernel_target(target);
-  const bool kept = open_packed(FileTree::from_directory(directory)) != nullptr;
+  const bool kept = renew_packed(directory);
   select_kernel_target("");
   return kept;
 }

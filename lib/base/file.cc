@@ -68,7 +68,14 @@ std::string temp_name(const std::string& path) {
 // Live mappings, so that a part of one can be told from other memory.
 struct Mappings {
   std::mutex mutex;
-  std::map<const std::byte*, size_t> sizes;
+  std::map<const std::byte*, FileStamp> files;
+  // The one that all of these bytes are in, or the end.
+  auto holder(ByteSpan bytes) const {
+    auto after = files.upper_bound(bytes.data());
+    if (after == files.begin()) return files.end();
+    auto before = std::prev(after);
+    return bytes.data() + bytes.size() <= before->first + before->second.size ? before : files.end();
+  }
 };
 Mappings& mappings() {
   static auto* all = new Mappings;
@@ -82,7 +89,7 @@ struct Mapping {
     if (address == MAP_FAILED) return;
     {
       std::lock_guard lock(mappings().mutex);
-      mappings().sizes.erase(static_cast<const std::byte*>(address));
+      mappings().files.erase(static_cast<const std::byte*>(address));
     }
     ::munmap(address, size);
   }
@@ -104,12 +111,18 @@ PathKind path_kind(const std::string& path) {
   return PathKind::kOther;
 }
 
-bool is_mapped(ByteSpan bytes) {
+bool is_mapped(ByteSpan bytes) { return stamp_of_mapped(bytes).has_value(); }
+
+ByteSpan mapped_around(ByteSpan bytes) {
   std::lock_guard lock(mappings().mutex);
-  auto after = mappings().sizes.upper_bound(bytes.data());
-  if (after == mappings().sizes.begin()) return false;
-  auto [address, size] = *std::prev(after);
-  return bytes.data() + bytes.size() <= address + size;
+  auto found = mappings().holder(bytes);
+  return found == mappings().files.end() ? ByteSpan() : ByteSpan(found->first, found->second.size);
+}
+
+std::optional<FileStamp> stamp_of_mapped(ByteSpan bytes) {
+  std::lock_guard lock(mappings().mutex);
+  auto found = mappings().holder(bytes);
+  return found == mappings().files.end() ? std::nullopt : std::optional(found->second);
 }
 
 void forget_mapped(ByteSpan bytes) {
@@ -150,9 +163,10 @@ Result<Blob> map_file(const std::string& path) {
   ::close(fd);
   if (mapping->address == MAP_FAILED) return input_error("cannot map: " + why(error)).in_path(path);
   ByteSpan bytes(static_cast<const std::byte*>(mapping->address), mapping->size);
+  auto nanoseconds = [](const struct timespec& time) { return static_cast<int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec; };
   {
     std::lock_guard lock(mappings().mutex);
-    mappings().sizes.emplace(bytes.data(), bytes.size());
+    mappings().files.emplace(bytes.data(), FileStamp{mapping->size, nanoseconds(info.st_mtim), nanoseconds(info.st_ctim)});
   }
   return Blob(std::move(mapping), bytes);
 }

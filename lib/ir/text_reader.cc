@@ -208,7 +208,9 @@ Result<BlobRef> TextReader::blob_ref() {
 Result<Tensor> TextReader::resolve(const BlobRef& ref, const Type& declared, size_t start) {
   if (!declared.is_static()) return fail_at(start, "a file constant needs a type with all extents known");
   if (!blobs_) return Tensor();
-  return blobs_(ref, declared).in(position(start));
+  auto tensor = blobs_(ref, declared);
+  if (tensor.ok()) return tensor;
+  return std::move(tensor).in(position(start));  // which counts lines
 }
 
 Result<Tensor> TextReader::tensor(const Type& declared) {

@@ -77,7 +77,11 @@ constexpr LowBitTarget kReference{false, nullptr, product_ref, expand_ref};
 }  // namespace
 
 void lowbit_row(const LowBitMatrix& w, int64_t row, float* out) noexcept {
-  const int64_t per_row = w.table != nullptr ? 1 : w.k / w.col_block;
+  const int64_t first = w.table != nullptr ? 0 : row / w.row_block * (w.k / w.col_block);
+  lowbit_row(w, row, w.scale != nullptr ? w.scale + first : nullptr, w.offset != nullptr ? w.offset + first : nullptr, out);
+}
+
+void lowbit_row(const LowBitMatrix& w, int64_t row, const float* scale, const float* offset, float* out) noexcept {
   const float* table = w.table != nullptr ? w.table + row / w.table_rows * (int64_t{1} << w.bits) : nullptr;
   for (int64_t k = 0; k < w.k; ++k) {
     const unsigned code = code_at(w, row * w.k + k);
@@ -85,8 +89,8 @@ void lowbit_row(const LowBitMatrix& w, int64_t row, float* out) noexcept {
       out[k] = table[code];
       continue;
     }
-    const int64_t entry = row / w.row_block * per_row + k / w.col_block;
-    out[k] = w.scale[entry] * (number(w, code) - (w.offset != nullptr ? w.offset[entry] : 0));
+    const int64_t entry = k / w.col_block;
+    out[k] = scale[entry] * (number(w, code) - (offset != nullptr ? offset[entry] : 0));
   }
 }
 
@@ -184,7 +188,7 @@ void PackedLowBit::fill(const LowBitMatrix& w) {
   });
 }
 
-Result<PackedLowBit> PackedLowBit::prepare(const LowBitMatrix& w, const PackedName& name) {
+Result<PackedLowBit> PackedLowBit::prepare(const LowBitMatrix& w, const PackedName& name, FunctionRef<const LowBitMatrix&()> scales) {
   if (w.n < 1 || w.k < 1 || w.n > (int64_t{1} << 40) / w.k) return usage_error("matrix product: weights of impossible size");
   PackedLowBit p;
   p.n_ = w.n;
@@ -242,9 +246,10 @@ Result<PackedLowBit> PackedLowBit::prepare(const LowBitMatrix& w, const PackedNa
     }
   }
   p.shifted_ = p.half_ = false;
-  if (p.scaled_) p.set_scales(w);
+  const LowBitMatrix& whole = scales();
+  if (p.scaled_) p.set_scales(whole);
   MLT_TRY(prepare_form(p.data_, bytes(), name, form(), [&] {
-    p.fill(w);
+    p.fill(whole);
     return Status();
   }));
   return p;

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "lib/base/result.h"
+#include "lib/base/threads.h"
 #include "lib/kernels/aligned.h"
 #include "lib/kernels/elementwise.h"
 #include "lib/kernels/packed_forms.h"
@@ -35,13 +36,17 @@ struct LowBitMatrix {
 
 // Row `row` of W, [k].
 void lowbit_row(const LowBitMatrix& w, int64_t row, float* out) noexcept;
+// The same with the scales, and offsets or null, of that row's blocks, [k / col_block], instead of those in w.
+void lowbit_row(const LowBitMatrix& w, int64_t row, const float* scale, const float* offset, float* out) noexcept;
 
 class PackedLowBit {
  public:
   // kUnsupported when the blocks or tables do not suit the kernels; kResource when memory runs out.
-  // Kept under `name`, if anywhere: then the codes and scales of w are not looked at.
-  static Result<PackedLowBit> prepare(const LowBitMatrix& w, const PackedName& name);
-  static Result<PackedLowBit> pack(const LowBitMatrix& w) { return prepare(w, {}); }
+  // Kept under `name`, if anywhere: otherwise `scales` is asked for w with scales and offsets, which it need not have before.
+  static Result<PackedLowBit> prepare(const LowBitMatrix& w, const PackedName& name, FunctionRef<const LowBitMatrix&()> scales);
+  static Result<PackedLowBit> pack(const LowBitMatrix& w) {
+    return prepare(w, {}, [&]() -> const LowBitMatrix& { return w; });
+  }
 
   int64_t n() const { return n_; }
   int64_t k() const { return k_; }

@@ -8,8 +8,10 @@
 namespace mlt::ops {
 
 const Dims& dims_of(Call& call, std::string_view param, size_t i) {
-  const Tensor* value = call.value(param, i);
-  return value != nullptr ? value->dims() : call.type(param, i).dims;
+  // Not call.value(): that converts, and the value may be a large table of weights.
+  for (const Binding& b : call.bindings())
+    if (b.param->name == param && i < b.items.size() && b.items[i].value.tensor.valid()) return b.items[i].value.tensor.dims();
+  return call.type(param, i).dims;
 }
 
 bool is_ranked(Call& call, std::string_view param, size_t i) {

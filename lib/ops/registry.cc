@@ -1,7 +1,7 @@
-// Parses every row's signature once, and answers lookups.
+// Parses a row's signature once, when it is first asked for, and answers lookups.
 #include <algorithm>
 #include <cctype>
-#include <map>
+#include <mutex>
 #include <string>
 
 #include "lib/ops/families.h"
@@ -101,31 +101,46 @@ std::optional<std::string> parse_signature(const OpDef& def, OpInfo* info) {
   return std::nullopt;
 }
 
-struct Table {
-  std::vector<OpInfo> rows;
-  std::vector<std::string> problems;
-
+class Table {
+ public:
   Table() {
     for (auto family : kFamilies)
-      for (const OpDef& def : family()) {
-        OpInfo info;
-        auto report = [&](const std::string& what) { problems.push_back(std::string(def.name) + " (" + std::string(opset_token(def.since)) + "): " + what); };
-        if (auto problem = parse_signature(def, &info)) report(*problem);
-        if (def.doc.empty()) report("no doc");
-        if (def.infer == nullptr) report("no infer");
-        rows.push_back(std::move(info));
-      }
-    std::stable_sort(rows.begin(), rows.end(), [](const OpInfo& a, const OpInfo& b) {
+      for (const OpDef& def : family()) rows_.emplace_back().def = &def;
+    std::stable_sort(rows_.begin(), rows_.end(), [](const OpInfo& a, const OpInfo& b) {
       return a.def->name != b.def->name ? a.def->name < b.def->name : a.def->since < b.def->since;
     });
-    for (size_t i = 1; i < rows.size(); ++i)
-      if (rows[i].def->name == rows[i - 1].def->name && rows[i].def->since == rows[i - 1].def->since)
-        problems.push_back(std::string(rows[i].def->name) + ": two rows for one opset");
+    parsed_ = std::vector<Once>(rows_.size());
   }
+  // Rows as they are: of each only `def` is there before parse().
+  const std::vector<OpInfo>& rows() const { return rows_; }
+  const OpInfo* parse(size_t i) {
+    std::call_once(parsed_[i].flag, [&] { parsed_[i].problem = parse_signature(*rows_[i].def, &rows_[i]); });
+    return &rows_[i];
+  }
+  std::vector<std::string> problems() {
+    std::vector<std::string> all;
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      const OpDef& def = *parse(i)->def;
+      auto report = [&](const std::string& what) { all.push_back(std::string(def.name) + " (" + std::string(opset_token(def.since)) + "): " + what); };
+      if (parsed_[i].problem) report(*parsed_[i].problem);
+      if (def.doc.empty()) report("no doc");
+      if (def.infer == nullptr) report("no infer");
+      if (i > 0 && def.name == rows_[i - 1].def->name && def.since == rows_[i - 1].def->since) report("two rows for one opset");
+    }
+    return all;
+  }
+
+ private:
+  struct Once {
+    std::once_flag flag;
+    std::optional<std::string> problem;
+  };
+  std::vector<OpInfo> rows_;
+  std::vector<Once> parsed_;
 };
 
-const Table& table() {
-  static const Table t;
+Table& table() {
+  static Table t;
   return t;
 }
 
@@ -170,15 +185,18 @@ const Param* OpInfo::param(std::string_view name) const {
 }
 
 const OpInfo* find_op(std::string_view name, Opset opset) {
-  const auto& rows = table().rows;
+  const auto& rows = table().rows();
   auto it = std::lower_bound(rows.begin(), rows.end(), name, [](const OpInfo& row, std::string_view n) { return row.def->name < n; });
-  const OpInfo* best = nullptr;
+  auto best = rows.end();
   for (; it != rows.end() && it->def->name == name; ++it)
-    if (it->def->since <= opset) best = &*it;
-  return best;
+    if (it->def->since <= opset) best = it;
+  return best == rows.end() ? nullptr : table().parse(static_cast<size_t>(best - rows.begin()));
 }
 
-std::span<const OpInfo> all_ops() { return table().rows; }
-std::vector<std::string> check_table() { return table().problems; }
+std::span<const OpInfo> all_ops() {
+  for (size_t i = 0; i < table().rows().size(); ++i) table().parse(i);
+  return table().rows();
+}
+std::vector<std::string> check_table() { return table().problems(); }
 
 }  // namespace mlt::ops

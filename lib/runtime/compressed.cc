@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "lib/kernels/convert.h"
 #include "lib/ops/infer_util.h"
 
 namespace mlt {
@@ -44,12 +45,12 @@ bool blockwise(ops::Call& call, CompressedWeight& w) {
   if (rows < 1 || cols < 1 || w.matrix.n % rows != 0 || w.matrix.k % cols != 0) return false;
   w.matrix.row_block = w.matrix.n / rows;
   w.matrix.col_block = w.matrix.k / cols;
-  w.scale = to_floats(scale);
+  w.block_scales = scale;
   if (call.has("offset")) {
-    w.offset = call.floats("offset");
-    if (w.offset.size() != w.scale.size()) return false;
+    w.block_offsets = call.tensor("offset");
+    if (w.block_offsets.size() != scale.size() || w.block_offsets.dtype() == DType::kString) return false;
   }
-  return !call.failed();
+  return !call.failed() && scale.dtype() != DType::kString;
 }
 
 bool palette(ops::Call& call, CompressedWeight& w) {
@@ -82,17 +83,45 @@ bool is_deferrable(std::string_view kind) {
   return kind == "constexpr_affine_dequantize" || kind == "constexpr_blockwise_shift_scale" || kind == "constexpr_lut_to_dense";
 }
 
-std::shared_ptr<const CompressedWeight> compressed_weight(ops::Call& call) {
+const LowBitMatrix& CompressedWeight::whole() {
+  if (block_scales.valid() && matrix.scale == nullptr) {
+    scale = to_floats(block_scales);
+    matrix.scale = scale.data();
+    if (block_offsets.valid()) {
+      offset = to_floats(block_offsets);
+      matrix.offset = offset.data();
+    }
+  }
+  return matrix;
+}
+
+void CompressedWeight::row(int64_t row, float* room, float* out) const {
+  if (!block_scales.valid() || matrix.scale != nullptr) return lowbit_row(matrix, row, out);
+  const int64_t blocks = matrix.k / matrix.col_block, first = row / matrix.row_block * blocks;
+  auto part = [&](const Tensor& of, float* to) -> const float* {
+    if (!of.valid()) return nullptr;
+    if (of.dtype() == DType::kF32) return of.data<float>() + first;
+    half_to_float(of.data<uint16_t>() + first, to, blocks);
+    return to;
+  };
+  lowbit_row(matrix, row, part(block_scales, room), part(block_offsets, room + blocks), out);
+}
+
+std::shared_ptr<CompressedWeight> compressed_weight(ops::Call& call) {
   auto w = std::make_shared<CompressedWeight>();
   const std::string& kind = call.op()->kind;
   const bool fits = kind == "constexpr_affine_dequantize" ? affine(call, *w) : kind == "constexpr_blockwise_shift_scale" ? blockwise(call, *w) : palette(call, *w);
   if (!fits || w->matrix.n < 1 || w->matrix.k < 1) return nullptr;
   w->matrix.codes = reinterpret_cast<const uint8_t*>(w->codes.bytes().data());
-  if (w->table.empty()) {
+  if (!w->table.empty()) {
+    w->matrix.table = w->table.data();
+  } else if (!w->block_scales.valid()) {
     w->matrix.scale = w->scale.data();
     w->matrix.offset = w->offset.empty() ? nullptr : w->offset.data();
   } else {
-    w->matrix.table = w->table.data();
+    // Rows are taken from what is stored as floats; integers become floats at once.
+    auto floats = [](const Tensor& t) { return !t.valid() || t.dtype() == DType::kF32 || t.dtype() == DType::kF16; };
+    if (!floats(w->block_scales) || !floats(w->block_offsets)) w->whole();
   }
   return w;
 }

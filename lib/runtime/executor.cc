@@ -10,6 +10,7 @@
 #include <new>
 
 #include "lib/base/cpu.h"
+#include "lib/base/mapped.h"
 #include "lib/kernels/convert.h"
 #include "lib/kernels/target.h"
 #include "lib/runtime/plan.h"
@@ -72,9 +73,25 @@ struct Executor::Impl {
     }
     auto plan = Plan::build(function, opset, dims, options, &prepared);
     if (!plan) return std::move(plan).error().in_path("function " + function.name);
+    if (plans.empty()) forget_files(**plan);
     plans.emplace_front(dims, std::move(*plan));
     if (plans.size() > kMaxPlans) plans.pop_back();
     return plans.front().second.get();
+  }
+
+  // Kernels have most weights in forms of their own. What little they read in the model's files is mapped again, while
+  // looking at small constants has mapped all that lies around them.
+  static void forget_files(const Plan& plan) {
+    ByteSpan file;
+    for (const PlanValue& value : plan.values) {
+      const Tensor& t = value.constant;
+      if (!t.valid() || t.dtype() == DType::kString || t.deferred() != nullptr) continue;
+      const ByteSpan bytes = t.bytes();
+      if (bytes.empty() || (bytes.data() >= file.data() && bytes.data() < file.data() + file.size())) continue;
+      const ByteSpan around = mapped_around(bytes);
+      if (around.empty()) continue;
+      forget_mapped(file = around);
+    }
   }
 
   // The plan for these inputs; the one used last is found without making anything.

@@ -52,7 +52,7 @@ std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias,
   auto stored = l.compressed(weight);
   if (stored == nullptr) return std::nullopt;
   auto packed = l.prepared<PackedLowBit>(weight, "low bit", [&] {
-    auto made = PackedLowBit::prepare(stored->matrix, l.packed_name(weight));
+    auto made = PackedLowBit::prepare(stored->matrix, l.packed_name(weight), [&]() -> const LowBitMatrix& { return stored->whole(); });
     forget_mapped(stored->codes.bytes());
     return made;
   });

@@ -275,6 +275,7 @@ std::optional<Lowered> lower_gather(Lowering& l) {
   l.keep_constant(indices);
   int element = element_bytes(l, x);
   Lowered lowered;
+  if (few_bits != nullptr) lowered.scratch = static_cast<size_t>(few_bits->row_room()) * sizeof(float);
   lowered.kernel = half ? "rows float16" : few_bits != nullptr ? "rows low-bit" : "rows";
   // The rule for indices is the reference's (scatter_gather.cc): checked in opsets before CoreML7, afterwards when the
   // op asks for it, and then negative ones are out of range; otherwise an index out of range gives zeros.
@@ -295,7 +296,7 @@ std::optional<Lowered> lower_gather(Lowering& l) {
         } else if (half) {
           half_to_float(stored.data<uint16_t>() + row * inner, to, inner);
         } else {
-          lowbit_row(few_bits->matrix, row, to);
+          few_bits->row(row, reinterpret_cast<float*>(c.scratch), to);
         }
       }
       return {};

@@ -108,7 +108,7 @@ DType Lowering::stored_dtype(int id) const {
   const PlanValue& v = plan_.values[static_cast<size_t>(id)];
   return v.constant.valid() ? v.constant.dtype() : v.type.dtype;
 }
-std::shared_ptr<const CompressedWeight> Lowering::compressed(int id) const {
+std::shared_ptr<CompressedWeight> Lowering::compressed(int id) const {
   if (!is_constant(id) || plan_.values[static_cast<size_t>(id)].deferred == nullptr) return nullptr;
   return compressed_weight(*plan_.values[static_cast<size_t>(id)].deferred);
 }

@@ -132,7 +132,7 @@ class Lowering {
   Tensor stored_constant(int id) const;
   DType stored_dtype(int id) const;  // its element type, without making it
   // The weights in few bits, or null: then constant() has them.
-  std::shared_ptr<const CompressedWeight> compressed(int id) const;
+  std::shared_ptr<CompressedWeight> compressed(int id) const;
   // Makes a constant available to the kernel under its number.
   void keep_constant(int id);
   const ExecOptions& options() const;

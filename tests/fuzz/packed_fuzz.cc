@@ -25,8 +25,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!owner->reset(total)) return 0;
   auto* bytes = owner->data<std::byte>();
   std::memset(bytes, 0, kIndexAt);
-  std::memcpy(bytes, "mltpack1", 8);
-  for (size_t i = 0; i < 16; ++i) bytes[8 + i] = static_cast<std::byte>((i < 8 ? kIndexAt : index.size()) >> (8 * (i % 8)));
+  std::memcpy(bytes, "mltpack2", 8);
+  auto put = [&](size_t at, uint64_t value) {
+    for (size_t i = 0; i < 8; ++i) bytes[at + i] = static_cast<std::byte>(value >> (8 * i));
+  };
+  put(8, kIndexAt);
+  put(16, index.size());
+  put(24, XXH3_64bits_withSeed(index.data(), index.size(), XXH3_64bits(bytes, 24)));
   std::memcpy(bytes + kIndexAt, index.data(), index.size());
   Blob blob(owner, ByteSpan(bytes, total));
   auto forms = open_packed(FileTree::from_blobs({{std::string(kPackedPrefix) + kernel_target(), blob}}));

@@ -168,13 +168,20 @@ TEST_CASE("low-bit weights that are kept give what packing them gives") {
       const std::vector<float> a = numbers(96, 1);
       on_every_target([&] {
         Memory memory;
-        auto first = PackedLowBit::prepare(s.w, {&memory, "w"});
+        Weights bare = s;  // scales come when they are asked for
+        bare.w.scale = bare.w.offset = nullptr;
+        auto first = PackedLowBit::prepare(bare.w, {&memory, "w"}, [&]() -> const LowBitMatrix& { return s.w; });
         REQUIRE(first.ok());
         CHECK(memory.forms.size() == 1);
         Weights other = s;  // neither codes nor scales are looked at again
         other.w.codes = nullptr;
         if (bits != 0) other.w.scale = other.w.offset = nullptr;
-        auto again = PackedLowBit::prepare(other.w, {&memory, "w"});
+        bool asked = false;
+        auto again = PackedLowBit::prepare(other.w, {&memory, "w"}, [&]() -> const LowBitMatrix& {
+          asked = true;
+          return s.w;
+        });
+        CHECK_FALSE(asked);
         REQUIRE(again.ok());
         CHECK(memory.forms.size() == 1);
         AlignedBuffer scratch;

@@ -1,6 +1,9 @@
 // Prepared weights beside a compiled model: used when they belong to it, and only then.
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -97,6 +100,15 @@ void edit(const std::string& path, size_t at) {
   file.put(static_cast<char>(old ^ 1));
 }
 
+size_t index_at(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  unsigned char header[16] = {};
+  file.read(reinterpret_cast<char*>(header), sizeof header);
+  size_t at = 0;
+  for (int i = 0; i < 8; ++i) at |= size_t{header[8 + i]} << (8 * i);
+  return at;
+}
+
 }  // namespace
 
 TEST_CASE("packed: every prepared constant is found, and the answers are the same") {
@@ -145,7 +157,10 @@ TEST_CASE("packed: files of other models, other instruction sets and damaged one
     CHECK(compiled.open() == nullptr);
     fs::copy_file(copy, compiled.packed(), fs::copy_options::overwrite_existing);
   }
-  for (size_t at : {size_t{0}, size_t{8}, size_t{16}}) {
+  std::vector<size_t> places = {0, 8, 16, 24};
+  for (size_t at = index_at(compiled.packed()); at < size; at += 7) places.push_back(at);
+  places.push_back(size - 1);
+  for (size_t at : places) {
     CAPTURE(at);
     edit(compiled.packed(), at);
     CHECK(compiled.open() == nullptr);
@@ -160,6 +175,79 @@ TEST_CASE("packed: files of other models, other instruction sets and damaged one
     edit(compiled.path + file, last);
   }
   CHECK(compiled.open() != nullptr);
+}
+
+TEST_CASE("packed: a form that is damaged is made anew") {
+  Compiled compiled;
+  const Tensor plain = compiled.predict(nullptr);
+  REQUIRE(write_packed(compiled.path).ok());
+  for (size_t at : {size_t{64}, index_at(compiled.packed()) - kSlack - kAlignment}) {
+    CAPTURE(at);
+    edit(compiled.packed(), at);
+    auto kept = compiled.open();
+    REQUIRE(kept != nullptr);
+    auto counting = std::make_shared<Counting>(kept);
+    const Tensor answer = compiled.predict(counting);
+    CHECK(counting->missed == 1);
+    CHECK(counting->found == 2);
+    CHECK(std::equal(plain.bytes().begin(), plain.bytes().end(), answer.bytes().begin(), answer.bytes().end()));
+    CHECK_FALSE(renew_packed(compiled.path));
+    edit(compiled.packed(), at);
+    CHECK(renew_packed(compiled.path));
+  }
+}
+
+TEST_CASE("packed: file times save reading everything, until one of them differs") {
+  Compiled compiled;
+  const timespec odd[2] = {{1'000'000'000, 123'456'789}, {1'000'000'000, 123'456'789}};
+  struct stat kept_times;
+  const std::string mil = compiled.path + "/model.mil";
+  if (::utimensat(AT_FDCWD, mil.c_str(), odd, 0) != 0 || ::stat(mil.c_str(), &kept_times) != 0 || kept_times.st_mtim.tv_nsec != odd[1].tv_nsec) {
+    MESSAGE("skipped: this file system keeps no nanoseconds");
+    return;
+  }
+  REQUIRE(write_packed(compiled.path).ok());
+  auto compared = [&] {  // whether a change that leaves the file's time alone is noticed
+    struct stat info;
+    REQUIRE(::stat(compiled.packed().c_str(), &info) == 0);
+    const timespec times[2] = {info.st_atim, info.st_mtim};
+    auto change = [&] {
+      edit(compiled.packed(), 64);
+      REQUIRE(::utimensat(AT_FDCWD, compiled.packed().c_str(), times, 0) == 0);
+    };
+    change();
+    auto kept = compiled.open();
+    REQUIRE(kept != nullptr);
+    auto counting = std::make_shared<Counting>(kept);
+    compiled.predict(counting);
+    change();
+    return counting->missed == 1;
+  };
+  CHECK_FALSE(compared());
+  // Other files of the model, rewritten with what they contain, and the file itself, copied.
+  const std::string model = compiled.path + "/model.mil", copy = compiled.root + "/copy";
+  fs::copy_file(model, copy);
+  fs::rename(copy, model);
+  CHECK(compared());
+  CHECK(renew_packed(compiled.path));
+  CHECK_FALSE(compared());
+  fs::copy_file(compiled.packed(), copy);
+  fs::rename(copy, compiled.packed());
+  CHECK(compared());
+  CHECK(renew_packed(compiled.path));
+  CHECK_FALSE(compared());
+  fs::last_write_time(model, fs::last_write_time(model) - std::chrono::hours(1));
+  CHECK(compared());
+}
+
+TEST_CASE("packed: the same model gives the same bytes") {
+  auto bytes = [] {
+    Compiled compiled;
+    REQUIRE(write_packed(compiled.path).ok());
+    std::ifstream file(compiled.packed(), std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  CHECK(bytes() == bytes());
 }
 
 TEST_CASE("packed: what is prepared for AVX-512 serves machines with its eight-bit products, too") {
