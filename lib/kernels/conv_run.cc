@@ -31,7 +31,7 @@ void transpose_out(const float* in, int64_t pixels, int64_t channels, int64_t c0
     if (use_reference()) {
       transpose_reference(in + c, pixels, channels, n, to);
     } else {
-      transpose_tile_simd()(reinterpret_cast<const uint32_t*>(in + c), channels, reinterpret_cast<uint32_t*>(to), pixels,
+      transpose_tiles_simd().words(reinterpret_cast<const uint32_t*>(in + c), channels, reinterpret_cast<uint32_t*>(to), pixels,
                             pixels, n);
     }
     if (residual != nullptr) ew.binary(Binary::kAdd, rows, 1, residual + c * pixels, 1, o, n * pixels);

@@ -11,10 +11,20 @@ namespace mlt {
 
 namespace {
 
-void tile_reference(const uint32_t* in, int64_t in_row, uint32_t* out, int64_t out_row, int64_t rows,
-                    int64_t columns) noexcept {
+template <typename T>
+void tile_reference(const T* in, int64_t in_row, T* out, int64_t out_row, int64_t rows, int64_t columns) noexcept {
   for (int64_t c = 0; c < columns; ++c)
     for (int64_t r = 0; r < rows; ++r) out[c * out_row + r] = in[r * in_row + c];
+}
+
+template <typename T>
+TransposeTile<T> transpose_tile() {
+  if constexpr (sizeof(T) == 4) {
+    if (!use_reference()) return transpose_tiles_simd().words;
+  } else if constexpr (sizeof(T) == 1) {
+    if (!use_reference()) return transpose_tiles_simd().bytes;
+  }
+  return tile_reference<T>;
 }
 
 // Axes of size 1 dropped, neighbours merged; the outermost first.
@@ -118,10 +128,10 @@ void copy_as(const StridedCopy& original, const T* in, T* out) noexcept {
   const Axis columns = take(p, read);
   const Axis rows = take(p, read < write ? write - 1 : write);
   // A few long lines that interleave make wide tiles: finding a tile's place costs as much as a small tile itself.
-  constexpr int64_t kSide = 32, kLong = 1024, kFew = 8;
+  constexpr int64_t kSide = sizeof(T) == 1 ? 64 : 32, kLong = 1024, kFew = 8;
   const int64_t row_side = columns.size <= kFew ? kLong : kSide, column_side = rows.size <= kFew ? kLong : kSide;
   const int64_t row_parts = (rows.size + row_side - 1) / row_side, column_parts = (columns.size + column_side - 1) / column_side;
-  const TransposeTile tile = use_reference() ? tile_reference : transpose_tile_simd();
+  const TransposeTile<T> tile = transpose_tile<T>();
   const int64_t outer = total / rows.size / columns.size;
   parallel_for(outer * row_parts * column_parts, grain_for(std::min(rows.size, row_side) * std::min(columns.size, column_side)),
                [&](int64_t begin, int64_t end) {
@@ -131,12 +141,7 @@ void copy_as(const StridedCopy& original, const T* in, T* out) noexcept {
       const T* source = in + o.in + r * rows.in + c;
       T* to = out + o.out + c * columns.out + r;
       const int64_t nr = std::min(row_side, rows.size - r), nc = std::min(column_side, columns.size - c);
-      if constexpr (sizeof(T) == 4) {
-        tile(source, rows.in, to, columns.out, nr, nc);
-      } else {
-        for (int64_t y = 0; y < nc; ++y)
-          for (int64_t x = 0; x < nr; ++x) to[y * columns.out + x] = source[x * rows.in + y];
-      }
+      tile(source, rows.in, to, columns.out, nr, nc);
     }
   });
 }

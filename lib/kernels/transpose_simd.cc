@@ -44,12 +44,45 @@ void tile(const uint32_t* in, int64_t in_row, uint32_t* out, int64_t out_row, in
   for (; r < rows; ++r)
     for (int64_t c = done; c < columns; ++c) out[c * out_row + r] = in[r * in_row + c];
 }
-TransposeTile simd_tile() { return tile; }
+
+// Sixteen by sixteen bytes: each round puts the halves of the rows together like cards, and four rounds exchange the
+// four bits of a row's number for those of a column's.
+void tile_bytes(const uint8_t* in, int64_t in_row, uint8_t* out, int64_t out_row, int64_t rows, int64_t columns) noexcept {
+  const hn::Full128<uint8_t> d;
+  using V = hn::Vec<decltype(d)>;
+  int64_t r = 0;
+  for (; r + 16 <= rows; r += 16) {
+    const uint8_t* p = in + r * in_row;
+    int64_t c = 0;
+    for (; c + 16 <= columns; c += 16) {
+      V a[16], b[16];
+      HWY_UNROLL(16) for (int i = 0; i < 16; ++i) a[i] = hn::LoadU(d, p + i * in_row + c);
+      const auto round = [&](const V* from, V* to) HWY_ATTR {
+        HWY_UNROLL(8) for (int i = 0; i < 8; ++i) {
+          to[2 * i] = hn::InterleaveLower(d, from[i], from[i + 8]);
+          to[2 * i + 1] = hn::InterleaveUpper(d, from[i], from[i + 8]);
+        }
+      };
+      round(a, b);
+      round(b, a);
+      round(a, b);
+      round(b, a);
+      uint8_t* o = out + c * out_row + r;
+      HWY_UNROLL(16) for (int i = 0; i < 16; ++i) hn::StoreU(a[i], d, o + i * out_row);
+    }
+    for (; c < columns; ++c)
+      for (int64_t q = 0; q < 16; ++q) out[c * out_row + r + q] = p[q * in_row + c];
+  }
+  for (int64_t c = 0; c < columns; ++c)
+    for (int64_t q = r; q < rows; ++q) out[c * out_row + q] = in[q * in_row + c];
+}
+
+TransposeTiles simd_tiles() { return {tile, tile_bytes}; }
 #else
-TransposeTile simd_tile() { return nullptr; }
+TransposeTiles simd_tiles() { return {}; }
 #endif
 }  // namespace
-TransposeTile transpose_target() { return simd_tile(); }
+TransposeTiles transpose_target() { return simd_tiles(); }
 }  // namespace HWY_NAMESPACE
 }  // namespace mlt
 HWY_AFTER_NAMESPACE();
@@ -57,6 +90,6 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace mlt {
 HWY_EXPORT(transpose_target);
-TransposeTile transpose_tile_simd() { return HWY_DYNAMIC_DISPATCH(transpose_target)(); }
+TransposeTiles transpose_tiles_simd() { return HWY_DYNAMIC_DISPATCH(transpose_target)(); }
 }  // namespace mlt
 #endif

@@ -36,6 +36,7 @@ class Fusion : CodeGraph {
       else if (kind == "max_pool" || kind == "avg_pool" || kind == "reduce_mean") pooling(i);
       else if (kind == "concat") concatenation(i);
       else if (kind == "split") parts(i);
+      else if (kind == "reshape" || kind == "expand_dims" || kind == "squeeze" || kind == "transpose") movement(i);
       else if (activation_of(node) && operand(node.in("x"))) refuse(node, "the result is not quantized");
     }
     borders();
@@ -325,12 +326,35 @@ class Fusion : CodeGraph {
       sources.push_back({{"values", s.index, part->id}, s.id});
     }
     if (sources.empty() || !node.call.known("axis") || node.call.flag("interleave")) return;
-    // The axis that lies innermost.
     auto axis = ops::normalize_axis(node.call.i64("axis"), static_cast<int64_t>(rank));
-    if (!axis || *axis != (rank == 4 ? 1 : static_cast<int64_t>(rank) - 1)) return refuse(node, "not along the innermost axis");
+    if (!axis) return;
+    plan->axis = *axis;
     auto end = tail(node.outs[0]);
     if (!end || end->act != nullptr) return refuse(node, "the result is not quantized");
     adopt(i, plan, sources, *end);
+  }
+
+  // The same numbers in another order, or of another shape.
+  void movement(size_t i) {
+    Node& node = *nodes_[i];
+    at_ = static_cast<int>(i);
+    const int x = node.in("x"), out = node.outs[0];
+    auto from = operand(x);
+    if (!from || node.outs.size() != 1 || value(out).dynamic || !value(out).type.is_static()) return;
+    if (dims(x).size() > kMaxRank || dims(out).size() > kMaxRank) return refuse(node, "too many axes");
+    auto plan = std::make_shared<Int8Plan>();
+    plan->kind = Kind::kReshape;
+    plan->x = from->codes;
+    if (node.op->kind == "transpose") {
+      if (!node.call.known("perm")) return;
+      auto perm = ops::normalize_axes(node.call.ints("perm"), static_cast<int64_t>(dims(x).size()));
+      if (!perm || perm->size() != dims(x).size()) return;
+      plan->kind = Kind::kTranspose;
+      plan->perm = *perm;
+    }
+    auto end = tail(out);
+    if (!end || end->act != nullptr) return refuse(node, "the result is not quantized");
+    adopt(i, plan, {{{"x", 0, from->id}, x}}, *end);
   }
 
   // Every part with a quantize of its own.
@@ -341,10 +365,11 @@ class Fusion : CodeGraph {
     if (!from || !node.call.known("axis")) return;
     const size_t rank = dims(x).size();
     auto axis = ops::normalize_axis(node.call.i64("axis"), static_cast<int64_t>(rank));
-    if (!axis || *axis != (rank == 4 ? 1 : static_cast<int64_t>(rank) - 1)) return refuse(node, "not along the innermost axis");
+    if (!axis) return;
     auto plan = std::make_shared<Int8Plan>();
     plan->kind = Kind::kSplit;
     plan->x = from->codes;
+    plan->axis = *axis;
     std::vector<Node*> ends;
     for (int id : node.outs) {
       ends.push_back(quantizer(id));

@@ -15,11 +15,13 @@
 namespace mlt {
 
 struct Int8Plan {
-  enum class Kind { kQuantize, kDequantize, kProduct, kAdd, kPool, kConcat, kSplit, kMap };
+  enum class Kind { kQuantize, kDequantize, kProduct, kAdd, kPool, kConcat, kSplit, kReshape, kTranspose, kMap };
   Kind kind = Kind::kProduct;
   // Sources of the node: "x", and "residual" or "y", or "values".
   Codes x{}, y{}, out{};
   std::vector<Codes> values{};  // kConcat: of the sources; kSplit: of the results
+  int64_t axis = 0;             // of these, in the order of the type
+  std::vector<int64_t> perm{};  // kTranspose, in the order of the type
   Activation f{};               // kAdd
   CodeTable table{};            // kMap
   uint8_t nan = 0;              // kQuantize: what MIL's quantize gives for what is no number

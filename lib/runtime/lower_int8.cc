@@ -1,5 +1,6 @@
 // Nodes that work on codes of eight bits, found by fuse_int8.
 #include <array>
+#include <cstring>
 #include <memory>
 
 #include "lib/kernels/transpose.h"
@@ -99,19 +100,32 @@ CodeTable table_of(const Codes& from, const Codes& to) {
   return table;
 }
 
-// A tensor's part of a larger one, along the innermost axis.
+// Extents as they lie in memory, and where an axis of the type is among them.
+Dims order_in_memory(const Dims& d) { return d.size() == 4 ? Dims{d[0], d[2], d[3], d[1]} : d; }
+size_t axis_in_memory(size_t rank, int64_t axis) {
+  static constexpr size_t kImage[] = {0, 3, 1, 2};
+  return rank == 4 ? kImage[axis] : static_cast<size_t>(axis);
+}
+
+// A tensor's part of a larger one, along one axis: runs of `columns` codes.
 struct Part {
   int id = -1;
   int64_t at = 0, rows = 0, columns = 0;
   std::optional<CodeTable> table{};  // where codes change
 };
 
-int64_t innermost(const Dims& d) { return d.size() == 4 ? d[1] : d.back(); }
+// Codes from an index of the axis to the next of the axes before it.
+int64_t run_length(const Dims& type_dims, int64_t axis) {
+  const Dims d = order_in_memory(type_dims);
+  int64_t n = 1;
+  for (size_t i = axis_in_memory(d.size(), axis); i < d.size(); ++i) n *= d[i];
+  return n;
+}
 
-Part part_of(Lowering& l, int id, int64_t at, const Codes& from, const Codes& to) {
+Part part_of(Lowering& l, int id, int64_t axis, int64_t at, const Codes& from, const Codes& to) {
   Part part;
   part.id = id, part.at = at;
-  part.columns = innermost(l.type(id).dims);
+  part.columns = run_length(l.type(id).dims, axis);
   part.rows = part.columns == 0 ? 0 : elements(l, id) / part.columns;
   if (from != to) part.table = table_of(from, to);
   return part;
@@ -119,11 +133,11 @@ Part part_of(Lowering& l, int id, int64_t at, const Codes& from, const Codes& to
 
 Lowered lower_concat(Lowering& l, const Int8Plan& p) {
   const int out = l.out();
-  const int64_t width = innermost(l.type(out).dims);
+  const int64_t width = run_length(l.type(out).dims, p.axis);
   std::vector<Part> parts;
   int64_t at = 0;
   for (size_t i = 0; i < p.values.size(); ++i) {
-    parts.push_back(part_of(l, l.in("values", l.node().sources[i].index), at, p.values[i], p.out));
+    parts.push_back(part_of(l, l.in("values", l.node().sources[i].index), p.axis, at, p.values[i], p.out));
     at += parts.back().columns;
   }
   Lowered lowered;
@@ -138,11 +152,11 @@ Lowered lower_concat(Lowering& l, const Int8Plan& p) {
 
 Lowered lower_split(Lowering& l, const Int8Plan& p) {
   const int x = l.in("x");
-  const int64_t width = innermost(l.type(x).dims);
+  const int64_t width = run_length(l.type(x).dims, p.axis);
   std::vector<Part> parts;
   int64_t at = 0;
   for (size_t i = 0; i < p.values.size(); ++i) {
-    parts.push_back(part_of(l, l.node().outs[i], at, p.x, p.values[i]));
+    parts.push_back(part_of(l, l.node().outs[i], p.axis, at, p.x, p.values[i]));
     at += parts.back().columns;
   }
   Lowered lowered;
@@ -150,6 +164,52 @@ Lowered lower_split(Lowering& l, const Int8Plan& p) {
   lowered.run = [=](RunContext& c) {
     for (const Part& part : parts)
       if (part.rows > 0) map_code_rows(c.codes(x) + part.at, width, c.codes_out(part.id), part.columns, part.rows, part.columns, part.table ? &*part.table : nullptr);
+    return Status();
+  };
+  return lowered;
+}
+
+Lowered lower_transpose(Lowering& l, const Int8Plan& p) {
+  const int x = l.in("x"), out = l.out();
+  const size_t rank = p.perm.size();
+  const Dims shape = order_in_memory(l.type(x).dims);
+  Dims perm(rank);
+  for (size_t i = 0; i < rank; ++i) perm[axis_in_memory(rank, static_cast<int64_t>(i))] = static_cast<int64_t>(axis_in_memory(rank, p.perm[i]));
+  const int64_t count = elements(l, out);
+  std::optional<CodeTable> table;
+  if (p.x != p.out) table = table_of(p.x, p.out);
+  Lowered lowered;
+  lowered.kernel = "int8 copy";
+  lowered.run = [=](RunContext& c) {
+    transpose(c.codes(x), c.codes_out(out), shape, perm, 1);
+    if (table) map_codes(c.codes_out(out), c.codes_out(out), count, *table);
+    return Status();
+  };
+  return lowered;
+}
+
+// Images lose their order of channels before, and get it after.
+Lowered lower_reshape(Lowering& l, const Int8Plan& p) {
+  const int x = l.in("x"), out = l.out();
+  const Turned before = turned(l, x), after = turned(l, out);
+  const int64_t count = elements(l, out);
+  std::optional<CodeTable> table;
+  if (p.x != p.out) table = table_of(p.x, p.out);
+  Lowered lowered;
+  lowered.kernel = "int8 copy";
+  if (before.needed && after.needed) lowered.scratch = static_cast<size_t>(count) + kSlack;
+  if (!before.needed && !after.needed) lowered.in_place = {x};
+  lowered.run = [=](RunContext& c) {
+    const uint8_t* from = c.codes(x);
+    uint8_t* to = c.codes_out(out);
+    if (before.needed) {
+      uint8_t* middle = after.needed ? reinterpret_cast<uint8_t*>(c.scratch) : to;
+      transpose(from, middle, before.last, kExchange, 1);
+      from = middle;
+    }
+    if (after.needed) transpose(from, to, after.first, kExchange, 1);
+    else if (from != to && !table) std::memcpy(to, from, static_cast<size_t>(count));
+    if (table) map_codes(after.needed ? to : from, to, count, *table);
     return Status();
   };
   return lowered;
@@ -180,6 +240,8 @@ std::optional<Lowered> lower_int8(Lowering& l) {
     case Kind::kProduct: return lower_product(l, p);
     case Kind::kConcat: return lower_concat(l, p);
     case Kind::kSplit: return lower_split(l, p);
+    case Kind::kReshape: return lower_reshape(l, p);
+    case Kind::kTranspose: return lower_transpose(l, p);
     case Kind::kPool: return lower_pool(l, p);
     case Kind::kAdd:
       lowered.kernel = "int8 add";

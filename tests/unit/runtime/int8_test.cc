@@ -247,6 +247,35 @@ TEST_CASE("int8: parts of codes, the same codes again") {
   CHECK(count(found.kernels, "int8") == 6);
 }
 
+TEST_CASE("int8: codes in another order, of another shape, parts along every axis") {
+  Quantized net;
+  OpBuilder& b = net.b;
+  auto pair = [&](ir::Value* v) { return net.pair(v, 1.0f / 32, 128); };
+  auto join = [&](std::vector<ir::Value*> list, int axis) { return b.op("concat", {{"values", std::move(list)}, {"axis", b.i32(axis)}, {"interleave", b.boolean(false)}}); };
+  auto turn = [&](ir::Value* v, std::vector<int64_t> perm) { return pair(b.op("transpose", {{"x", v}, {"perm", b.ints(perm)}})); };
+  auto shape = [&](ir::Value* v, std::vector<int64_t> dims) { return b.op("reshape", {{"x", v}, {"shape", b.ints(dims)}}); };
+  ir::Value* x = pair(net.conv(pair(net.input("x", {2, 5, 17, 18})), 5, 36, 3));
+  std::vector<ir::Value*> outputs;
+  outputs.push_back(pair(shape(x, {2, 36, 306})));                        // from an image
+  outputs.push_back(pair(shape(outputs[0], {2, 18, 17, 36})));             // to one
+  outputs.push_back(net.pair(shape(x, {2, 18, 36, 17}), 1.0f / 20, 100));  // both, and other codes
+  outputs.push_back(pair(shape(outputs[0], {72, 306})));                   // neither
+  outputs.push_back(net.pair(b.op("expand_dims", {{"x", outputs[3]}, {"axes", b.ints({0, 1})}}), 1.0f / 25, 90));
+  outputs.push_back(turn(x, {0, 2, 3, 1}));
+  outputs.push_back(turn(x, {3, 1, 0, 2}));
+  outputs.push_back(turn(outputs[0], {-1, 0, 1}));
+  for (int axis : {0, 2, -1}) outputs.push_back(pair(join({x, x, x}, axis)));
+  outputs.push_back(pair(join({outputs[0], outputs[0]}, 1)));
+  for (ir::Value* part : b.ops("split", {{"x", x}, {"split_sizes", b.ints({3, 10, 4})}, {"axis", b.i32(2)}})) outputs.push_back(pair(part));
+  for (ir::Value* part : b.ops("split", {{"x", outputs[0]}, {"split_sizes", b.ints({30, 6})}, {"axis", b.i32(-2)}})) outputs.push_back(net.pair(part, 1.0f / 20, 100));
+  auto found = net.check(outputs, 1.0f / 32);
+  CHECK(found.worst < 1.6);
+  CHECK(found.share < 0.01);
+  CHECK(count(found.kernels, "int8 copy") == 14);
+  CHECK(count(found.kernels, "dequantize") == static_cast<int64_t>(outputs.size()));
+  CHECK(found.kernels.size() == 2 + 14 + outputs.size());
+}
+
 TEST_CASE("int8: products of matrices") {
   Quantized net;
   OpBuilder& b = net.b;
