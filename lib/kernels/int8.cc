@@ -34,6 +34,8 @@ uint8_t code_of(const Int8Finish& f, float v) {
   return static_cast<uint8_t>(std::clamp(static_cast<int32_t>(std::nearbyint(std::min(f.hi, v))) + f.zero, 0, 255));
 }
 
+uint8_t looked_up(const uint8_t* table, uint8_t code) { return table != nullptr ? table[code] : code; }
+
 void reference_tile(const Int8Tile& t) noexcept {
   for (int i = 0; i < t.rows; ++i)
     for (int64_t j = 0; j < t.cols; ++j) {
@@ -44,7 +46,7 @@ void reference_tile(const Int8Tile& t) noexcept {
           for (int e = 0; e < 4; ++e) sum += static_cast<uint32_t>(static_cast<int32_t>(t.taps[s * t.rows + i][4 * q + e]) * b[e]);
       const float v = finished(*t.finish, static_cast<float>(static_cast<int32_t>(sum)) * t.scale[j] + t.bias[j],
                                t.residual != nullptr ? t.residual + i * t.pitch + j : nullptr);
-      if (t.finish->narrow) t.out[i * t.pitch + j] = code_of(*t.finish, v);
+      if (t.finish->narrow) t.out[i * t.pitch + j] = looked_up(t.table, code_of(*t.finish, v));
       else t.out_float[i * t.pitch + j] = v;
     }
 }
@@ -73,7 +75,7 @@ void reference_depthwise(const Int8DepthwiseRow& r) noexcept {
                                          r.weights[((block * r.groups + g) * r.kernel_w + kx) * 16 * kRefLanes + place * 4 + e]);
       const int64_t to = x * r.channels + c;
       const float v = finished(*r.finish, static_cast<float>(static_cast<int32_t>(sum)) * r.scale[at] + r.bias[at], r.residual != nullptr ? r.residual + to : nullptr);
-      if (r.finish->narrow) r.out[to] = code_of(*r.finish, v);
+      if (r.finish->narrow) r.out[to] = looked_up(r.table, code_of(*r.finish, v));
       else r.out_float[to] = v;
     }
 }
@@ -134,6 +136,8 @@ enum class Method {
   kDepthwise
 };
 
+// Up to so many channels the rows of a kernel are copied together: a tap alone is too short a run.
+constexpr int64_t kFewChannels = 32;
 constexpr int64_t kBlockPixels = 128, kPointers = 4096, kMostTaps = 512;
 
 }  // namespace
@@ -225,7 +229,7 @@ Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const
     weight_size = static_cast<size_t>(blocks * groups * g.kernel[2] * 4 * vector_bytes());
   } else {
     segments = g.taps(), length = g.channels;
-    if (g.channels < 16 && g.kernel[2] > 1 && g.dilation[2] == 1) {
+    if (g.channels <= kFewChannels && g.kernel[2] > 1 && g.dilation[2] == 1) {
       padded_row = ((g.out[2] - 1) * g.stride[2] + g.kernel[2]) * g.channels;
       lines = (g.out[1] - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1;
       if (static_cast<double>(padded_row) * static_cast<double>(lines) < 0x1p28) {
@@ -340,6 +344,7 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
       Int8Tile t;
       t.quads = quads, t.segments = segments;
       t.finish = &finish;
+      t.table = table ? table->data() : nullptr;
       t.pitch = rows;
       for (int64_t panel = p0; panel < p1; ++panel) {
         const int64_t n0 = p.first_column(panel);
@@ -362,7 +367,6 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
           t.out_float = finish.narrow ? nullptr : static_cast<float*>(out) + at;
           t.residual = residual != nullptr ? residual + at : nullptr;
           target->tile(t);
-          if (table) target->map(t.out, rows, t.out, rows, t.rows, t.cols, table->data());
           row_table += segments * t.rows;
         }
       }
@@ -421,13 +425,13 @@ void Int8Conv::Impl::run_depthwise(const uint8_t* codes, void* out, const uint8_
     r.kernel_w = g.kernel[2], r.stride = g.stride[2], r.dilation = g.dilation[2];
     r.start = start.data<int32_t>(), r.scale = scale.data(), r.bias = bias.data();
     r.finish = &finish;
+    r.table = table ? table->data() : nullptr;
     const int64_t at = line * ow * c;
     r.residual = residual != nullptr ? residual + at : nullptr;
     r.out = finish.narrow ? static_cast<uint8_t*>(out) + at : nullptr;
     r.out_float = finish.narrow ? nullptr : static_cast<float*>(out) + at;
     r.count = ow;
     target->depthwise(r);
-    if (table) target->map(r.out, 0, r.out, 0, 1, ow * c, table->data());
   });
 }
 

@@ -120,6 +120,41 @@ HWY_INLINE void store_floats(V v, float* p, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = edge[i];
 }
 
+// table[code]. Only some processors look up bytes in a table of 256 without going to memory: others map what is stored.
+struct Lookup {
+#if MLT_INT8_DOT
+  // Two tables of 128 bytes, each in two registers.
+  explicit HWY_INLINE Lookup(const uint8_t* table)
+      : t0(_mm512_loadu_si512(table)), t1(_mm512_loadu_si512(table + 64)), t2(_mm512_loadu_si512(table + 128)), t3(_mm512_loadu_si512(table + 192)) {}
+  HWY_INLINE __m512i operator()(__m512i codes) const {
+    const __m512i low = _mm512_permutex2var_epi8(t0, codes, t1), high = _mm512_permutex2var_epi8(t2, codes, t3);
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), low, high);
+  }
+  __m512i t0, t1, t2, t3;
+#endif
+};
+
+void map(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const uint8_t* table) noexcept {
+#if MLT_INT8_DOT
+  const Lookup lookup(table);
+  for (int64_t r = 0; r < rows; ++r, in += in_pitch, out += out_pitch)
+    for (int64_t i = 0; i < columns; i += 64) {
+      const __mmask64 some = columns - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (columns - i)) - 1;
+      _mm512_mask_storeu_epi8(out + i, some, lookup(_mm512_maskz_loadu_epi8(some, in + i)));
+    }
+#else
+  for (int64_t r = 0; r < rows; ++r, in += in_pitch, out += out_pitch) {
+    int64_t i = 0;
+    for (; i + 8 <= columns; i += 8) {  // loads before stores, which might be of the table for all the compiler knows
+      const uint8_t a = table[in[i]], b = table[in[i + 1]], c = table[in[i + 2]], d = table[in[i + 3]];
+      const uint8_t e = table[in[i + 4]], f = table[in[i + 5]], g = table[in[i + 6]], h = table[in[i + 7]];
+      out[i] = a, out[i + 1] = b, out[i + 2] = c, out[i + 3] = d, out[i + 4] = e, out[i + 5] = f, out[i + 6] = g, out[i + 7] = h;
+    }
+    for (; i < columns; ++i) out[i] = table[in[i]];
+  }
+#endif
+}
+
 HWY_INLINE V code_floats(const uint8_t* p) { return hn::ConvertTo(D(), hn::PromoteTo(DI(), hn::LoadU(DQ(), p))); }
 
 struct Finish {
@@ -236,8 +271,27 @@ HWY_NOINLINE void finish_rows(const Int8Tile& t, const int32_t* sums) {
   }
 }
 
+#if MLT_INT8_DOT
+alignas(64) constexpr uint8_t kNoTable[256] = {};
+#endif
+
+// A vector that holds several rows of codes; `rows` of them are to be stored at most.
+template <int kTogether, int kVectors>
+HWY_INLINE void store_rows(VB codes, uint8_t* to, int64_t pitch, int64_t cols, int rows) {
+  constexpr int64_t kRow = kVectors * kLanes;
+  if (cols == kRow && pitch == kRow && rows >= kTogether) return hn::StoreU(codes, DB(), to);
+  HWY_ALIGN uint8_t edge[4 * kLanes];
+  hn::Store(codes, DB(), edge);
+  HWY_UNROLL(4) for (int r = 0; r < kTogether; ++r) {
+    if (r >= rows) break;
+    if (cols == kRow) std::memcpy(to + r * pitch, edge + r * kRow, kRow);
+    else std::memcpy(to + r * pitch, edge + r * kRow, static_cast<size_t>(cols));
+  }
+}
+
+// False when codes are stored that the table has yet to be asked for.
 template <int kRows, int kVectors>
-HWY_INLINE void finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
+HWY_INLINE bool finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
   const D d;
   const Int8Finish& f = *t.finish;
   if (!f.narrow || f.between || f.inverse != 1.0f || f.f.op != Unary::kIdentity || t.residual != nullptr) {
@@ -245,7 +299,8 @@ HWY_INLINE void finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
     HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
       HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) hn::Store(acc[i][j], DI(), sums + (i * kVectors + j) * kLanes);
     }
-    return finish_rows<kVectors>(t, sums);
+    finish_rows<kVectors>(t, sums);
+    return false;
   }
   // By far the most frequent: scaling and bounds are all there is.
   const V lo = hn::Set(d, f.lo), hi = hn::Set(d, f.hi);
@@ -258,12 +313,33 @@ HWY_INLINE void finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
   if (f.fits) {
     const VW zero16 = hn::Set(DW(), static_cast<int16_t>(f.zero));
     const VB code_lo = hn::Set(DB(), f.code_lo), code_hi = hn::Set(DB(), f.code_hi);
-    HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
-      V v[kVectors];
-      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) v[j] = hn::MulAdd(hn::ConvertTo(d, acc[i][j]), scale[j], bias[j]);
-      store_bytes(in_order(narrow_fitting(v[0], v[kVectors > 1 ? 1 : 0], v[kVectors > 2 ? 2 : 0], v[0], zero16, code_lo, code_hi)), t.out + i * t.pitch, t.cols);
+    // As many rows as fill a vector of codes: four, two or one.
+    constexpr int kTogether = 4 / kVectors;
+#if MLT_INT8_DOT
+    const Lookup lookup(t.table != nullptr ? t.table : kNoTable);
+#endif
+    HWY_UNROLL(16) for (int i = 0; i < kRows; i += kTogether) {
+      V v[4];
+      HWY_UNROLL(4) for (int j = 0; j < 4; ++j) {
+        if (j >= kTogether * kVectors) {
+          v[j] = v[0];
+          continue;
+        }
+        const int row = i + j / kVectors < kRows ? i + j / kVectors : i, column = j % kVectors;
+        v[j] = hn::MulAdd(hn::ConvertTo(d, acc[row][column]), scale[column], bias[column]);
+      }
+      VB codes = in_order(narrow_fitting(v[0], v[1], v[2], v[3], zero16, code_lo, code_hi));
+#if MLT_INT8_DOT
+      if (t.table != nullptr) codes = VB{lookup(codes.raw)};
+#endif
+      uint8_t* to = t.out + i * t.pitch;
+      if (kTogether == 1) {
+        store_bytes(codes, to, t.cols);
+      } else {
+        store_rows<kTogether, kVectors>(codes, to, t.pitch, t.cols, kRows - i);
+      }
     }
-    return;
+    return MLT_INT8_DOT;
   }
   HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
     VI c[4] = {none, none, none, none};
@@ -273,6 +349,7 @@ HWY_INLINE void finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
     }
     store_bytes(in_order(narrow(c[0], c[1], c[2], c[3])), t.out + i * t.pitch, t.cols);
   }
+  return false;
 }
 
 HWY_INLINE VI broadcast_quad(const uint8_t* p) {
@@ -339,7 +416,7 @@ HWY_NOINLINE void tile(const Int8Tile& t) {
       }
     }
   }
-  finish_tile<kRows, kVectors>(t, acc);
+  if (!finish_tile<kRows, kVectors>(t, acc) && t.table != nullptr) map(t.out, t.pitch, t.out, t.pitch, t.rows, t.cols, t.table);
 }
 
 template <int kVectors>
@@ -489,7 +566,7 @@ void depthwise(const Int8DepthwiseRow& r) noexcept {
         finish_slowly(*r.finish, finish, values, n, r.out + at, r.out_float + at);
       }
     }
-  }
+  }  if (r.table != nullptr) map(r.out, 0, r.out, 0, 1, r.count * r.channels, r.table);
 }
 
 void most(const uint8_t* const* taps, int64_t count, int64_t channels, uint8_t* out) noexcept {
@@ -530,30 +607,6 @@ void dequantize(const uint8_t* in, float* out, int64_t count, float scale, int32
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) hn::StoreU(hn::Mul(hn::Sub(code_floats(in + i), z), s), d, out + i);
   for (; i < count; ++i) out[i] = (static_cast<float>(in[i]) - static_cast<float>(zero)) * scale;
-}
-
-void map(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const uint8_t* table) noexcept {
-#if MLT_INT8_DOT
-  // Two tables of 128 bytes, each in two registers.
-  const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64), t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
-  for (int64_t r = 0; r < rows; ++r, in += in_pitch, out += out_pitch)
-    for (int64_t i = 0; i < columns; i += 64) {
-      const __mmask64 some = columns - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (columns - i)) - 1;
-      const __m512i codes = _mm512_maskz_loadu_epi8(some, in + i);
-      const __m512i low = _mm512_permutex2var_epi8(t0, codes, t1), high = _mm512_permutex2var_epi8(t2, codes, t3);
-      _mm512_mask_storeu_epi8(out + i, some, _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), low, high));
-    }
-#else
-  for (int64_t r = 0; r < rows; ++r, in += in_pitch, out += out_pitch) {
-    int64_t i = 0;
-    for (; i + 8 <= columns; i += 8) {  // loads before stores, which might be of the table for all the compiler knows
-      const uint8_t a = table[in[i]], b = table[in[i + 1]], c = table[in[i + 2]], d = table[in[i + 3]];
-      const uint8_t e = table[in[i + 4]], f = table[in[i + 5]], g = table[in[i + 6]], h = table[in[i + 7]];
-      out[i] = a, out[i + 1] = b, out[i + 2] = c, out[i + 3] = d, out[i + 4] = e, out[i + 5] = f, out[i + 6] = g, out[i + 7] = h;
-    }
-    for (; i < columns; ++i) out[i] = table[in[i]];
-  }
-#endif
 }
 
 void add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int8Finish& f, uint8_t* out, int64_t count) noexcept {

@@ -36,6 +36,7 @@ struct Int8Tile {
   const float* scale = nullptr;
   const float* bias = nullptr;
   const Int8Finish* finish = nullptr;
+  const uint8_t* table = nullptr;  // narrow: a function of the codes, or none
   const uint8_t* residual = nullptr;
   uint8_t* out = nullptr;      // narrow
   float* out_float = nullptr;  // or not
@@ -53,6 +54,7 @@ struct Int8DepthwiseRow {
   const float* scale = nullptr;
   const float* bias = nullptr;
   const Int8Finish* finish = nullptr;
+  const uint8_t* table = nullptr;
   const uint8_t* residual = nullptr;
   uint8_t* out = nullptr;
   float* out_float = nullptr;
