@@ -107,7 +107,7 @@ void reference_add(const uint8_t* a, float scale, float shift, const uint8_t* b,
   for (int64_t i = 0; i < count; ++i) out[i] = code_of(f, finished(f, scale * static_cast<float>(a[i]) + shift, b + i));
 }
 
-constexpr Int8Target kReference{"int8 scalar", 4, 3, kRefLanes, false, reference_tile, reference_interleave, reference_interleave3, reference_depthwise,
+constexpr Int8Target kReference{"int8 scalar", {4, 4, 4}, 3, kRefLanes, false, reference_tile, reference_interleave, reference_interleave3, reference_depthwise,
                                 reference_most, reference_quantize, reference_dequantize, reference_map, reference_add};
 
 float low(const Codes& q) { return -static_cast<float>(q.zero); }
@@ -288,8 +288,9 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
   const int64_t c = g.channels, ow = g.out[2], oh = g.out[1], h = g.in[1], w = g.in[2], lanes = target->lanes;
   const int64_t total = image < 0 ? pixels() : oh * ow;
   const bool plain = method == Method::kTaps && segments == 1 && h == oh && w == ow && g.pad[1] == 0 && g.pad[2] == 0;
-  const int64_t most = std::clamp<int64_t>(kPointers / segments / target->mr * target->mr, target->mr, kBlockPixels);
-  const int64_t step = balanced_tile(std::min(total, most), target->mr);
+  const int64_t mr = target->rows[p.widest - 1];
+  const int64_t most = std::clamp<int64_t>(kPointers / segments / mr * mr, mr, kBlockPixels / mr * mr);
+  const int64_t step = balanced_tile(std::min(total, most), mr);
   // As many blocks for one thread as for the other.
   const int64_t pool = threads_here(), wanted = (total + most - 1) / most;
   const int64_t even = pool > 1 && total >= 2 * pool * step ? (wanted + pool - 1) / pool * pool : wanted;

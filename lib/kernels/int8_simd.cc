@@ -41,6 +41,8 @@ constexpr int kMr = 8, kNv = 3;
 #else
 constexpr int kMr = 4, kNv = 3;
 #endif
+// Rows of a tile: narrow ones take more, so that as many sums are under way.
+constexpr int most_rows(int vectors) { return MLT_INT8_DOT ? (vectors == 1 ? 16 : vectors == 2 ? 12 : kMr) : kMr; }
 
 // Sixteen-bit products, added in pairs.
 HWY_INLINE VI pair_sums(VW a, VW b) {
@@ -223,7 +225,7 @@ HWY_NOINLINE void finish_rows(const Int8Tile& t, const int32_t* sums) {
   // Sums of two tensors in codes, whose scales the caller has put together.
   const bool sum = finish.between && finish.narrows && t.residual != nullptr && finish.op == Unary::kIdentity && !finish.scaled && !finish.between_scaled;
   const VI none = hn::Zero(DI());
-  HWY_ALIGN float values[kMr * kVectors * kLanes];
+  HWY_ALIGN float values[most_rows(kVectors) * kVectors * kLanes];
   const auto store = [&](int i, const V* v) HWY_ATTR {
     if (finish.narrows) {
       VI c[4] = {none, none, none, none};
@@ -419,23 +421,12 @@ HWY_NOINLINE void tile(const Int8Tile& t) {
   if (!finish_tile<kRows, kVectors>(t, acc) && t.table != nullptr) map(t.out, t.pitch, t.out, t.pitch, t.rows, t.cols, t.table);
 }
 
-template <int kVectors>
+template <int kVectors, int kRows = 1>
 void tile_rows(const Int8Tile& t) {
-  switch (t.rows) {
-    case 1: return tile<1, kVectors>(t);
-    case 2: return tile<2, kVectors>(t);
-    case 3: return tile<3, kVectors>(t);
-    case 4: return tile<4, kVectors>(t);
-    default: break;
+  if constexpr (kRows < most_rows(kVectors)) {
+    if (t.rows > kRows) return tile_rows<kVectors, kRows + 1>(t);
   }
-  if constexpr (kMr > 4) {
-    switch (t.rows) {
-      case 5: return tile<5, kVectors>(t);
-      case 6: return tile<6, kVectors>(t);
-      case 7: return tile<7, kVectors>(t);
-      default: return tile<8, kVectors>(t);
-    }
-  }
+  tile<kRows, kVectors>(t);
 }
 
 void tile_any(const Int8Tile& t) noexcept {
@@ -644,7 +635,7 @@ void add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int
 
 const Int8Target* simd_target() {
   static constexpr Int8Target kTarget{MLT_INT8_DOT ? "int8 vnni 8x48" : HWY_TARGET == HWY_AVX3 ? "int8 8x48" : HWY_TARGET == HWY_AVX2 ? "int8 4x24" : kMr == 8 ? "int8 8x12" : "int8 4x12",
-                                      kMr, kNv, kLanes, !MLT_INT8_DOT, tile_any, interleave, interleave3, depthwise, most, quantize, dequantize, map, add};
+                                      {most_rows(1), most_rows(2), most_rows(3)}, kNv, kLanes, !MLT_INT8_DOT, tile_any, interleave, interleave3, depthwise, most, quantize, dequantize, map, add};
   return &kTarget;
 }
 

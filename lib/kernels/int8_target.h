@@ -63,7 +63,8 @@ struct Int8DepthwiseRow {
 
 struct Int8Target {
   const char* name;
-  int mr, nv, lanes;
+  int rows[3];  // of a tile of one, two and three vectors at most
+  int nv, lanes;
   bool pairs;
   void (*tile)(const Int8Tile& t) noexcept;
   // Codes of four rows to `blocks` blocks of quads, for `count` pixels that are `steps` bytes apart; whole blocks are read.

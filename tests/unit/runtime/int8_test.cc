@@ -166,7 +166,7 @@ TEST_CASE("int8: a residual block, with a pair for each reader of a value") {
   CHECK(count(found.kernels, "dequantize") == 1);
   CHECK(count(found.kernels, "int8 add") == 0);  // part of a convolution
   CHECK(count(found.kernels, "product") == 4);
-  CHECK(count(found.kernels, "taps") == 1);
+  CHECK(count(found.kernels, "lines") == 1);
   CHECK(count(found.kernels, "depthwise") == 1);
   CHECK(count(found.kernels, "int8 window") == 2);
   CHECK(count(found.kernels, "reference") == 0);
