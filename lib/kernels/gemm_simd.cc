@@ -35,9 +35,46 @@ HWY_INLINE V activate(D d, V v, Unary op, V lo, V hi) {
   return at_most(hi, at_least(lo, v));
 }
 
+// Targets that store a part of a vector as fast as the whole.
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+constexpr bool kMasks = true;
+#else
+constexpr bool kMasks = false;
+#endif
+
+// The common end of a tile, without a question for each vector: a product of little depth would otherwise spend as long here.
+template <bool kResidual, int kRows, int kVectors>
+HWY_INLINE void finish_whole(const Tile& t, V (&acc)[kRows][kVectors]) {
+  const D d;
+  const Unary op = t.f.op;
+  const V lo = hn::Set(d, op == Unary::kRelu ? 0.0f : op == Unary::kClip ? t.f.a : -HUGE_VALF);
+  const V hi = hn::Set(d, op == Unary::kClip ? t.f.b : HUGE_VALF);
+  const auto load = [&](const float* p, int j) HWY_ATTR {
+    if constexpr (kMasks) return load_first(d, p + j * kLanes, t.cols - j * kLanes);
+    return hn::LoadU(d, p + j * kLanes);
+  };
+  V bias[kVectors];
+  HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bias[j] = t.bias_col == nullptr ? hn::Zero(d) : load(t.bias_col, j);
+  HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
+      V v = hn::Add(acc[i][j], bias[j]);
+      if constexpr (kResidual) v = hn::Add(v, j + 1 < kVectors ? hn::LoadU(d, t.residual + i * t.ldr + j * kLanes) : load(t.residual + i * t.ldr, j));
+      v = at_most(hi, at_least(lo, v));
+      float* c = t.c + i * t.ldc + j * kLanes;
+      if constexpr (kMasks) {
+        store_first(d, v, c, j + 1 < kVectors ? kLanes : t.cols - j * kLanes);
+      } else {
+        hn::StoreU(v, d, c);
+      }
+    }
+  }
+}
+
 template <int kRows, int kVectors>
 HWY_INLINE void finish(const Tile& t, V (&acc)[kRows][kVectors]) {
   const D d;
+  if (t.alpha == 1.0f && !t.accumulate && t.bias_row == nullptr && t.f.op != Unary::kLeakyRelu && (kMasks ? t.cols > (kVectors - 1) * kLanes : t.cols >= kVectors * kLanes))
+    return t.residual != nullptr ? finish_whole<true>(t, acc) : finish_whole<false>(t, acc);
   const V alpha = hn::Set(d, t.alpha);
   const bool scale = t.alpha != 1.0f;
   const Unary op = t.f.op;
