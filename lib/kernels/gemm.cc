@@ -239,6 +239,7 @@ void pack_columns(const GemmTarget& target, const T* w, int64_t n, int64_t k, in
 }
 
 template void pack_columns(const GemmTarget&, const float*, int64_t, int64_t, int64_t, int64_t, int64_t, float*) noexcept;
+template void pack_columns(const GemmTarget&, const uint16_t*, int64_t, int64_t, int64_t, int64_t, int64_t, uint16_t*) noexcept;
 template void pack_columns(const GemmTarget&, const uint32_t*, int64_t, int64_t, int64_t, int64_t, int64_t, uint32_t*) noexcept;
 
 template <typename T, typename Weights>

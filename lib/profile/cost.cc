@@ -4,6 +4,13 @@ namespace mlt {
 
 Cost step_cost(const StepInfo& step) {
   if (step.kernel == "view") return {};
+  if (!step.parts.empty()) {
+    // All of the arithmetic; of the bytes those that come and go outside.
+    Cost cost = ops::op_cost({step.kind, nullptr, step.input_types, step.output_types});
+    cost.flops = 0;
+    for (const StepInfo& part : step.parts) cost.flops += step_cost(part).flops;
+    return cost;
+  }
   return ops::op_cost({step.kind, step.op, step.input_types, step.output_types,
                        step.fused.empty() ? 0 : step.fused.size() - 1});
 }

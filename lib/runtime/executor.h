@@ -57,6 +57,7 @@ struct StepInfo {
   std::vector<ir::Type> input_types, output_types;
   std::vector<std::string> output_names;
   const ir::Op* op = nullptr;
+  std::vector<StepInfo> parts;  // of a step that is several operations one behind the other: these, without a kernel
 };
 
 struct PlanInfo {

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "lib/runtime/attention_plan.h"
+#include "lib/runtime/block_plan.h"
 #include "lib/runtime/fuse.h"
 #include "lib/runtime/int8_plan.h"
 #include "lib/runtime/layout.h"
@@ -419,6 +420,7 @@ void Plan::fuse() {
   fuse_int8(*this, nodes_);
   fuse_epilogues(*this, nodes_);
   choose_layouts(*this, nodes_);
+  fuse_blocks(*this, nodes_);
 }
 
 Status Plan::lower_all() {
@@ -449,6 +451,7 @@ Status Plan::lower_node(Node& node) {
     step.info.input_types[0].dims = node.attention->query_dims;
     step.info.input_types[1].dims = node.attention->key_dims;
   }
+  if (node.block != nullptr) step.info.parts = block_parts(*node.block);
   if (node.residual >= 0) step.ins.push_back(node.residual);
   step.outs = node.outs;
   for (int id : node.outs) {
@@ -464,6 +467,7 @@ Status Plan::lower_node(Node& node) {
   }
   if (options_.fast_kernels) {
     const std::span<const LowerRow> rows = node.int8 != nullptr    ? int8_lowerings()
+                                           : node.block != nullptr ? block_lowerings()
                                            : node.channels_last ? std::span<const LowerRow>(channels_last_lowerings_of(step.info.kind))
                                                                 : lowerings_of(step.info.kind);
     if (!node.int8_refusal.empty()) step.info.refused.push_back("int8: " + node.int8_refusal);
@@ -509,7 +513,7 @@ Status Plan::lower_node(Node& node) {
       return {};
     }
   }
-  if (node.int8 != nullptr) return resource_error(step.info.refused.empty() ? "no kernel in eight bits" : step.info.refused.back());
+  if (node.int8 != nullptr || node.block != nullptr) return resource_error(step.info.refused.empty() ? "no kernel for this group" : step.info.refused.back());
   if (node.channels_last) {
     // What is made inside a concatenation was promised to be.
     for (int id : node.outs)

@@ -22,6 +22,7 @@
 namespace mlt {
 
 struct AttentionPlan;
+struct BlockPlan;
 struct Int8Plan;
 
 struct PlanValue {
@@ -85,6 +86,7 @@ struct Node {
   std::vector<const ir::Op*> fused;
   std::shared_ptr<const Int8Plan> int8;  // works on codes of eight bits
   std::string int8_refusal;              // reads what could be codes, and why it does not
+  std::shared_ptr<const BlockPlan> block;  // convolutions as one: see block_plan.h
   std::shared_ptr<const AttentionPlan> attention;  // a group that is attention; its sources are the dense values it reads
 
   int in(std::string_view param, size_t index = 0) const {
@@ -178,6 +180,8 @@ struct LowerRow {
 // The ordered candidates of all op kinds, one table per family file.
 std::span<const LowerRow> attention_lowerings();
 std::span<const LowerRow> conv_lowerings();
+// Of nodes that are several convolutions.
+std::span<const LowerRow> block_lowerings();
 // Of nodes that work on codes of eight bits, whatever their kind.
 std::span<const LowerRow> int8_lowerings();
 std::span<const LowerRow> matmul_lowerings();

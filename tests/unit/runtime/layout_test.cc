@@ -65,6 +65,29 @@ TEST_CASE("layout: parts of images, and readers that want them as declared") {
   CHECK(count(kernels, "channels first") == 2);  // for the four readers of y together one
 }
 
+TEST_CASE("layout: blocks of a depthwise convolution and its neighbours") {
+  Net net;
+  ir::Value* image = net.input("image", {1, 3, 40, 44});
+  ir::Value* x = net.relu(net.conv(image, 3, 16, 3, 2));
+  // The first lacks the expansion, the second adds its input, the third has a gate for each channel before the projection.
+  x = net.conv(net.relu(net.conv(x, 16, 16, 3, 1, 16)), 16, 24, 1);
+  ir::Value* y = net.relu(net.conv(net.relu(net.conv(x, 24, 70, 1)), 70, 70, 3, 1, 70));
+  x = net.pair("add", net.conv(y, 70, 24, 1), x);
+  y = net.relu(net.conv(net.relu(net.conv(x, 24, 72, 1)), 72, 72, 5, 2, 72));
+  ir::Value* s = net.b.op("reduce_mean", {{"x", y}, {"axes", net.b.ints({2, 3})}, {"keep_dims", net.b.boolean(true)}});
+  s = net.b.op("sigmoid", {{"x", net.conv(net.relu(net.conv(s, 72, 18, 1)), 18, 72, 1)}});
+  x = net.conv(net.pair("mul", y, s), 72, 40, 1);
+  // Small enough that its channels are summed in parts; its expansion is an output as well. The last writes into a concatenation.
+  ir::Value* wide = net.relu(net.conv(x, 40, 240, 1));
+  y = net.conv(net.relu(net.conv(wide, 240, 240, 3, 1, 240)), 240, 40, 1);
+  x = net.concat({net.relu(net.conv(x, 40, 24, 1)), y});
+  auto kernels = net.check({x, wide});
+  CHECK(count(kernels, "nhwc depthwise + project") == 2);
+  CHECK(count(kernels, "nhwc expand + depthwise + project") == 1);
+  CHECK(count(kernels, "nhwc expand + depthwise gemm") + count(kernels, "nhwc expand + depthwise scalar") == 1);
+  CHECK(count(kernels, "nhwc depthwise") == 2);
+}
+
 TEST_CASE("layout: what does not pay stays as it is") {
   Net net;
   ir::Value* x = net.conv(net.input("x", {1, 32, 30, 30}), 32, 32, 3, 1, 32);  // depthwise alone

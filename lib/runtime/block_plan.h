@@ -1,0 +1,31 @@
+// A depthwise convolution and the 1x1 convolutions around it as one node. Internal to lib/runtime.
+#pragma once
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "lib/kernels/depthwise_block.h"
+#include "lib/runtime/plan.h"
+
+namespace mlt {
+
+struct BlockPlan {
+  struct Layer {
+    const ir::Op* op = nullptr;
+    int weight = -1, bias = -1;
+    Activation f{};
+    ir::Type in, out;
+    size_t fused = 0;  // further ops of its epilogue
+  };
+  DepthwiseBlock::Shape shape;
+  std::optional<Layer> expand, project;
+  Layer depthwise;
+};
+
+// Its convolutions as steps of their own.
+std::vector<StepInfo> block_parts(const BlockPlan& block);
+
+// Joins convolutions whose images have channels innermost: after choose_layouts.
+void fuse_blocks(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes);
+
+}  // namespace mlt

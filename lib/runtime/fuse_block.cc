@@ -1,0 +1,114 @@
+// Depthwise convolutions with their neighbours of 1x1: what lies between them need not be written to memory.
+#include <algorithm>
+
+#include "lib/runtime/block_plan.h"
+#include "lib/runtime/layout.h"
+
+namespace mlt {
+namespace {
+
+class Finder {
+ public:
+  Finder(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes) : plan_(plan), maker_(plan.values.size()), reader_(plan.values.size()) {
+    for (const auto& node : nodes) {
+      for (int id : node->outs) maker_[static_cast<size_t>(id)] = node.get();
+      for (const Node::Source& s : node->sources) reader_[static_cast<size_t>(s.id)] = node.get();
+    }
+  }
+
+  void join(Node& node) const {
+    const auto depthwise = shape_of(&node);
+    if (!depthwise || depthwise->groups == 1 || node.residual >= 0) return;
+    Node* before = private_value(node.in("x")) ? maker_[static_cast<size_t>(node.in("x"))] : nullptr;
+    Node* after = private_value(node.outs[0]) ? reader_[static_cast<size_t>(node.outs[0])] : nullptr;
+    const auto expand = pointwise(before), project = pointwise(after);
+    if (before != nullptr && (!expand || before->residual >= 0)) before = nullptr;
+    if (after != nullptr && (!project || after->in("x") != node.outs[0])) after = nullptr;
+    auto block = std::make_shared<BlockPlan>();
+    block->shape.depthwise = *depthwise;
+    if (before != nullptr) block->shape.in_channels = expand->in_channels;
+    if (after != nullptr) block->shape.out_channels = project->out_channels;
+    if (!DepthwiseBlock::takes(block->shape)) return;
+    const int x = before != nullptr ? before->in("x") : node.in("x");
+    if (before != nullptr) block->expand = layer(*before);
+    block->depthwise = layer(node);
+    if (after != nullptr) block->project = layer(*after);
+
+    Node& last = after != nullptr ? *after : node;
+    std::vector<const ir::Op*> ops;
+    std::vector<Node::Source> sources{{"x", 0, x}};
+    size_t index = 0;
+    for (Node* n : {before, &node, after}) {
+      if (n == nullptr) continue;
+      ops.insert(ops.end(), n->fused.begin(), n->fused.end());
+      sources.push_back({"weight", index, n->in("weight")});
+      if (n->in("bias") >= 0) sources.push_back({"bias", index, n->in("bias")});
+      ++index;
+      n->dead = n != &last;
+    }
+    last.fused = std::move(ops);
+    last.sources = std::move(sources);
+    last.block = std::move(block);
+  }
+
+ private:
+  const PlanValue& value(int id) const { return plan_.values[static_cast<size_t>(id)]; }
+  // Read by one node, and stored by itself.
+  bool private_value(int id) const {
+    const PlanValue& v = value(id);
+    return v.users == 1 && v.alias_of < 0 && v.pitch == 0 && is_image(plan_, id);
+  }
+  std::optional<ConvShape> shape_of(Node* node) const {
+    if (node == nullptr || node->dead || node->eager || node->block != nullptr || node->int8 != nullptr || !node->channels_last || node->op->kind != "conv") return std::nullopt;
+    if (!is_image(plan_, node->in("x")) || !is_image(plan_, node->outs[0])) return std::nullopt;
+    Lowering l(plan_, *node);
+    return conv_shape(l);
+  }
+  std::optional<ConvShape> pointwise(Node* node) const {
+    auto s = shape_of(node);
+    if (!s || s->groups != 1) return std::nullopt;
+    for (size_t i = 0; i < 2; ++i)
+      if (s->kernel[i] != 1 || s->stride[i] != 1 || s->pad_before[i] != 0 || s->pad_after[i] != 0) return std::nullopt;
+    return s;
+  }
+  BlockPlan::Layer layer(const Node& node) const {
+    BlockPlan::Layer l;
+    l.op = node.op;
+    l.weight = node.in("weight");
+    l.bias = node.in("bias");
+    l.f = node.act.value_or(Activation{});
+    l.in = value(node.in("x")).type;
+    l.out = value(node.outs[0]).type;
+    l.fused = node.fused.size() - 1;
+    return l;
+  }
+
+  Plan& plan_;
+  std::vector<Node*> maker_, reader_;
+};
+
+}  // namespace
+
+std::vector<StepInfo> block_parts(const BlockPlan& block) {
+  std::vector<StepInfo> parts;
+  const auto add = [&](const BlockPlan::Layer& layer) {
+    StepInfo& part = parts.emplace_back();
+    part.op = layer.op;
+    part.kind = layer.op->kind;
+    part.fused.resize(layer.fused + 1);
+    part.input_types = {layer.in};
+    part.output_types = {layer.out};
+  };
+  if (block.expand) add(*block.expand);
+  add(block.depthwise);
+  if (block.project) add(*block.project);
+  return parts;
+}
+
+void fuse_blocks(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) {
+  const Finder finder(plan, nodes);
+  for (auto& node : nodes) finder.join(*node);
+  std::erase_if(nodes, [](const auto& node) { return node->dead; });
+}
+
+}  // namespace mlt
