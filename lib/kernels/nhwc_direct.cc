@@ -14,6 +14,9 @@ namespace {
 
 constexpr int64_t kCopyFloats = 16 * 1024;  // of one thread's copy, about: what the caches near a core hold beside the weights
 constexpr int64_t kMostVectors = 2;         // of output channels at a time
+constexpr int64_t kFlatPixels = 112;        // at a time where no window reaches beyond its pixel
+constexpr int64_t kManyWeights = 128 * 1024;  // of a unit: more than the second-level cache holds beside the rest
+constexpr int64_t kWideGroup = 64;          // channels
 constexpr int64_t kMostDepth = 384;         // of windows in channels and taps, for which weights stay in the first-level cache
 
 void row_reference(const DirectRow& r) noexcept {
@@ -74,6 +77,10 @@ const DirectTarget& direct_target() noexcept { return use_reference() || nhwc_di
 bool NhwcDirect::takes_groups(const ConvShape& s) noexcept {
   if (s.groups < 2 || s.in_channels < 1 || s.out_channels < 1 || s.in_channels % s.groups != 0 || s.out_channels % s.groups != 0) return false;
   if (!copy_fits(s)) return false;
+  // Wide groups are faster by Winograd's method, which conv.h has for them.
+  constexpr std::array<int64_t, 3> kOnes{1, 1, 1};
+  if (s.in_channels / s.groups >= kWideGroup && s.out_channels / s.groups >= kWideGroup && s.kernel[0] == 3 && s.kernel[1] == 3 && s.stride == kOnes && s.dilation == kOnes)
+    return false;
   const int64_t lanes = direct_target().lanes, in = s.in_channels / s.groups, out = s.out_channels / s.groups;
   if (out > lanes) return true;
   return 2 * out > lanes ? in <= lanes : lanes % out == 0 && in <= out;
@@ -119,8 +126,9 @@ NhwcDirect::NhwcDirect(const ConvShape& shape, const ConvGeometry& g, bool plana
   }
   step_ = pixel_ * g.stride[2];
 
+  flat_ = kh * kw == 1 && input_ == DirectInput::kShared && !planar_ && g.stride[1] == 1 && g.stride[2] == 1 && g.in == g.out && g.pad[1] == 0 && g.pad[2] == 0;
   const int64_t width = std::min(kMostVectors, unit_vectors(0)), ow = g.out[2], oh = g.out[1];
-  block_ = block_for(*target_, ow, width);
+  block_ = block_for(*target_, flat_ ? ow * oh : ow, width);
   row_pixels_ = ((ow + block_ - 1) / block_ * block_ - 1) * g.stride[2] + (kw - 1) * g.dilation[2] + 1;
   row_ = row_pixels_ * pixel_;
   const int64_t line = row_ * (planar_ ? group_in_ : 1), span = (kh - 1) * g.dilation[1] + 1;
@@ -128,6 +136,7 @@ NhwcDirect::NhwcDirect(const ConvShape& shape, const ConvGeometry& g, bool plana
   // As many bands as give every thread some.
   if (threads > 1) band_ = std::min(band_, std::max<int64_t>(1, oh * units_ * shape.batch / (4 * threads)));
   band_ = balanced_tile(oh, band_);
+  if (flat_) band_ = std::clamp<int64_t>((kFlatPixels + ow - 1) / ow, 1, oh), row_ = block_ * pixel_;
   plane_ = row_ * ((band_ - 1) * g.stride[1] + span);
   for (int64_t s = 0; s < segments_; ++s) {
     const Taken t = taken(s, 0);
@@ -247,50 +256,65 @@ void NhwcDirect::copy_rows(int64_t image, int64_t unit, int64_t first, int64_t l
 
 void NhwcDirect::run(const float* packed, const float* bias, const Activation& f, const float* in, float* out, int64_t pitch, const float* residual,
                      float* scratch) const noexcept {
-  const int64_t lanes = target_->lanes, oh = g_.out[1], ow = g_.out[2], k = segments_ * length_;
+  const int64_t lanes = target_->lanes, oh = g_.out[1], ow = g_.out[2], k = segments_ * length_, channels = shape_.in_channels;
   const int64_t bands = (oh + band_ - 1) / band_, slots = std::min<int64_t>(threads_, thread_count());
   const size_t slot_size = scratch_floats() / static_cast<size_t>(threads_);
   for_slots(slots, shape_.batch * bands * units_, [&](int64_t slot, int64_t item) {
     const int64_t unit = item % units_, band = item / units_ % bands, image = item / units_ / bands;
     const int64_t y0 = band * band_, y1 = std::min(oh, y0 + band_), all = unit_vectors(unit);
+    const float* unit_weights = packed + (input_ == DirectInput::kShared ? unit * all : unit * kMostVectors) * lanes * k;
     float* copy = scratch + static_cast<size_t>(slot) * slot_size;
-    const int64_t lines = (y1 - y0 - 1) * g_.stride[1] + (g_.kernel[1] - 1) * g_.dilation[1] + 1;
-    copy_rows(image, unit, y0 * g_.stride[1] - g_.pad[1], lines, in, copy);
     alignas(64) float biases[kMostVectors * 16];
     DirectRow r;
     r.input = input_;
     r.block = static_cast<int>(block_);
-    r.step = step_;
     r.offsets = offsets_.data();
     r.segments = segments_, r.length = length_;
     r.indices = indices_.data();
     r.bias = biases;
-    r.pitch = pitch, r.residual_pitch = shape_.out_channels, r.count = ow;
+    r.pitch = pitch, r.residual_pitch = shape_.out_channels;
     r.out_step = first_channel(unit, 1) - first_channel(unit, 0);
     r.f = f;
-    r.weights = packed + (input_ == DirectInput::kShared ? unit * all : unit * kMostVectors) * lanes * k;
-    // The next unit's weights are fetched meanwhile.
-    const int64_t calls = (y1 - y0) * ((all + kMostVectors - 1) / kMostVectors), each = (ow + block_ - 1) / block_ * segments_;
-    r.ahead = r.weights + all * lanes * k;
-    r.ahead_lines = unit + 1 < units_ ? (all * lanes * k / 16 + calls * each - 1) / (calls * each) : 0;
-    const float* unit_weights = r.weights;
-    for (int64_t y = y0; y < y1; ++y) {
-      const int64_t pixel = (image * oh + y) * ow;
-      r.in = copy + (y - y0) * g_.stride[1] * row_;
-      r.weights = unit_weights;
-      for (int64_t v = 0; v < all; v += kMostVectors) {
-        r.vectors = static_cast<int>(std::min(kMostVectors, all - v));
-        const int64_t channel = first_channel(unit, v);
-        for (int64_t j = 0; j < r.vectors; ++j) {
-          r.valid[j] = channel_count(unit, v + j);
-          for (int64_t l = 0; l < lanes; ++l) biases[j * lanes + l] = l < r.valid[j] ? bias[channel + j * r.out_step + l] : 0.0f;
-        }
-        r.out = out + pixel * pitch + channel;
-        r.residual = residual != nullptr ? residual + pixel * shape_.out_channels + channel : nullptr;
-        target_->row(r);
-        r.weights += r.vectors * lanes * k;
-        r.ahead += each * r.ahead_lines * 16;
+    // Vectors [v, v + 2) of some pixels.
+    const auto tile = [&](const float* from, int64_t step, int64_t pixel, int64_t count, int64_t v) {
+      r.vectors = static_cast<int>(std::min(kMostVectors, all - v));
+      const int64_t channel = first_channel(unit, v);
+      for (int64_t j = 0; j < r.vectors; ++j) {
+        r.valid[j] = channel_count(unit, v + j);
+        for (int64_t l = 0; l < lanes; ++l) biases[j * lanes + l] = l < r.valid[j] ? bias[channel + j * r.out_step + l] : 0.0f;
       }
+      r.in = from, r.step = step, r.count = count;
+      r.weights = unit_weights + v * lanes * k;
+      r.out = out + pixel * pitch + channel;
+      r.residual = residual != nullptr ? residual + pixel * shape_.out_channels + channel : nullptr;
+      target_->row(r);
+      r.ahead += (count + block_ - 1) / block_ * segments_ * r.ahead_lines * 16;
+    };
+    // The next unit's weights are fetched meanwhile.
+    const int64_t pixels = (y1 - y0) * ow, first = image * oh * ow + y0 * ow;
+    const int64_t work = (flat_ ? (pixels + block_ - 1) / block_ : (y1 - y0) * ((ow + block_ - 1) / block_)) * ((all + kMostVectors - 1) / kMostVectors) * segments_;
+    r.ahead = unit_weights + all * lanes * k;
+    r.ahead_lines = unit + 1 < units_ ? (all * lanes * k / 16 + work - 1) / work : 0;
+    if (flat_) {
+      // Whole blocks where they lie, the rest from a copy: blocks are read whole.
+      const float* from = in + first * channels + unit * group_in_;
+      const int64_t whole = pixels / block_ * block_;
+      for (int64_t v = 0; v < all && whole > 0; v += kMostVectors) tile(from, channels, first, whole, v);
+      if (whole == pixels) return;
+      for (int64_t x = whole; x < pixels; ++x) std::memcpy(copy + (x - whole) * pixel_, from + x * channels, static_cast<size_t>(group_in_) * sizeof(float));
+      std::fill_n(copy + (pixels - whole) * pixel_, (block_ - pixels + whole) * pixel_, 0.0f);
+      for (int64_t v = 0; v < all; v += kMostVectors) tile(copy, pixel_, first + whole, pixels - whole, v);
+      return;
+    }
+    const int64_t lines = (y1 - y0 - 1) * g_.stride[1] + (g_.kernel[1] - 1) * g_.dilation[1] + 1;
+    copy_rows(image, unit, y0 * g_.stride[1] - g_.pad[1], lines, in, copy);
+    const auto row = [&](int64_t y, int64_t v) { tile(copy + (y - y0) * g_.stride[1] * row_, step_, first + (y - y0) * ow, ow, v); };
+    if (all * lanes * k > kManyWeights) {
+      for (int64_t v = 0; v < all; v += kMostVectors)
+        for (int64_t y = y0; y < y1; ++y) row(y, v);
+    } else {
+      for (int64_t y = y0; y < y1; ++y)
+        for (int64_t v = 0; v < all; v += kMostVectors) row(y, v);
     }
   });
 }

@@ -45,6 +45,7 @@ class NhwcDirect {
   ConvGeometry g_;
   const DirectTarget* target_;
   bool planar_;
+  bool flat_ = false;  // 1x1, which needs no copy
   DirectInput input_ = DirectInput::kShared;
   int64_t group_in_, group_out_;  // channels of a group
   // The channels of a unit are copied together: one group's (kShared), or those of two vectors of outputs, which lie in slots.

@@ -27,6 +27,14 @@ struct ScaleBias {
 };
 std::optional<ScaleBias> folded_batch_norm(Lowering& l, int64_t channels);
 
+// A channel shuffle: `groups` groups of channels, and for each output the first shuffled channel it has.
+struct ShufflePlan {
+  int64_t groups = 1;
+  std::vector<int64_t> first;
+};
+void fuse_shuffles(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes);
+std::optional<Lowered> lower_shuffle(Lowering& l);  // of a node that is one
+
 void fuse_epilogues(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes);
 
 }  // namespace mlt

@@ -30,7 +30,7 @@ bool float_image(const Plan& plan, int id) {
 // What a node saves with channels innermost, in passes over its images counted in floats; nothing when it cannot work so.
 std::optional<double> saving(Plan& plan, Node& node) {
   const std::string& kind = node.op->kind;
-  if (node.eager || node.dead || node.attention != nullptr || node.outs.empty() || (node.outs.size() != 1 && kind != "split")) return std::nullopt;
+  if (node.eager || node.dead || node.attention != nullptr || node.outs.empty() || (node.outs.size() != 1 && kind != "split" && node.shuffle == nullptr)) return std::nullopt;
   const int out = node.outs[0], x = node.in("x");
   const auto size = [&](int id) { return static_cast<double>(floats(plan, id)); };
   const Dims& od = plan.values[static_cast<size_t>(out)].type.dims;
@@ -48,6 +48,11 @@ std::optional<double> saving(Plan& plan, Node& node) {
     return 0;
   }
   if (!float_image(plan, out) || floats(plan, out) == 0) return std::nullopt;
+  if (node.shuffle != nullptr) {
+    for (int id : node.outs)
+      if (node.shuffle->first.size() != node.outs.size() || !float_image(plan, id)) return std::nullopt;
+    return float_image(plan, x) ? std::optional<double>(0) : std::nullopt;
+  }
   if (kind == "conv") {
     Lowering l(plan, node);
     if (!float_image(plan, x)) return std::nullopt;
@@ -211,7 +216,7 @@ void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes)
       PlanValue& part = plan.values[static_cast<size_t>(s.id)];
       const int from = maker[static_cast<size_t>(s.id)];
       const Node* source = from >= 0 ? nodes[static_cast<size_t>(from)].get() : nullptr;
-      if (source != nullptr && source->channels_last && source->int8 == nullptr && source->op->kind == "conv" && part.users == 1 && !is_orderless(part.type.dims) &&
+      if (source != nullptr && source->channels_last && source->int8 == nullptr && (source->op->kind == "conv" || source->shuffle != nullptr) && part.users == 1 && !is_orderless(part.type.dims) &&
           part.type.dims[1] < plan.values[static_cast<size_t>(out)].type.dims[1]) {
         part.alias_of = out;
         part.alias_offset = at * static_cast<int64_t>(sizeof(float));

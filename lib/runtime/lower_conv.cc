@@ -59,12 +59,14 @@ std::optional<Lowered> lower_conv(Lowering& l) {
   const Activation act = l.node().act.value_or(Activation{});
   if (l.node().channels_last) {
     Tensor stored = l.stored_dtype(weight) == DType::kF16 ? l.stored_constant(weight) : Tensor();
+    const bool planar = reads_planar(l.plan(), l.node());
     auto plan = ConvNhwcPlan::prepare(*shape, floats, b, act, true, stored.valid() ? reinterpret_cast<const uint16_t*>(stored.bytes().data()) : nullptr,
-                                      l.packed_name(weight), reads_planar(l.plan(), l.node()));
+                                      l.packed_name(weight), planar);
     if (!plan) return l.refuse(plan.error().message);
     auto shared = std::make_shared<ConvNhwcPlan>(std::move(*plan));
     const int64_t pitch = l.pitch(out);
     Lowered lowered = lowered_conv(shared, residual, pitch == shape->out_channels);
+    lowered.reads_anywhere = planar;
     lowered.run = [shared, x, out, residual, pitch](RunContext& c) {
       shared->run(c.f32(x), c.f32_out(out), pitch, residual >= 0 ? c.f32(residual) : nullptr, c.scratch);
       return Status();
@@ -284,6 +286,7 @@ constexpr LowerRow kChannelsLast[] = {
     {"split", "nhwc copy", lower_split_nhwc},
     {"batch_norm", "nhwc scale and bias", lower_batch_norm_nhwc},
     {"reduce_mean", "nhwc global", lower_reduce_mean_nhwc},
+    {"transpose", "nhwc shuffle", lower_shuffle},
 };
 
 }  // namespace

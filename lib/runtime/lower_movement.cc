@@ -6,6 +6,7 @@
 #include "lib/kernels/convert.h"
 #include "lib/kernels/transpose.h"
 #include "lib/ops/infer_util.h"
+#include "lib/runtime/fuse.h"
 #include "lib/runtime/plan.h"
 
 namespace mlt {
@@ -41,6 +42,7 @@ std::optional<Lowered> lower_view(Lowering& l) {
 }
 
 std::optional<Lowered> lower_transpose(Lowering& l) {
+  if (l.node().shuffle != nullptr) return lower_shuffle(l);
   int x = l.in("x"), out = l.out();
   if (!movable(l, x) || l.is_constant(x)) return l.refuse("element type or rank");
   Dims dims = l.dims(x);

@@ -419,6 +419,7 @@ void Plan::fuse() {
   drop_unused();
   fuse_int8(*this, nodes_);
   fuse_epilogues(*this, nodes_);
+  fuse_shuffles(*this, nodes_);
   choose_layouts(*this, nodes_);
   fuse_blocks(*this, nodes_);
 }

@@ -275,12 +275,18 @@ TEST_CASE("groups that fill vectors, and few channels, with channels innermost")
   CHECK(kernel(shape2(128, 32, 64, 64, 3, 2, 1)).starts_with("nhwc taps"));
   CHECK(kernel(shape2(64, 64, 14, 14, 3, 1, 1, 1)) != "nhwc direct");
   CHECK(kernel(shape2(96, 96, 14, 14, 3, 1, 1, 2)) == "nhwc direct");
+  CHECK_FALSE(ConvNhwcPlan::takes(shape2(256, 256, 14, 14, 3, 1, 1, 2)));
+  CHECK(ConvNhwcPlan::takes(shape2(256, 256, 14, 14, 3, 2, 1, 2)));
   // Groups of 2 to 48 channels, an odd number of them, the last vector partly filled.
   for (int64_t width : {2, 4, 8, 10, 12, 16, 24, 32, 48})
     for (int64_t stride : {1, 2}) {
       check_conv(shape2(5 * width, 5 * width, 9, 17, 3, stride, 1, 5), {Unary::kRelu}, true, stride == 1, 4e-5);
       check_conv(shape2(4 * width, 4 * width, 7, 7, 3, stride, 1, 4), {Unary::kSilu}, false, stride == 2, 4e-5);
     }
+  // Plain products of groups, in whole blocks and not.
+  for (int64_t side : {1, 5, 11, 23}) check_conv(shape2(80, 130, side, side + 1, 1, 1, 0, 2), {Unary::kGelu}, true, true, 4e-5);
+  check_conv(shape2(60, 600, 4, 9, 3, 2, 1, 1), {Unary::kRelu});
+  check_conv(shape2(140, 420, 9, 7, 3, 2, 1, 2), {Unary::kRelu}, true, true, 1e-4);  // more weights than the caches near a core hold
   // Groups that grow or shrink; uneven kernels and padding; dilation; one output; pictures smaller than the padding.
   check_conv(shape2(12, 48, 8, 15, 3, 1, 1, 3), {Unary::kLeakyRelu, 0.1f}, true, true);
   check_conv(shape2(48, 24, 8, 15, 3, 1, 1, 3), {Unary::kGelu}, true, true, 4e-5);

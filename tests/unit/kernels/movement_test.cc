@@ -7,6 +7,7 @@
 #include "lib/kernels/aligned.h"
 #include "lib/kernels/convert.h"
 #include "lib/kernels/resize.h"
+#include "lib/kernels/shuffle.h"
 #include "lib/kernels/sort.h"
 #include "lib/kernels/transpose.h"
 #include "tests/unit/kernels/kernels_test.h"
@@ -262,6 +263,34 @@ TEST_CASE("sorting is stable and knows where NaN goes") {
   top_k(many.data(), best.data(), nullptr, 1, 1000, 1, 5, false, scratch.data<void>());
   std::sort(sorted.rbegin(), sorted.rend());
   CHECK(std::equal(best.begin(), best.end(), sorted.begin()));
+}
+
+TEST_CASE("channel shuffles in both orders, whole and in parts") {
+  for (int64_t groups : {1, 2, 3, 4, 5, 8})
+    for (int64_t width : {1, 3, 16, 29, 58})
+      for (int64_t pixels : {1, 6, 35}) {
+        const int64_t channels = groups * width, batch = 2;
+        const auto x = numbers(static_cast<size_t>(batch * channels * pixels), 9);
+        for (int64_t first : {int64_t{0}, width / 2 * groups})
+          for (int64_t count : {channels - first, groups}) {
+            // [batch, channel, pixel], and [batch * pixel, channel] with a gap behind each.
+            std::vector<float> planes(static_cast<size_t>(batch * count * pixels)), last(static_cast<size_t>(batch * pixels * (count + 3)), 777.0f);
+            for (int64_t n = 0; n < batch; ++n)
+              for (int64_t c = 0; c < count; ++c)
+                for (int64_t p = 0; p < pixels; ++p) {
+                  const int64_t from = (first + c) % groups * width + (first + c) / groups;
+                  planes[static_cast<size_t>((n * count + c) * pixels + p)] = x[static_cast<size_t>((n * channels + from) * pixels + p)];
+                  last[static_cast<size_t>((n * pixels + p) * (count + 3) + c)] = x[static_cast<size_t>((n * pixels + p) * channels + from)];
+                }
+            on_every_target([&] {
+              std::vector<float> y(planes.size()), z(last.size(), 777.0f);
+              shuffle_planes(x.data(), y.data(), batch, groups, width, pixels, first, count);
+              shuffle_channels_nhwc(x.data(), z.data(), batch * pixels, groups, width, first, count, count + 3);
+              CHECK(y == planes);
+              CHECK(z == last);
+            });
+          }
+      }
 }
 
 }  // namespace

@@ -117,3 +117,38 @@ TEST_CASE("layout: groups keep channels innermost") {
   CHECK(count(kernels, "groups") == 3);
   CHECK(count(kernels, "channels last") == 0);
 }
+
+TEST_CASE("layout: channel shuffles") {
+  Net net;
+  OpBuilder& b = net.b;
+  const auto shuffle = [&](ir::Value* x, int64_t groups, int64_t width, int64_t h, int64_t w) {
+    ir::Value* v = b.op("reshape", {{"x", x}, {"shape", b.ints({2, groups, width, h, w})}});
+    v = b.op("transpose", {{"x", v}, {"perm", b.ints({0, 2, 1, 3, 4})}});
+    return b.op("reshape", {{"x", v}, {"shape", b.ints({2, groups * width, h, w})}});
+  };
+  const auto slice = [&](ir::Value* x, int64_t from, int64_t to, int64_t h, int64_t w) {
+    return b.op("slice_by_index", {{"x", x}, {"begin", b.ints({0, from, 0, 0})}, {"end", b.ints({2, to, h, w})}});
+  };
+  ir::Value* x = net.relu(net.conv(net.input("x", {2, 3, 33, 37}), 3, 58, 3, 2));  // 17 x 19
+  // Halves, one of which goes straight into the next concatenation.
+  ir::Value* shuffled = shuffle(x, 2, 29, 17, 19);
+  ir::Value *kept = slice(shuffled, 0, 28, 17, 19), *rest = slice(shuffled, 28, 58, 17, 19);
+  x = net.concat({kept, net.relu(net.conv(rest, 30, 32, 1))});
+  // Three, four and five groups; a split in place of slices; parts that do not begin with a group.
+  auto parts = b.ops("split", {{"x", shuffle(x, 3, 20, 17, 19)}, {"num_splits", b.i32(2)}, {"axis", b.i32(1)}});
+  x = net.concat({net.relu(net.conv(parts[1], 30, 30, 3)), parts[0]});
+  x = net.relu(net.conv(shuffle(net.conv(x, 60, 60, 1), 4, 15, 17, 19), 60, 60, 3, 1, 60));
+  ir::Value* odd = shuffle(x, 5, 12, 17, 19);
+  x = net.concat({net.conv(slice(odd, 0, 31, 17, 19), 31, 16, 1), slice(odd, 31, 60, 17, 19)});
+  auto kernels = net.check({x, net.pool("avg_pool", net.conv(x, 45, 20, 1), 17, 1, 0)});
+  CHECK(count(kernels, "nhwc shuffle") == 4);
+  // Where channels are not innermost.
+  Net planar;
+  ir::Value* in = planar.input("x", {2, 24, 6, 5});
+  ir::Value* v = planar.b.op("reshape", {{"x", in}, {"shape", planar.b.ints({2, 4, 6, 6, 5})}});
+  v = planar.b.op("transpose", {{"x", v}, {"perm", planar.b.ints({0, 2, 1, 3, 4})}});
+  v = planar.b.op("reshape", {{"x", v}, {"shape", planar.b.ints({2, 24, 6, 5})}});
+  kernels = planar.check({planar.relu(v)});
+  CHECK(count(kernels, "shuffle") == 1);
+  CHECK(count(kernels, "nhwc") == 0);
+}
