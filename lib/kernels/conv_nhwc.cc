@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/kernels/ahead.h"
 #include "lib/kernels/aligned.h"
 #include "lib/kernels/conv_target.h"
 #include "lib/kernels/dispatch.h"
@@ -36,20 +37,12 @@ constexpr int64_t kMostPlanes = 8;
 constexpr int64_t kWinogradFloats = 512 * 1024;  // transformed inputs and products of one block
 constexpr int64_t kWinogradWeights = 320 * 1024;
 
-// The panel behind the one in use comes from memory meanwhile: each of `tiles` tiles fetches its share of the lines.
-struct Ahead {
-  Ahead(const Tile& t, const AlignedBuffer& weights, int64_t depth, int64_t tiles, int64_t lanes) {
-    const int64_t size = t.nv * lanes * depth;
-    next = t.b + size;
-    lines = size / 16 / tiles;
-    // Few tiles make it worth nothing, and behind the last panel there is none.
-    if (tiles < 2 || lines < 1 || next + size > weights.data() + weights.bytes() / sizeof(float)) next = nullptr;
-    every = std::max<int64_t>(1, lines > 0 ? depth / lines : depth);
-  }
-  const float* share(int64_t tile) const { return next != nullptr ? next + tile * lines * 16 : nullptr; }
-  const float* next = nullptr;
-  int64_t lines = 0, every = 1;
-};
+// The panel behind the one in use; behind the last there is none.
+Ahead ahead_of(const Tile& t, const AlignedBuffer& weights, int64_t depth, int64_t tiles, int64_t lanes) {
+  const int64_t size = t.nv * lanes * depth;
+  const float* next = t.b + size;
+  return {next + size > weights.data() + weights.bytes() / sizeof(float) ? nullptr : next, size, depth, tiles};
+}
 
 }  // namespace
 
@@ -299,7 +292,7 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
           t.b = weights.data() + panels.padded_columns() * s * length + n0 * t.segments * length;
           t.bias_col = last ? bias.data() + n0 : nullptr;
           const float* const* rows_table = table;
-          const Ahead ahead(t, weights, t.k * t.segments, (m1 - m0 + step - 1) / step, panels.lanes);
+          const Ahead ahead = ahead_of(t, weights, t.k * t.segments, (m1 - m0 + step - 1) / step, panels.lanes);
           t.ahead_every = ahead.every;
           for (int64_t m = m0; m < m1; m += step) {
             t.rows = static_cast<int>(std::min(step, m1 - m));
@@ -389,7 +382,7 @@ void ConvNhwcPlan::Impl::run_winograd(const float* in, float* out, int64_t pitch
         t.nv = static_cast<int>(panels.width_in_vectors(p));
         t.cols = std::min<int64_t>(t.nv * panels.lanes, rows - n0);
         t.b = weights.data() + position * columns * c + n0 * c;
-        const Ahead ahead(t, weights, c, (count + step - 1) / step, panels.lanes);
+        const Ahead ahead = ahead_of(t, weights, c, (count + step - 1) / step, panels.lanes);
         t.ahead_every = ahead.every;
         for (int64_t m = 0; m < count; m += step) {
           t.rows = static_cast<int>(std::min(step, count - m));

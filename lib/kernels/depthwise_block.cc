@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 
+#include "lib/kernels/ahead.h"
 #include "lib/kernels/aligned.h"
 #include "lib/kernels/conv_target.h"
 #include "lib/kernels/depthwise_target.h"
@@ -111,7 +112,7 @@ struct DepthwiseBlock::Impl {
     float* sums;
   };
   void run_item(const Work& work, float* memory, int64_t image, int64_t strip, int64_t part) const noexcept;
-  void fill_row(const float* in, const Panels& middle_panels, int64_t panel, const float* panel_weights, float* row) const noexcept;
+  void fill_row(const float* in, const Panels& middle_panels, int64_t panel, const float* panel_weights, const Ahead& ahead, int64_t index, float* row) const noexcept;
   void run_project(const Work& work, const float* results, int64_t lda, float* panel_memory, int64_t image, int64_t pixel, int64_t count, int64_t part) const noexcept;
 };
 
@@ -206,8 +207,8 @@ Status DepthwiseBlock::Impl::pack(const Layer* e, const Layer& d, const Layer* p
   return {};
 }
 
-// One panel of one input row of the depthwise convolution, with what pads it on both sides.
-void DepthwiseBlock::Impl::fill_row(const float* in, const Panels& p, int64_t panel, const float* panel_weights, float* row) const noexcept {
+// One panel of one input row of the depthwise convolution, with what pads it on both sides; the panel's `index`th.
+void DepthwiseBlock::Impl::fill_row(const float* in, const Panels& p, int64_t panel, const float* panel_weights, const Ahead& ahead, int64_t index, float* row) const noexcept {
   const int64_t n0 = p.first_column(panel), n = width(p, panel);
   std::fill_n(row, left * n, 0.0f);
   std::fill_n(row + (left + w) * n, (wide - left - w) * n, 0.0f);
@@ -233,7 +234,9 @@ void DepthwiseBlock::Impl::fill_row(const float* in, const Panels& p, int64_t pa
   t.b = panel_weights;
   t.bias_col = expand_bias.data() + n0;
   t.f = expand_f;
-  for (int64_t x = 0; x < w; x += step) {
+  t.ahead_every = ahead.every;
+  for (int64_t x = 0, tile = index * ((w + step - 1) / step); x < w; x += step, ++tile) {
+    t.ahead = ahead.share(tile);
     t.rows = static_cast<int>(std::min(step, w - x));
     t.a = in + x * shape.in_channels;
     t.c = row + x * n;
@@ -266,7 +269,11 @@ void DepthwiseBlock::Impl::run_project(const Work& work, const float* results, i
       t.f = project_f;
     }
     t.ldr = shape.out_channels;
+    const bool more = i + 1 < p.count && !project_weights.half;
+    const Ahead ahead(more ? t.b + n * t.k : nullptr, more ? width(p, i + 1) * t.k : 0, t.k, (count + step - 1) / step);
+    t.ahead_every = ahead.every;
     for (int64_t x = 0; x < count; x += step) {
+      t.ahead = ahead.share(x / step);
       t.rows = static_cast<int>(std::min(step, count - x));
       t.a = results + x * lda;
       t.c = out + x * t.ldc + n0;
@@ -285,7 +292,7 @@ void DepthwiseBlock::Impl::run_item(const Work& work, float* memory, int64_t ima
   float *results = memory + ring_floats(), *panel_memory = results + result_floats();
   const float* picture = work.in + image * h * w * channels;
   const float* rows[kMostRows];
-  int64_t next = 0;
+  int64_t done = 0;
   DepthwiseBand b;
   b.kernel = static_cast<int>(kernel), b.stride = static_cast<int>(stride);
   b.rows = rows;
@@ -294,13 +301,22 @@ void DepthwiseBlock::Impl::run_item(const Work& work, float* memory, int64_t ima
   for (int64_t y = y_begin; y < y_end; y += band) {
     b.count_y = std::min(band, y_end - y);
     const int64_t first = y * stride - top, last = first + (b.count_y - 1) * stride + kernel;
-    const int64_t begin = std::max(keeps && y > y_begin ? std::max(first, next) : first, int64_t{0}), end = std::min(last, h);
+    const int64_t begin = std::max(keeps && y > y_begin ? std::max(first, done) : first, int64_t{0}), end = std::min(last, h);
     for (int64_t i = p0; i < p1; ++i) {
       const int64_t n0 = p.first_column(i), n = width(p, i);
       float* panel_rows = memory + (keeps ? ring * wide * (n0 - c0) : 0);
       const auto row = [&](int64_t iy) { return panel_rows + iy % ring * wide * n; };
       const float* panel_weights = expand ? expand_weights.panel(*gemm, n0 * channels, n * channels, panel_memory) : nullptr;
-      for (int64_t iy = begin; iy < end; ++iy) fill_row(picture + iy * w * channels, p, i, panel_weights, row(iy));
+      const float* next = nullptr;
+      int64_t size = 0;
+      if (expand && i + 1 < p1 && !expand_weights.half) {
+        next = panel_weights + n * channels, size = width(p, i + 1) * channels;
+      } else if (expand && project && i + 1 == p1 && !project_weights.half) {
+        const Panels out(shape.out_channels, *gemm);
+        next = project_weights.data.data() + out.padded_columns() * std::min(middle, c0), size = width(out, 0) * (std::min(middle, c0 + lda) - c0);
+      }
+      const Ahead ahead(next, size, channels, (end - begin) * ((w + gemm->mr - 1) / gemm->mr));
+      for (int64_t iy = begin; iy < end; ++iy) fill_row(picture + iy * w * channels, p, i, panel_weights, ahead, iy - begin, row(iy));
       for (int64_t iy = first; iy < last; ++iy) rows[iy - first] = iy >= 0 && iy < h ? row(iy) : zeros.data();
       b.step = n;
       b.weights = weights.data() + n0 * kernel * kernel;
@@ -317,7 +333,7 @@ void DepthwiseBlock::Impl::run_item(const Work& work, float* memory, int64_t ima
       b.row_pitch = ow * b.pitch;
       target->band(b);
     }
-    next = last;
+    done = last;
     if (project) run_project(work, results, lda, panel_memory, image, y * ow, b.count_y * ow, part);
   }
 }
