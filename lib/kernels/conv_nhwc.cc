@@ -28,7 +28,7 @@ enum class Method {
   kDirect,     // groups of few channels, or few input channels
 };
 
-constexpr int64_t kPositions = 36;
+constexpr int64_t kMostPositions = 36;
 constexpr int64_t kDepth = 1024;        // of one pass over k
 constexpr int64_t kBlockPixels = 128;   // output pixels that share one reading of the weights
 constexpr int64_t kPointers = 4096;     // of one block
@@ -41,7 +41,7 @@ constexpr int64_t kWinogradWeights = 320 * 1024;
 Ahead ahead_of(const Tile& t, const AlignedBuffer& weights, int64_t depth, int64_t tiles, int64_t lanes) {
   const int64_t size = t.nv * lanes * depth;
   const float* next = t.b + size;
-  return {next + size > weights.data() + weights.bytes() / sizeof(float) ? nullptr : next, size, depth, tiles};
+  return {next + size > weights.data() + weights.bytes() / sizeof(float) ? nullptr : next, size, tiles};
 }
 
 }  // namespace
@@ -57,7 +57,7 @@ struct ConvNhwcPlan::Impl {
   int64_t segments = 1, length = 1;      // a pixel's window: this many runs of this many floats
   int64_t piece = 1;                     // segments of one pass
   int64_t padded_row = 0;                // kLines: floats in a row of the copy
-  int64_t tiles = 0, tiles_per_block = 0;  // kWinograd
+  int64_t side = 4, tiles = 0, tiles_per_block = 0;  // kWinograd: outputs of a tile along each axis
   int64_t threads = 1;
   bool planar = false;                   // kDirect: the input
   std::optional<PackedWeights> dense;    // kPointwise
@@ -66,14 +66,16 @@ struct ConvNhwcPlan::Impl {
   std::string name;
 
   int64_t pixels() const { return shape.batch * g.out[1] * g.out[2]; }
-  int64_t across() const { return (g.out[2] + 3) / 4; }
-  int64_t down() const { return (g.out[1] + 3) / 4; }
+  int64_t positions() const { return (side + 2) * (side + 2); }
+  int64_t across() const { return (g.out[2] + side - 1) / side; }
+  int64_t down() const { return (g.out[1] + side - 1) / side; }
   void choose(bool allow_winograd);
   void choose_direct();
+  bool choose_winograd();
   Status pack(FunctionRef<const float*()> make_weights, const uint16_t* half, const PackedName& name);
   size_t scratch_floats() const;
   size_t winograd_slot() const {
-    return align_up(static_cast<size_t>(kPositions * (g.channels + rows) * tiles_per_block) * sizeof(float)) / sizeof(float) + kSlack;
+    return align_up(static_cast<size_t>(positions() * (g.channels + rows) * tiles_per_block) * sizeof(float)) / sizeof(float) + kSlack;
   }
   void run_taps(const float* in, float* out, int64_t pitch, const float* residual, float* scratch) const noexcept;
   void run_product(const float* in, int64_t image, float* out, int64_t pitch, const float* residual) const noexcept;
@@ -81,9 +83,41 @@ struct ConvNhwcPlan::Impl {
   void run_depthwise(const float* in, float* out, int64_t pitch, const float* residual) const noexcept;
 };
 
+// Tiles of 4x4 outputs take the fewest multiplications, for four times the weights; tiles of 2x2 less than twice.
+bool ConvNhwcPlan::Impl::choose_winograd() {
+  const int64_t c = g.channels;
+  if (c < 12 || rows < 12 || c > kDepth) return false;
+  // Cycles: products at two vectors a cycle, while weights come from memory once a block; and transforms.
+  const auto lanes = static_cast<double>(gemm->lanes);
+  const double cn = static_cast<double>(c) * static_cast<double>(rows), per_cycle = 2 * lanes, bytes_per_cycle = 4;
+  double best = 0.9 * std::max(static_cast<double>(pixels()) * 9 * cn / per_cycle, 9 * 4 * cn / bytes_per_cycle);
+  int64_t best_side = 0, per_block = 0;
+  for (int64_t wanted : {4, 2}) {
+    side = wanted;
+    const auto p = static_cast<double>(positions()), t = static_cast<double>(shape.batch * across() * down());
+    const double most = std::max<double>(static_cast<double>(gemm->mr), static_cast<double>(kWinogradFloats) / (p * static_cast<double>(c + rows)));
+    const double blocks = std::max(1.0, t / most);
+    const double cycles = std::max(t * p * cn / per_cycle * (1 + 8 / static_cast<double>(c)), (1 + (blocks - 1) / 4) * p * 4 * cn / bytes_per_cycle) +
+                          t * 2.2 * p / lanes * static_cast<double>(c + rows);
+    if (cycles >= best) continue;
+    best = cycles;
+    best_side = side;
+    per_block = std::max<int64_t>(gemm->mr, static_cast<int64_t>(most));
+  }
+  if (best_side == 0) return false;
+  method = Method::kWinograd;
+  side = best_side;
+  name = std::string(side == 4 ? "nhwc winograd 4x4 " : "nhwc winograd 2x2 ") + gemm->name;
+  tiles = shape.batch * across() * down();
+  // Weights that stay in each core's cache: every thread has tiles of its own, two blocks of them to even the ends out.
+  if (threads > 1 && positions() * c * rows <= kWinogradWeights && tiles >= 2 * gemm->mr * threads)
+    per_block = std::min(per_block, (tiles + threads - 1) / threads / (tiles >= 6 * gemm->mr * threads ? 2 : 1) + 1);
+  tiles_per_block = balanced_tile(std::max<int64_t>(tiles, 1), per_block);
+  return true;
+}
+
 void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
   const int64_t c = g.channels;
-  const auto lanes = static_cast<double>(gemm->lanes);
   if (shape.groups > 1 && (shape.groups != shape.in_channels || shape.groups != shape.out_channels)) return choose_direct();
   if (shape.groups > 1) {
     method = Method::kDepthwise;
@@ -97,27 +131,7 @@ void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
     name = std::string("nhwc pointwise ") + gemm->name;
     return;
   }
-  tiles = shape.batch * across() * down();
-  if (allow_winograd && nhwc->tile_in != nullptr && unit && g.kernel[1] == 3 && g.kernel[2] == 3 && c >= 12 && rows >= 12 && c <= kDepth) {
-    // Cycles: products at two vectors a cycle, while weights come from memory once a block; and transforms.
-    const double cn = static_cast<double>(c) * static_cast<double>(rows), per_cycle = 2 * lanes, bytes_per_cycle = 5;
-    const double most = std::max<double>(static_cast<double>(gemm->mr), static_cast<double>(kWinogradFloats) / static_cast<double>(kPositions * (c + rows)));
-    const double t = static_cast<double>(tiles), blocks = std::max(1.0, t / most);
-    const double direct = std::max(static_cast<double>(pixels()) * 9 * cn / per_cycle, 9 * 4 * cn / bytes_per_cycle);
-    const double winograd = std::max(t * kPositions * cn / per_cycle * (1 + 8 / static_cast<double>(c)),
-                                     (1 + (blocks - 1) / 4) * kPositions * 4 * cn / bytes_per_cycle) +
-                            t * 80 / lanes * static_cast<double>(c + rows);
-    if (winograd < 0.9 * direct) {
-      method = Method::kWinograd;
-      name = std::string("nhwc winograd 4x4 ") + gemm->name;
-      int64_t per_block = std::max<int64_t>(gemm->mr, static_cast<int64_t>(most));
-      // Weights that stay in each core's cache: every thread has tiles of its own, two blocks of them to even the ends out.
-      if (threads > 1 && kPositions * c * rows <= kWinogradWeights && tiles >= 2 * gemm->mr * threads)
-        per_block = std::min(per_block, (tiles + threads - 1) / threads / (tiles >= 6 * gemm->mr * threads ? 2 : 1) + 1);
-      tiles_per_block = balanced_tile(std::max<int64_t>(tiles, 1), per_block);
-      return;
-    }
-  }
+  if (allow_winograd && nhwc->tile_in != nullptr && unit && g.kernel[1] == 3 && g.kernel[2] == 3 && choose_winograd()) return;
   if (NhwcDirect::pays(shape, g)) return choose_direct();
   if (c < 16 && g.kernel[2] > 1 && g.dilation[2] == 1) {
     // The copy, rows as the last output's window needs them.
@@ -164,7 +178,7 @@ Status ConvNhwcPlan::Impl::pack(FunctionRef<const float*()> make_weights, const 
                           return {};
                         });
   const int64_t columns = Panels(rows, *gemm).padded_columns(), k = segments * length;
-  const int64_t floats = method == Method::kDepthwise ? taps * shape.out_channels : method == Method::kWinograd ? kPositions * columns * c : columns * k;
+  const int64_t floats = method == Method::kDepthwise ? taps * shape.out_channels : method == Method::kWinograd ? positions() * columns * c : columns * k;
   const std::string form = form_name(name, {shape.out_channels, shape.groups, c, g.kernel[1], g.kernel[2], piece * length});
   return prepare_form(weights, static_cast<size_t>(floats) * sizeof(float), where, form, [&]() -> Status {
     const float* w = make_weights();
@@ -177,15 +191,15 @@ Status ConvNhwcPlan::Impl::pack(FunctionRef<const float*()> make_weights, const 
           for (int64_t t = 0; t < taps; ++t) weights.data()[t * shape.out_channels + o] = w[o * taps + t];
         break;
       case Method::kWinograd:  // [position][row][channel]
-        if (!plain.reset(static_cast<size_t>(kPositions * rows * c) * sizeof(float))) return resource_error("out of memory for a convolution's weights");
+        if (!plain.reset(static_cast<size_t>(positions() * rows * c) * sizeof(float))) return resource_error("out of memory for a convolution's weights");
         parallel_for(rows, 16, [&](int64_t begin, int64_t end) {
-          float transformed[kPositions];
+          float transformed[kMostPositions];
           for (int64_t i = begin * c; i < end * c; ++i) {
-            winograd_kernel(w + i * 9, transformed);
-            for (int64_t p = 0; p < kPositions; ++p) plain.data()[p * rows * c + i] = transformed[p];
+            winograd_kernel(side, w + i * 9, transformed);
+            for (int64_t p = 0; p < positions(); ++p) plain.data()[p * rows * c + i] = transformed[p];
           }
         });
-        for (int64_t p = 0; p < kPositions; ++p)
+        for (int64_t p = 0; p < positions(); ++p)
           pack_columns(*gemm, plain.data() + p * rows * c, rows, c, c, 1, c, weights.data() + p * columns * c);
         break;
       case Method::kTaps:
@@ -278,6 +292,7 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
       filled = b;
       Tile t;
       t.k = length;
+      t.far = total * rows >= kFarFloats;
       t.ldc = pitch;
       t.ldr = rows;
       for (int64_t s = 0; s < segments; s += piece) {
@@ -293,7 +308,7 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
           t.bias_col = last ? bias.data() + n0 : nullptr;
           const float* const* rows_table = table;
           const Ahead ahead = ahead_of(t, weights, t.k * t.segments, (m1 - m0 + step - 1) / step, panels.lanes);
-          t.ahead_every = ahead.every;
+          t.ahead_lines = ahead.lines;
           for (int64_t m = m0; m < m1; m += step) {
             t.rows = static_cast<int>(std::min(step, m1 - m));
             t.ahead = ahead.share((m - m0) / step);
@@ -352,28 +367,28 @@ void ConvNhwcPlan::Impl::run_winograd(const float* in, float* out, int64_t pitch
   };
   const auto place = [&](int64_t tile) {
     const int64_t line = tile / wide, image = line / high;
-    return Place{image, (line - image * high) * 4, (tile - line * wide) * 4};
+    return Place{image, (line - image * high) * side, (tile - line * wide) * side};
   };
   const auto block = [&](int64_t slot, int64_t b) {
     const int64_t t0 = b * tiles_per_block, count = std::min(tiles, t0 + tiles_per_block) - t0;
     float* inputs = scratch + static_cast<size_t>(slot) * winograd_slot();
-    float* products = inputs + kPositions * c * tiles_per_block;
+    float* products = inputs + positions() * c * tiles_per_block;
     const int64_t in_stride = c * count, out_stride = rows * count;
-    parallel_for(count, grain_for(c * 72), [&](int64_t begin, int64_t end) {
+    parallel_for(count, grain_for(c * positions() * 2), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const Place at = place(t0 + i);
         const float* image = in + at.image * h * w * c;
-        const float* pixels[kPositions];
-        for (int64_t y = 0; y < 6; ++y)
-          for (int64_t x = 0; x < 6; ++x) {
+        const float* pixels[kMostPositions];
+        for (int64_t y = 0; y < side + 2; ++y)
+          for (int64_t x = 0; x < side + 2; ++x) {
             const int64_t iy = at.y + y - g.pad[1], ix = at.x + x - g.pad[2];
-            pixels[y * 6 + x] = iy >= 0 && iy < h && ix >= 0 && ix < w ? image + (iy * w + ix) * c : zeros.data();
+            pixels[y * (side + 2) + x] = iy >= 0 && iy < h && ix >= 0 && ix < w ? image + (iy * w + ix) * c : zeros.data();
           }
-        nhwc->tile_in(pixels, c, inputs + i * c, in_stride);
+        nhwc->tile_in(side, pixels, c, inputs + i * c, in_stride);
       }
     });
     const int64_t step = balanced_tile(count, gemm->mr);
-    parallel_for(kPositions * panels.count, grain_for(count * c * panels.widest * panels.lanes / 8), [&](int64_t begin, int64_t end) {
+    parallel_for(positions() * panels.count, grain_for(count * c * panels.widest * panels.lanes / 8), [&](int64_t begin, int64_t end) {
       Tile t;
       t.k = t.lda = c;
       t.ldc = rows;
@@ -383,7 +398,7 @@ void ConvNhwcPlan::Impl::run_winograd(const float* in, float* out, int64_t pitch
         t.cols = std::min<int64_t>(t.nv * panels.lanes, rows - n0);
         t.b = weights.data() + position * columns * c + n0 * c;
         const Ahead ahead = ahead_of(t, weights, c, (count + step - 1) / step, panels.lanes);
-        t.ahead_every = ahead.every;
+        t.ahead_lines = ahead.lines;
         for (int64_t m = 0; m < count; m += step) {
           t.rows = static_cast<int>(std::min(step, count - m));
           t.ahead = ahead.share(m / step);
@@ -393,23 +408,23 @@ void ConvNhwcPlan::Impl::run_winograd(const float* in, float* out, int64_t pitch
         }
       }
     });
-    parallel_for(count, grain_for(rows * 72), [&](int64_t begin, int64_t end) {
+    parallel_for(count, grain_for(rows * positions() * 2), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const Place at = place(t0 + i);
         float* pixels[16];
         const float* others[16];
-        for (int64_t y = 0; y < 4; ++y)
-          for (int64_t x = 0; x < 4; ++x) {
+        for (int64_t y = 0; y < side; ++y)
+          for (int64_t x = 0; x < side; ++x) {
             const bool real = at.y + y < oh && at.x + x < ow;
             const int64_t pixel = (at.image * oh + at.y + y) * ow + at.x + x;
-            pixels[y * 4 + x] = real ? out + pixel * pitch : nullptr;
-            others[y * 4 + x] = real && residual != nullptr ? residual + pixel * rows : nullptr;
+            pixels[y * side + x] = real ? out + pixel * pitch : nullptr;
+            others[y * side + x] = real && residual != nullptr ? residual + pixel * rows : nullptr;
           }
-        nhwc->tile_out(products + i * rows, out_stride, rows, bias.data(), residual != nullptr ? others : nullptr, f, pixels);
+        nhwc->tile_out(side, products + i * rows, out_stride, rows, bias.data(), residual != nullptr ? others : nullptr, f, pixels);
       }
     });
   };
-  if (slots > 1 && (blocks >= 2 * slots || (blocks >= slots && kPositions * c * rows <= kWinogradWeights))) {
+  if (slots > 1 && (blocks >= 2 * slots || (blocks >= slots && positions() * c * rows <= kWinogradWeights))) {
     for_slots(slots, blocks, block);
   } else {
     for (int64_t b = 0; b < blocks; ++b) block(0, b);

@@ -234,7 +234,7 @@ void DepthwiseBlock::Impl::fill_row(const float* in, const Panels& p, int64_t pa
   t.b = panel_weights;
   t.bias_col = expand_bias.data() + n0;
   t.f = expand_f;
-  t.ahead_every = ahead.every;
+  t.ahead_lines = ahead.lines;
   for (int64_t x = 0, tile = index * ((w + step - 1) / step); x < w; x += step, ++tile) {
     t.ahead = ahead.share(tile);
     t.rows = static_cast<int>(std::min(step, w - x));
@@ -270,8 +270,8 @@ void DepthwiseBlock::Impl::run_project(const Work& work, const float* results, i
     }
     t.ldr = shape.out_channels;
     const bool more = i + 1 < p.count && !project_weights.half;
-    const Ahead ahead(more ? t.b + n * t.k : nullptr, more ? width(p, i + 1) * t.k : 0, t.k, (count + step - 1) / step);
-    t.ahead_every = ahead.every;
+    const Ahead ahead(more ? t.b + n * t.k : nullptr, more ? width(p, i + 1) * t.k : 0, (count + step - 1) / step);
+    t.ahead_lines = ahead.lines;
     for (int64_t x = 0; x < count; x += step) {
       t.ahead = ahead.share(x / step);
       t.rows = static_cast<int>(std::min(step, count - x));
@@ -315,7 +315,7 @@ void DepthwiseBlock::Impl::run_item(const Work& work, float* memory, int64_t ima
         const Panels out(shape.out_channels, *gemm);
         next = project_weights.data.data() + out.padded_columns() * std::min(middle, c0), size = width(out, 0) * (std::min(middle, c0 + lda) - c0);
       }
-      const Ahead ahead(next, size, channels, (end - begin) * ((w + gemm->mr - 1) / gemm->mr));
+      const Ahead ahead(next, size, (end - begin) * ((w + gemm->mr - 1) / gemm->mr));
       for (int64_t iy = begin; iy < end; ++iy) fill_row(picture + iy * w * channels, p, i, panel_weights, ahead, iy - begin, row(iy));
       for (int64_t iy = first; iy < last; ++iy) rows[iy - first] = iy >= 0 && iy < h ? row(iy) : zeros.data();
       b.step = n;

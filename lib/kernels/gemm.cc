@@ -104,6 +104,7 @@ void run_panel(const Product& g, const Panels& panels, int64_t panel, int64_t m0
   t.ldr = g.ldr;
   t.alpha = g.alpha;
   t.accumulate = k0 > 0;
+  t.far = k0 == 0 && g.m * g.n >= kFarFloats;
   if (last) t.f = g.f;
   t.nv = static_cast<int>(panels.width_in_vectors(panel));
   t.cols = std::min<int64_t>(t.nv * panels.lanes, g.n - n0);
@@ -112,11 +113,11 @@ void run_panel(const Product& g, const Panels& panels, int64_t panel, int64_t m0
   t.bias_col = last && g.bias != nullptr ? g.bias + n0 : nullptr;
   const auto kernel = g.half_packed != nullptr ? g.target.direct_half : g.target.direct;
   // Each tile fetches its share of the lines.
-  const int64_t tiles = (m1 - m0 + step - 1) / step, lines = (g.ahead_bytes / 64 + tiles - 1) / tiles;
+  const int64_t tiles = (m1 - m0 + step - 1) / step;
   const auto* ahead = static_cast<const float*>(g.ahead);
-  if (lines > 0 && tiles > 2) t.ahead_every = std::max<int64_t>(1, kc / lines);
+  t.ahead_lines = tiles > 2 ? (g.ahead_bytes / 64 + tiles - 1) / tiles : 0;
   for (int64_t m = m0; m < m1; m += step) {
-    if (lines > 0 && tiles > 2) t.ahead = ahead + (m - m0) / step * lines * 16;
+    if (t.ahead_lines > 0) t.ahead = ahead + (m - m0) / step * t.ahead_lines * 16;
     t.rows = static_cast<int>(std::min(step, m1 - m));
     t.a = g.a + m * g.lda + k0;
     t.c = g.c + m * g.ldc + n0;

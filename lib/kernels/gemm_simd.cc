@@ -149,6 +149,48 @@ HWY_INLINE V multiply_add(V a, V b, V acc) {
   return hn::MulAdd(a, b, acc);
 }
 
+// What comes from memory while sums are made: the lines of Tile::ahead and, a row at a time, what is read and written in the end.
+template <int kRows, int kVectors>
+struct Fetcher {
+  HWY_INLINE Fetcher(const Tile& t, int64_t depth)
+      : c(t.c), residual(t.residual), ldc(t.ldc), ldr(t.ldr), row(t.far ? 0 : kRows), ahead(t.ahead), every(depth) {
+    row_every = depth >= 8 * kRows ? 4 : depth >= 2 * kRows ? depth / (2 * kRows) : 1;
+    if (ahead == nullptr || t.ahead_lines < 1) {
+      ahead = t.b;
+      return;
+    }
+    if (t.far) depth = depth > kRows * row_every ? depth - kRows * row_every : 1;
+    every = t.ahead_lines < depth ? depth / t.ahead_lines : 1;
+    second = t.ahead_lines > depth;
+  }
+  // For how many of the next `rest` k there is nothing else to fetch.
+  HWY_INLINE int64_t step(int64_t rest) {
+    if (HWY_UNLIKELY(row < kRows)) {
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) __builtin_prefetch(c + j * kLanes, 1, 3);
+      if (residual != nullptr) {
+        HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) __builtin_prefetch(residual + j * kLanes, 0, 3);
+        residual += ldr;
+      }
+      c += ldc;
+      ++row;
+      return row_every < rest ? row_every : rest;
+    }
+    __builtin_prefetch(ahead, 0, 2);
+    ahead += 16;
+    if (HWY_UNLIKELY(second)) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += 16;
+    }
+    return every < rest ? every : rest;
+  }
+  const float *c, *residual;
+  int64_t ldc, ldr;
+  int row;
+  const float* ahead;
+  int64_t every, row_every;
+  bool second = false;
+};
+
 template <int kRows, int kVectors, Form kForm>
 HWY_NOINLINE void tile(const Tile& t) {
   const D d;
@@ -159,18 +201,12 @@ HWY_NOINLINE void tile(const Tile& t) {
   const float* HWY_RESTRICT b = t.b;
   if constexpr (kForm == Form::kTaps) {
     const float* const* taps = t.taps;
-    const float* ahead = t.ahead;
-    const int64_t every = ahead != nullptr ? t.ahead_every : t.k;
+    Fetcher<kRows, kVectors> fetcher(t, t.k * t.segments);
     for (int64_t s = 0; s < t.segments; ++s, taps += kRows) {
       const float* rows[kRows];
       HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) rows[i] = taps[i];
-      for (int64_t from = 0; from < t.k; from += every) {
-        if (ahead != nullptr) {
-          __builtin_prefetch(ahead, 0, 2);
-          ahead += 16;
-        }
-        const int64_t end = t.k - from < every ? t.k : from + every;
-        for (int64_t k = from; k < end; ++k) {
+      for (int64_t k = 0; k < t.k;) {
+        for (const int64_t end = k + fetcher.step(t.k - k); k < end; ++k) {
           V bv[kVectors];
           HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::LoadU(d, b + kLanes * j);
           HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
@@ -216,16 +252,9 @@ HWY_NOINLINE void tile(const Tile& t) {
     const float* rows[(kRows + 2) / 3];
     HWY_UNROLL(8) for (int i = 0; i < (kRows + 2) / 3; ++i) rows[i] = t.a + 3 * i * t.lda;
     const int64_t lda = t.lda, lda2 = 2 * t.lda;
-    // What the next tiles need comes from memory meanwhile, a line now and then.
-    const float* ahead = t.ahead;
-    const int64_t every = ahead != nullptr ? t.ahead_every : t.k;
-    for (int64_t from = 0; from < t.k; from += every) {
-      if (ahead != nullptr) {
-        __builtin_prefetch(ahead, 0, 2);
-        ahead += 16;
-      }
-      const int64_t end = t.k - from < every ? t.k : from + every;
-      for (int64_t k = from; k < end; ++k) {
+    Fetcher<kRows, kVectors> fetcher(t, t.k);
+    for (int64_t k = 0; k < t.k;) {
+      for (const int64_t end = k + fetcher.step(t.k - k); k < end; ++k) {
         V bv[kVectors];
         HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::LoadU(d, b + kLanes * j);
         // One or two rows wait for memory: fetch well ahead of the hardware's own guess.

@@ -264,7 +264,37 @@ HWY_INLINE void transform_out(V m0, V m1, V m2, V m3, V m4, V m5, V (&o)[4]) {
   o[3] = hn::MulAdd(b, hn::Set(d, 0.35355339f), hn::MulAdd(e, hn::Set(d, 2.82842712f), m5));
 }
 
-void tile_in(const float* const* pixels, int64_t channels, float* out, int64_t stride) noexcept {
+// The same for tiles of 2x2 outputs.
+HWY_INLINE void transform_in(V d0, V d1, V d2, V d3, V (&o)[4]) {
+  o[0] = hn::Sub(d0, d2);
+  o[1] = hn::Add(d1, d2);
+  o[2] = hn::Sub(d2, d1);
+  o[3] = hn::Sub(d1, d3);
+}
+HWY_INLINE void transform_out(V m0, V m1, V m2, V m3, V (&o)[2]) {
+  o[0] = hn::Add(m0, hn::Add(m1, m2));
+  o[1] = hn::Sub(hn::Sub(m1, m2), m3);
+}
+
+void tile_in_small(const float* const* pixels, int64_t channels, float* out, int64_t stride) {
+  const D d;
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const int64_t n = channels - c;
+    V t[4][4];  // [column][row]
+    HWY_UNROLL(4) for (int j = 0; j < 4; ++j) {
+      const auto at = [&](int i) HWY_ATTR { return load_first(d, pixels[i * 4 + j] + c, n); };
+      transform_in(at(0), at(1), at(2), at(3), t[j]);
+    }
+    HWY_UNROLL(4) for (int i = 0; i < 4; ++i) {
+      V o[4];
+      transform_in(t[0][i], t[1][i], t[2][i], t[3][i], o);
+      HWY_UNROLL(4) for (int j = 0; j < 4; ++j) store_first(d, o[j], out + (i * 4 + j) * stride + c, n);
+    }
+  }
+}
+
+void tile_in(int64_t side, const float* const* pixels, int64_t channels, float* out, int64_t stride) noexcept {
+  if (side == 2) return tile_in_small(pixels, channels, out, stride);
   const D d;
   for (int64_t c = 0; c < channels; c += kLanes) {
     const int64_t n = channels - c;
@@ -281,33 +311,53 @@ void tile_in(const float* const* pixels, int64_t channels, float* out, int64_t s
   }
 }
 
-void tile_out(const float* in, int64_t stride, int64_t channels, const float* bias, const float* const* residuals, const Activation& f,
+// One row of a tile's outputs.
+template <int kSide>
+HWY_INLINE void store_row(const V (&o)[kSide], V bias, const Cheap& cheap, const float* const* residuals, float* const* pixels, int64_t c, int64_t n) {
+  const D d;
+  HWY_UNROLL(4) for (int j = 0; j < kSide; ++j) {
+    if (pixels[j] == nullptr) continue;
+    V v = hn::Add(o[j], bias);
+    if (residuals != nullptr) v = hn::Add(v, load_first(d, residuals[j] + c, n));
+    store_first(d, cheap(v), pixels[j] + c, n);
+  }
+}
+
+void tile_out(int64_t side, const float* in, int64_t stride, int64_t channels, const float* bias, const float* const* residuals, const Activation& f,
               float* const* pixels) noexcept {
   const D d;
   const Cheap cheap(f);
+  const auto others = [&](int row) { return residuals != nullptr ? residuals + row * side : nullptr; };
   for (int64_t c = 0; c < channels; c += kLanes) {
     const int64_t n = channels - c;
-    V t[6][4];  // [column][row]
+    const V add = load_first(d, bias + c, n);
+    if (side == 2) {
+      V t[4][2];  // [column][row]
+      HWY_UNROLL(4) for (int j = 0; j < 4; ++j) {
+        const auto at = [&](int i) HWY_ATTR { return load_first(d, in + (i * 4 + j) * stride + c, n); };
+        transform_out(at(0), at(1), at(2), at(3), t[j]);
+      }
+      HWY_UNROLL(2) for (int i = 0; i < 2; ++i) {
+        V o[2];
+        transform_out(t[0][i], t[1][i], t[2][i], t[3][i], o);
+        store_row(o, add, cheap, others(i), pixels + i * 2, c, n);
+      }
+      continue;
+    }
+    V t[6][4];
     HWY_UNROLL(6) for (int j = 0; j < 6; ++j) {
       const auto at = [&](int i) HWY_ATTR { return load_first(d, in + (i * 6 + j) * stride + c, n); };
       transform_out(at(0), at(1), at(2), at(3), at(4), at(5), t[j]);
     }
-    const V add = load_first(d, bias + c, n);
     HWY_UNROLL(4) for (int i = 0; i < 4; ++i) {
       V o[4];
       transform_out(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i], o);
-      HWY_UNROLL(4) for (int j = 0; j < 4; ++j) {
-        float* to = pixels[i * 4 + j];
-        if (to == nullptr) continue;
-        V v = hn::Add(o[j], add);
-        if (residuals != nullptr) v = hn::Add(v, load_first(d, residuals[i * 4 + j] + c, n));
-        store_first(d, cheap(v), to + c, n);
-      }
+      store_row(o, add, cheap, others(i), pixels + i * 4, c, n);
     }
   }
   if (is_cheap(f.op)) return;
   const ElementwiseTarget& ew = elementwise_target();
-  for (int i = 0; i < 16; ++i)
+  for (int64_t i = 0; i < side * side; ++i)
     if (pixels[i] != nullptr) ew.unary(f.op, pixels[i], pixels[i], channels, f.a, f.b);
 }
 

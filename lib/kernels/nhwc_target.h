@@ -32,16 +32,16 @@ struct PoolRow {
   int64_t count = 0;
 };
 
-// Winograd's F(4x4, 3x3), transforms as in winograd_target.h.
+// Winograd's F(4x4, 3x3), transforms as in winograd_target.h, and F(2x2, 3x3): `side` is 4 or 2.
 struct NhwcTarget {
   void (*depthwise)(const DepthwiseRow& r) noexcept;
   void (*pool)(const PoolRow& r) noexcept;
   void (*scale_bias)(const float* in, float* out, int64_t channels, const float* scale, const float* bias) noexcept;
-  // 36 pixels of one tile, row by row, to out[position * stride + c]. Null where the target has none, as `tile_out`.
-  void (*tile_in)(const float* const* pixels, int64_t channels, float* out, int64_t stride) noexcept;
-  // in[position * stride + c] to 16 pixels, row by row, null where the output ends; residuals likewise, or null.
-  void (*tile_out)(const float* in, int64_t stride, int64_t channels, const float* bias, const float* const* residuals, const Activation& f,
-                   float* const* pixels) noexcept;
+  // (side + 2)^2 pixels of one tile, row by row, to out[position * stride + c]. Null where the target has none, as `tile_out`.
+  void (*tile_in)(int64_t side, const float* const* pixels, int64_t channels, float* out, int64_t stride) noexcept;
+  // in[position * stride + c] to side^2 pixels, row by row, null where the output ends; residuals likewise, or null.
+  void (*tile_out)(int64_t side, const float* in, int64_t stride, int64_t channels, const float* bias, const float* const* residuals,
+                   const Activation& f, float* const* pixels) noexcept;
   int lanes;
 };
 

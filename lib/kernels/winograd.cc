@@ -47,7 +47,7 @@ bool ConvPlan::Impl::choose_winograd() {
   return true;
 }
 
-void winograd_kernel(const float* kernel, float* out) noexcept {
+void winograd_kernel(int64_t side, const float* kernel, float* out) noexcept {
   // Rows (1, p, p^2) / M'(p) for the points p, with M(x) = x (x^2 - 1/2) (x^2 - 2).
   constexpr double kHalf = 0.70710678118654752440, kTwo = 1.41421356237309504880;
   static constexpr double kG[6][3] = {{1, 0, 0},
@@ -56,11 +56,14 @@ void winograd_kernel(const float* kernel, float* out) noexcept {
                                       {1 / 6.0, kTwo / 6, 2 / 6.0},
                                       {1 / 6.0, -kTwo / 6, 2 / 6.0},
                                       {0, 0, 1}};
+  static constexpr double kSmall[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+  const double(*const m)[3] = side == 4 ? kG : kSmall;
+  const int64_t n = side + 2;
   double half[6][3];
-  for (int i = 0; i < 6; ++i)
-    for (int x = 0; x < 3; ++x) half[i][x] = kG[i][0] * kernel[x] + kG[i][1] * kernel[3 + x] + kG[i][2] * kernel[6 + x];
-  for (int i = 0; i < 6; ++i)
-    for (int j = 0; j < 6; ++j) out[i * 6 + j] = static_cast<float>(kG[j][0] * half[i][0] + kG[j][1] * half[i][1] + kG[j][2] * half[i][2]);
+  for (int64_t i = 0; i < n; ++i)
+    for (int x = 0; x < 3; ++x) half[i][x] = m[i][0] * kernel[x] + m[i][1] * kernel[3 + x] + m[i][2] * kernel[6 + x];
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j) out[i * n + j] = static_cast<float>(m[j][0] * half[i][0] + m[j][1] * half[i][1] + m[j][2] * half[i][2]);
 }
 
 void ConvPlan::Impl::pack_winograd(const float* w) {
@@ -73,7 +76,7 @@ void ConvPlan::Impl::pack_winograd(const float* w) {
         const int64_t height = std::min(row_step, rows - m0);
         for (int64_t c = 0; c < channels; ++c)
           for (int64_t m = 0; m < height; ++m) {
-            winograd_kernel(w + ((group * rows + m0 + m) * channels + c) * 9, transformed);
+            winograd_kernel(4, w + ((group * rows + m0 + m) * channels + c) * 9, transformed);
             for (int64_t i = 0; i < kPositions; ++i) out[i * rows * channels + m0 * channels + c * height + m] = transformed[i];
           }
       }

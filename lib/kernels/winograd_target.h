@@ -35,8 +35,8 @@ struct WinogradTarget {
   int64_t work_floats(const WinogradBlock& b) const { return 7 * winograd_row_floats(b, lanes); }
 };
 
-// A 3x3 kernel, row by row, transformed: 36 values, row by row.
-void winograd_kernel(const float* kernel, float* out) noexcept;
+// A 3x3 kernel, row by row, transformed for tiles of 4x4 or 2x2 outputs (of points 0, +-1, infinity): 36 or 16 values, row by row.
+void winograd_kernel(int64_t side, const float* kernel, float* out) noexcept;
 
 // Null where the target has none.
 const WinogradTarget* winograd_target() noexcept;

@@ -233,6 +233,31 @@ TEST_CASE("Winograd's method: within 1e-5 of the largest sum, chosen where it pa
   check_conv(s, {Unary::kClip, -1, 1}, true, false, 4e-5);
 }
 
+TEST_CASE("channels innermost: Winograd's tiles of 2x2 outputs, where weights weigh more than sums") {
+  const auto kernel = [](const ConvShape& s) {
+    const std::vector<float> w(static_cast<size_t>(s.in_channels * s.out_channels * 9));
+    auto plan = ConvNhwcPlan::create(s, w.data(), nullptr);
+    REQUIRE(plan.ok());
+    return std::string(plan->kernel());
+  };
+  for (auto [h, w] : {std::pair<int64_t, int64_t>{2, 2}, {3, 2}, {2, 5}, {6, 2}})
+    for (int64_t pad : {1, 2}) {
+      ConvShape s = shape2(67, 53, h, w, 3, 1, 1);
+      s.batch = 41;
+      if (pad == 2) s.pad_before = {2, 0, 0}, s.pad_after = {0, 2, 0};
+      if (kernel_target() != "scalar") CHECK(kernel(s).find("winograd 2x2") != std::string::npos);
+      check_conv(s, {pad == 1 ? Unary::kSilu : Unary::kLeakyRelu, 0.1f}, true, pad == 1, 4e-5);
+    }
+  ConvShape s = shape2(48, 32, 13, 13, 3, 1, 1);
+  check_conv(s, {Unary::kRelu}, true, true, 4e-5);
+  s = shape2(160, 224, 14, 14, 3, 1, 1);
+  if (kernel_target().starts_with("avx3")) {
+    CHECK(kernel(s).find("winograd 2x2") != std::string::npos);
+    CHECK(kernel(shape2(64, 64, 56, 56, 3, 1, 1)).find("winograd 4x4") != std::string::npos);
+  }
+  check_conv(s, {}, false, true, 1e-4);
+}
+
 TEST_CASE("strongly dilated: taps that lie in the padding for whole tiles") {
   for (int64_t channels : {300, 1030})
     for (int64_t dilation : {6, 9, 12}) {
