@@ -292,7 +292,6 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
       filled = b;
       Tile t;
       t.k = length;
-      t.far = total * rows >= kFarFloats;
       t.ldc = pitch;
       t.ldr = rows;
       for (int64_t s = 0; s < segments; s += piece) {

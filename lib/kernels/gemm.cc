@@ -69,6 +69,7 @@ constexpr GemmTarget kReference{"reference", 4, 3, 4, reference_tile<Form::kDire
 // little larger than that is one block all the same.
 constexpr int64_t kABlockFloats = 96 * 1024, kAWholeFloats = 256 * 1024;
 constexpr int64_t kBlockFloats = 128 * 1024;  // read and written by a block of rows, where threads have rows of their own
+constexpr int64_t kFarFloats = 128 * 1024;   // a residual this large has left that cache since it was made
 constexpr int64_t kDepth = kProductDepth;
 
 // [k, n] block of B with any strides into panels of `width` columns, zero-padded.
@@ -104,7 +105,7 @@ void run_panel(const Product& g, const Panels& panels, int64_t panel, int64_t m0
   t.ldr = g.ldr;
   t.alpha = g.alpha;
   t.accumulate = k0 > 0;
-  t.far = k0 == 0 && g.m * g.n >= kFarFloats;
+  t.far = k0 == 0 && g.residual != nullptr && g.m * g.n >= kFarFloats;
   if (last) t.f = g.f;
   t.nv = static_cast<int>(panels.width_in_vectors(panel));
   t.cols = std::min<int64_t>(t.nv * panels.lanes, g.n - n0);

@@ -21,7 +21,7 @@ struct Tile {
   int64_t segments = 1;                // taps only: A is k * segments deep
   const float* ahead = nullptr;      // packed, direct and taps: memory to fetch; null for none. packed: 16 floats for each k
   int64_t ahead_lines = 0;           // direct and taps: about so many times 16 floats, at most two for each k
-  bool far = false;                  // direct and taps: fetches c and the residual as well, while sums are made
+  bool far = false;                  // direct and taps: fetches c and the residual, if there is one, while sums are made
   const uint16_t* half_b = nullptr;  // instead of b, for direct_half
   float* c = nullptr;
   int64_t ldc = 0;
@@ -116,7 +116,6 @@ struct Product {
 void run_product(const Product& g) noexcept;
 
 inline constexpr int64_t kProductDepth = 1024;  // of k at once, at most about
-inline constexpr int64_t kFarFloats = 128 * 1024;  // results this large have left the second-level cache since they were last used
 
 // Packs W, [n, k] through its strides: for each part of k of `depth`, panels of columns (that is, of n).
 // Panels(n).padded_columns() * k floats.
