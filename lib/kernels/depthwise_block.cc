@@ -50,7 +50,18 @@ void combine_reference(const PartSums& s) noexcept {
   }
 }
 
-constexpr DepthwiseTarget kReference{band_reference, combine_reference};
+void sum_reference(const float* in, int64_t pitch, int64_t count, int64_t channels, float* out) noexcept {
+  for (int64_t c = 0; c < channels; ++c) {
+    out[c] = in[c];
+    for (int64_t i = 1; i < count; ++i) out[c] += in[i * pitch + c];
+  }
+}
+
+void scale_reference(const float* in, int64_t width, int64_t rows, const float* scale, float* out) noexcept {
+  for (int64_t i = 0; i < rows * width; ++i) out[i] = in[i] * scale[i / width];
+}
+
+constexpr DepthwiseTarget kReference{band_reference, combine_reference, sum_reference, scale_reference};
 
 // A 1x1 convolution's weights as panels, of floats or, where each is read once per run, of float16.
 struct Packed {
@@ -102,7 +113,10 @@ struct DepthwiseBlock::Impl {
   int64_t result_floats() const;
   int64_t panel_floats() const;
   int64_t slot_floats() const { return static_cast<int64_t>(align_up(static_cast<size_t>(ring_floats() + result_floats() + panel_floats()) * sizeof(float)) / sizeof(float)) + 64; }
-  int64_t part_floats() const { return project && parts > 1 ? shape.depthwise.batch * parts * pixels() * shape.out_channels : 0; }
+  // Shared by all: sums of parts of the channels, or of rows.
+  int64_t sum_floats() const {
+    return shape.mean ? shape.depthwise.batch * oh * middle : project && parts > 1 ? shape.depthwise.batch * parts * pixels() * shape.out_channels : 0;
+  }
 
   struct Work {
     const float* in;
@@ -140,7 +154,7 @@ void DepthwiseBlock::Impl::choose() {
   band = balanced_tile(strip_rows, band);
   ring = rows_read(band);
   name = std::string(expand ? "nhwc expand + depthwise" : "nhwc depthwise");
-  name += project ? " + project " : " ";
+  name += project ? " + project " : shape.mean ? " + mean " : " ";
   name += gemm->name;
 }
 
@@ -332,6 +346,8 @@ void DepthwiseBlock::Impl::run_item(const Work& work, float* memory, int64_t ima
       }
       b.row_pitch = ow * b.pitch;
       target->band(b);
+      for (int64_t r = 0; shape.mean && r < b.count_y; ++r)
+        target->sum(b.out + r * b.row_pitch, b.pitch, ow, b.channels, work.sums + (image * oh + y + r) * middle + n0);
     }
     done = last;
     if (project) run_project(work, results, lda, panel_memory, image, y * ow, b.count_y * ow, part);
@@ -340,7 +356,7 @@ void DepthwiseBlock::Impl::run_item(const Work& work, float* memory, int64_t ima
 
 bool DepthwiseBlock::takes(const Shape& shape) noexcept {
   const ConvShape& s = shape.depthwise;
-  if (shape.in_channels <= 0 && shape.out_channels <= 0) return false;
+  if ((shape.in_channels <= 0 && shape.out_channels <= 0 && !shape.mean) || (shape.mean && shape.out_channels > 0)) return false;
   if (s.rank != 2 || s.groups != s.in_channels || s.groups != s.out_channels || s.groups < 1 || s.batch < 1) return false;
   for (int i = 0; i < 2; ++i) {
     const auto a = static_cast<size_t>(i);
@@ -380,12 +396,12 @@ DepthwiseBlock& DepthwiseBlock::operator=(DepthwiseBlock&&) noexcept = default;
 DepthwiseBlock::~DepthwiseBlock() = default;
 
 size_t DepthwiseBlock::scratch_bytes() const {
-  return (static_cast<size_t>(impl_->slot_floats() * impl_->threads + impl_->part_floats()) + 64) * sizeof(float);
+  return (static_cast<size_t>(impl_->slot_floats() * impl_->threads + impl_->sum_floats()) + 64) * sizeof(float);
 }
 size_t DepthwiseBlock::weight_bytes() const { return impl_->weights.bytes() + impl_->expand_weights.data.bytes() + impl_->project_weights.data.bytes(); }
 const char* DepthwiseBlock::kernel() const { return impl_->name.c_str(); }
 
-void DepthwiseBlock::run(const float* in, float* out, int64_t pitch, const float* residual, void* scratch) const noexcept {
+void DepthwiseBlock::run(const float* in, float* out, int64_t pitch, const float* residual, void* scratch, float* mean) const noexcept {
   const Impl& p = *impl_;
   float* memory = static_cast<float*>(scratch);
   const Impl::Work work{in, out, pitch, residual, memory + p.slot_floats() * p.threads};
@@ -393,6 +409,11 @@ void DepthwiseBlock::run(const float* in, float* out, int64_t pitch, const float
   for_slots(std::min<int64_t>(p.threads, thread_count()), batch * each, [&](int64_t slot, int64_t item) {
     p.run_item(work, memory + slot * p.slot_floats(), item / each, item % each / p.parts, item % p.parts);
   });
+  for (int64_t image = 0; p.shape.mean && image < batch; ++image) {
+    float* to = mean + image * p.middle;
+    p.target->sum(work.sums + image * p.oh * p.middle, p.middle, p.oh, p.middle, to);
+    for (int64_t c = 0; c < p.middle; ++c) to[c] /= static_cast<float>(p.pixels());
+  }
   if (!p.project || p.parts == 1) return;
   const int64_t channels = p.shape.out_channels, pixels = p.pixels();
   parallel_for(batch * pixels, grain_for(channels * p.parts / 4), [&](int64_t begin, int64_t end) {

@@ -26,8 +26,9 @@ class DepthwiseBlock {
     ConvShape depthwise;       // as many groups, inputs and outputs
     int64_t in_channels = 0;   // of the 1x1 convolution before it; 0: there is none
     int64_t out_channels = 0;  // of the one behind it; 0: there is none
+    bool mean = false;         // of each channel is wanted as well; only where there is none behind
   };
-  // 3x3 or 5x5 with stride 1 or 2, undilated, and one of the others at least.
+  // 3x3 or 5x5 with stride 1 or 2, undilated, and one of the others or the mean at least.
   static bool takes(const Shape& shape) noexcept;
   // `expand` and `project` are null where the shape has none. kUsage when the shape is not taken, kResource when memory
   // runs out. Plans for the thread count of this moment.
@@ -42,8 +43,8 @@ class DepthwiseBlock {
 
   // Pixels of `out` are `pitch` floats apart, at least its channels. `residual`, dense or null, is added before the last
   // function; it may be `in` or, when that is dense too, `out`. Only where there is a 1x1 convolution behind. `in` and `out`
-  // must not overlap.
-  void run(const float* in, float* out, int64_t pitch, const float* residual, void* scratch) const noexcept;
+  // must not overlap. `mean`: [batch, channels], where it is wanted.
+  void run(const float* in, float* out, int64_t pitch, const float* residual, void* scratch, float* mean = nullptr) const noexcept;
 
   struct Impl;
 

@@ -138,8 +138,34 @@ void combine(const PartSums& s) noexcept {
   activate(s.f, s.out, s.pitch, s.count, s.channels);
 }
 
+void sum(const float* in, int64_t pitch, int64_t count, int64_t channels, float* out) noexcept {
+  constexpr int kVectors = 4;
+  const D d;
+  int64_t c = 0;
+  for (; c + kVectors * kLanes <= channels; c += kVectors * kLanes) {
+    V acc[kVectors];
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[j] = hn::LoadU(d, in + c + j * kLanes);
+    for (int64_t i = 1; i < count; ++i)
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[j] = hn::Add(acc[j], hn::LoadU(d, in + i * pitch + c + j * kLanes));
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) hn::StoreU(acc[j], d, out + c + j * kLanes);
+  }
+  for (; c < channels; c += kLanes) {
+    V acc = load_first(d, in + c, channels - c);
+    for (int64_t i = 1; i < count; ++i) acc = hn::Add(acc, load_first(d, in + i * pitch + c, channels - c));
+    store_first(d, acc, out + c, channels - c);
+  }
+}
+
+void scale(const float* in, int64_t width, int64_t rows, const float* by, float* out) noexcept {
+  const D d;
+  for (int64_t i = 0; i < rows; ++i) {
+    const V s = hn::Set(d, by[i]);
+    for (int64_t j = 0; j < width; j += kLanes) hn::StoreU(hn::Mul(hn::LoadU(d, in + i * width + j), s), d, out + i * width + j);
+  }
+}
+
 const DepthwiseTarget* simd_target() {
-  static constexpr DepthwiseTarget kTarget{band, combine};
+  static constexpr DepthwiseTarget kTarget{band, combine, sum, scale};
   return &kTarget;
 }
 #else

@@ -1,4 +1,4 @@
-// Internal: loops of one instruction set for depthwise_block.h.
+// Internal: loops of one instruction set for depthwise_block.h and gated_product.h.
 #pragma once
 #include <cstdint>
 
@@ -34,6 +34,10 @@ struct PartSums {
 struct DepthwiseTarget {
   void (*band)(const DepthwiseBand& b) noexcept;
   void (*combine)(const PartSums& s) noexcept;
+  // out[c] = the sum of in[i * pitch + c] over `count` pixels, in their order.
+  void (*sum)(const float* in, int64_t pitch, int64_t count, int64_t channels, float* out) noexcept;
+  // out[i * width + j] = in[i * width + j] * scale[i]; `width` in whole vectors.
+  void (*scale)(const float* in, int64_t width, int64_t rows, const float* scale, float* out) noexcept;
 };
 
 const DepthwiseTarget& depthwise_target() noexcept;

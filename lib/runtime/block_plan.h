@@ -25,7 +25,10 @@ struct BlockPlan {
 // Its convolutions as steps of their own.
 std::vector<StepInfo> block_parts(const BlockPlan& block);
 
-// Joins convolutions whose images have channels innermost: after choose_layouts.
+// A 1x1 convolution whose source "gate" is a factor for each channel of its image.
+std::optional<Lowered> lower_gated(Lowering& l, const ConvShape& shape);
+
+// Joins convolutions whose images have channels innermost, or a gate and the convolution behind it: after choose_layouts.
 void fuse_blocks(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes);
 
 }  // namespace mlt

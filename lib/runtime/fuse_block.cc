@@ -9,10 +9,13 @@ namespace {
 
 class Finder {
  public:
-  Finder(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes) : plan_(plan), maker_(plan.values.size()), reader_(plan.values.size()) {
+  Finder(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes) : plan_(plan), maker_(plan.values.size()), reader_(plan.values.size()), other_(plan.values.size()) {
     for (const auto& node : nodes) {
       for (int id : node->outs) maker_[static_cast<size_t>(id)] = node.get();
-      for (const Node::Source& s : node->sources) reader_[static_cast<size_t>(s.id)] = node.get();
+      for (const Node::Source& s : node->sources) {
+        other_[static_cast<size_t>(s.id)] = reader_[static_cast<size_t>(s.id)];
+        reader_[static_cast<size_t>(s.id)] = node.get();
+      }
     }
   }
 
@@ -28,6 +31,8 @@ class Finder {
     block->shape.depthwise = *depthwise;
     if (before != nullptr) block->shape.in_channels = expand->in_channels;
     if (after != nullptr) block->shape.out_channels = project->out_channels;
+    Node* mean = after == nullptr ? mean_of(node.outs[0]) : nullptr;
+    block->shape.mean = mean != nullptr;
     if (!DepthwiseBlock::takes(block->shape)) return;
     const int x = before != nullptr ? before->in("x") : node.in("x");
     if (before != nullptr) block->expand = layer(*before);
@@ -46,9 +51,33 @@ class Finder {
       ++index;
       n->dead = n != &last;
     }
+    if (mean != nullptr) {
+      ops.insert(ops.end(), mean->fused.begin(), mean->fused.end());
+      last.outs.push_back(mean->outs[0]);
+      mean->dead = true;
+    }
     last.fused = std::move(ops);
     last.sources = std::move(sources);
     last.block = std::move(block);
+  }
+
+  // An image times a factor for each channel, read by a convolution of 1x1 alone.
+  void gate(Node& node) const {
+    const auto shape = pointwise(&node);
+    if (!shape || node.in("gate") >= 0) return;
+    const int x = node.in("x");
+    Node* mul = private_value(x) ? maker_[static_cast<size_t>(x)] : nullptr;
+    if (mul == nullptr || mul->dead || mul->eager || mul->int8 != nullptr || mul->act || !mul->channels_last || mul->op->kind != "mul") return;
+    int image = mul->in("x"), factor = mul->in("y");
+    if (!is_image(plan_, image)) std::swap(image, factor);
+    const PlanValue& f = value(factor);
+    if (!is_image(plan_, image) || value(image).type.dims != value(x).type.dims || f.is_constant || f.dynamic || f.pitch != 0) return;
+    if (f.type.dims != Dims{shape->batch, shape->in_channels, 1, 1} || !is_float(f.type.dtype)) return;
+    for (Node::Source& s : node.sources)
+      if (s.param == "x") s.id = image;
+    node.sources.push_back({"gate", 0, factor});
+    node.fused.insert(node.fused.begin(), mul->fused.begin(), mul->fused.end());
+    mul->dead = true;
   }
 
  private:
@@ -57,6 +86,14 @@ class Finder {
   bool private_value(int id) const {
     const PlanValue& v = value(id);
     return v.users == 1 && v.alias_of < 0 && v.pitch == 0 && is_image(plan_, id);
+  }
+  // Who makes the mean over both spatial axes of an image with two readers.
+  Node* mean_of(int id) const {
+    const auto at = static_cast<size_t>(id);
+    if (value(id).users != 2 || value(id).alias_of >= 0 || !is_image(plan_, id)) return nullptr;
+    for (Node* node : {reader_[at], other_[at]})
+      if (node != nullptr && !node->dead && !node->eager && node->channels_last && node->op->kind == "reduce_mean" && node->in("x") == id) return node;
+    return nullptr;
   }
   std::optional<ConvShape> shape_of(Node* node) const {
     if (node == nullptr || node->dead || node->eager || node->block != nullptr || node->int8 != nullptr || !node->channels_last || node->op->kind != "conv") return std::nullopt;
@@ -84,7 +121,7 @@ class Finder {
   }
 
   Plan& plan_;
-  std::vector<Node*> maker_, reader_;
+  std::vector<Node*> maker_, reader_, other_;  // the last two that read a value
 };
 
 }  // namespace
@@ -108,6 +145,7 @@ std::vector<StepInfo> block_parts(const BlockPlan& block) {
 void fuse_blocks(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) {
   const Finder finder(plan, nodes);
   for (auto& node : nodes) finder.join(*node);
+  for (auto& node : nodes) finder.gate(*node);
   std::erase_if(nodes, [](const auto& node) { return node->dead; });
 }
 

@@ -8,6 +8,7 @@
 #include "lib/kernels/transpose.h"
 #include "lib/ops/image_resizing_eval.h"
 #include "lib/ops/infer_util.h"
+#include "lib/runtime/block_plan.h"
 #include "lib/runtime/fuse.h"
 #include "lib/runtime/layout.h"
 #include "lib/runtime/plan.h"
@@ -53,6 +54,7 @@ std::optional<Lowered> lower_conv(Lowering& l) {
   const int x = l.in("x"), weight = l.in("weight"), bias = l.in("bias"), out = l.out(), residual = l.node().residual;
   auto shape = conv_shape(l);
   if (!shape) return std::nullopt;
+  if (l.in("gate") >= 0) return lower_gated(l, *shape);
   Tensor weights, biases = bias >= 0 ? l.constant(bias) : Tensor();
   auto floats = [&]() -> const float* { return (weights = l.constant(weight)).data<float>(); };
   const float* b = bias >= 0 ? biases.data<float>() : nullptr;

@@ -2,9 +2,11 @@
 #include "lib/kernels/depthwise_block.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "lib/kernels/aligned.h"
+#include "lib/kernels/gated_product.h"
 #include "tests/unit/kernels/kernels_test.h"
 
 using namespace mlt;
@@ -54,7 +56,7 @@ struct Case {
   int64_t h, w, in, middle, out, kernel, stride;
   int64_t batch = 1;
   Activation expand{Unary::kClip, 0, 6}, depthwise{Unary::kClip, 0, 6}, project{};
-  bool residual = false, lopsided = false;
+  bool residual = false, lopsided = false, mean = false;
 };
 
 void check(const Case& k) {
@@ -69,6 +71,7 @@ void check(const Case& k) {
   s.pad_after = {k.kernel / 2, k.lopsided ? k.kernel - 1 : k.kernel / 2, 0};
   shape.in_channels = k.in;
   shape.out_channels = k.out;
+  shape.mean = k.mean;
   REQUIRE(DepthwiseBlock::takes(shape));
   const int64_t in = k.in > 0 ? k.in : k.middle, out = k.out > 0 ? k.out : k.middle, pixels = s.out()[0] * s.out()[1];
   const auto count = [](int64_t n) { return static_cast<size_t>(n); };
@@ -89,6 +92,11 @@ void check(const Case& k) {
     for (size_t i = 0; k.residual && i < y.size(); ++i) y[i] += static_cast<double>(r[i]);
     activate(y, k.project);
   }
+
+  std::vector<double> want_mean(count(k.batch * out));
+  for (int64_t n = 0; n < k.batch; ++n)
+    for (int64_t p = 0; p < pixels; ++p)
+      for (int64_t c = 0; c < out; ++c) want_mean[count(n * out + c)] += y[count((n * pixels + p) * out + c)] / static_cast<double>(pixels);
 
   for (const int64_t pitch : {out, out + 3}) {
     std::vector<double> want(count(k.batch * pixels * pitch), 777.0);
@@ -113,8 +121,13 @@ void check(const Case& k) {
       std::fill_n(scratch.data(), block->scratch_bytes() / sizeof(float), NAN);  // what was not written shows
       std::vector<float> made(want.size(), 777.0f);
       if (k.residual && pitch == out) made = r;  // in place
-      block->run(x.data(), made.data(), pitch, !k.residual ? nullptr : pitch == out ? made.data() : r.data(), scratch.data<void>());
+      std::vector<float> mean(want_mean.size());
+      block->run(x.data(), made.data(), pitch, !k.residual ? nullptr : pitch == out ? made.data() : r.data(), scratch.data<void>(), mean.data());
       CHECK(distance(made, want) < 3e-5);
+      if (k.mean) {
+        CHECK(distance(mean, want_mean) < 3e-5);
+        made.insert(made.end(), mean.begin(), mean.end());
+      }
       if (kernel_target() != first_target) {
         first = made;
         first_target = kernel_target();
@@ -148,6 +161,49 @@ TEST_CASE("depthwise block: without one of its ends, and every function") {
   check({.h = 10, .w = 10, .in = 9, .middle = 210, .out = 0, .kernel = 3, .stride = 1});
   for (const Activation& f : {Activation{Unary::kHardSwish, 1.0f / 6, 0.5f}, Activation{Unary::kSilu, 0, 0}, Activation{Unary::kLeakyRelu, 0.1f, 0}, Activation{Unary::kTanh, 0, 0}, Activation{}})
     check({.h = 6, .w = 11, .in = 4, .middle = 20, .out = 6, .kernel = 3, .stride = 1, .expand = f, .depthwise = f, .project = f});
+}
+
+TEST_CASE("depthwise block: the mean of each channel") {
+  check({.h = 30, .w = 33, .in = 9, .middle = 70, .out = 0, .kernel = 5, .stride = 1, .depthwise = {Unary::kSilu}, .mean = true});
+  check({.h = 9, .w = 7, .in = 5, .middle = 203, .out = 0, .kernel = 3, .stride = 1, .batch = 2, .mean = true});
+  check({.h = 21, .w = 18, .in = 0, .middle = 37, .out = 0, .kernel = 3, .stride = 2, .mean = true});
+}
+
+TEST_CASE("gated product: factors for channels, on either side") {
+  for (const auto& size : {std::array<int64_t, 3>{100, 37, 20}, {9, 37, 50}, {60, 1100, 33}, {7, 1100, 65}}) {
+    const int64_t pixels = size[0], in = size[1], out = size[2];
+    const int64_t batch = 2;
+    const auto count = [](int64_t n) { return static_cast<size_t>(n); };
+    const auto x = numbers(count(batch * pixels * in), 1), gate = numbers(count(batch * in), 2, 0, 1), w = numbers(count(in * out), 3, -0.1f, 0.1f), b = numbers(count(out), 4);
+    const auto r = numbers(count(batch * pixels * out), 5);
+    std::vector<double> want(count(batch * pixels * out));
+    for (int64_t p = 0; p < batch * pixels; ++p)
+      for (int64_t o = 0; o < out; ++o) {
+        double sum = static_cast<double>(b[count(o)]) + static_cast<double>(r[count(p * out + o)]);
+        for (int64_t i = 0; i < in; ++i)
+          sum += static_cast<double>(x[count(p * in + i)]) * static_cast<double>(gate[count(p / pixels * in + i)]) * static_cast<double>(w[count(o * in + i)]);
+        want[count(p * out + o)] = std::max(sum, 0.0);
+      }
+    const GatedProduct::Shape shape{batch, pixels, in, out};
+    std::vector<float> first;
+    std::string first_target;
+    on_every_target([&] {
+      auto product = GatedProduct::prepare(shape, [&] { return w.data(); }, b.data(), {Unary::kRelu, 0, 0}, {});
+      REQUIRE(product.ok());
+      AlignedBuffer scratch;
+      REQUIRE(scratch.reset(product->scratch_bytes()));
+      std::fill_n(scratch.data(), product->scratch_bytes() / sizeof(float), NAN);
+      std::vector<float> made = r;  // in place
+      product->run(x.data(), gate.data(), made.data(), shape.out_channels, made.data(), scratch.data<void>());
+      CHECK(distance(made, want) < 3e-5);
+      if (kernel_target() != first_target) {
+        first = made;
+        first_target = kernel_target();
+      }
+      CHECK(made == first);
+    });
+  }
+  CHECK(!GatedProduct::prepare({1, 4, 0, 3}, [] { return nullptr; }, nullptr, {}, {}).ok());
 }
 
 TEST_CASE("depthwise block: float16 weights, and what is not taken") {

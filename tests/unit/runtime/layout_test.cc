@@ -84,7 +84,8 @@ TEST_CASE("layout: blocks of a depthwise convolution and its neighbours") {
   auto kernels = net.check({x, wide});
   CHECK(count(kernels, "nhwc depthwise + project") == 2);
   CHECK(count(kernels, "nhwc expand + depthwise + project") == 1);
-  CHECK(count(kernels, "nhwc expand + depthwise gemm") + count(kernels, "nhwc expand + depthwise scalar") == 1);
+  CHECK(count(kernels, "nhwc expand + depthwise + mean") == 1);
+  CHECK(count(kernels, "nhwc gated pointwise") == 1);
   CHECK(count(kernels, "nhwc depthwise") == 2);
 }
 
