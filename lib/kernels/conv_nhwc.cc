@@ -241,7 +241,9 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
   const int64_t step = balanced_tile(std::min(total, most), gemm->mr);
   // As many blocks for one thread as for the other.
   const int64_t pool = threads_here(), wanted = (total + most - 1) / most;
-  const int64_t even = pool > 1 && total >= 2 * pool * step ? (wanted + pool - 1) / pool * pool : wanted;
+  // Weights that weigh more than what is read and written are read by one thread each.
+  const bool by_panels = wanted == 1 && panels.count >= 5 * pool && rows * segments * length > 4 * (g.in[1] * g.in[2] * shape.batch * c + total * rows);
+  const int64_t even = pool > 1 && !by_panels && total >= 2 * pool * step ? (wanted + pool - 1) / pool * pool : wanted;
   const int64_t block = ((total + even - 1) / even + step - 1) / step * step;
   const int64_t blocks = (total + block - 1) / block;
   const auto fill = [&](int64_t first, int64_t last, const float** table) {
@@ -277,6 +279,16 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
       if (taps[i] != zeros.data()) mask |= uint64_t{1} << (i / n / piece);
     return mask != 0 ? mask : 1;
   };
+  const auto part_of = [&](int64_t s, int64_t p) {
+    return weights.data() + (panels.padded_columns() * s + panels.first_column(p) * std::min(piece, segments - s)) * length;
+  };
+  // What follows piece s of panel p for who has panels [p0, p1): with the last of them, the next piece of the first.
+  const auto behind = [&](int64_t s, int64_t p, int64_t p0, int64_t p1, int64_t tile_count) {
+    const bool turn = p + 1 == p1 && s + piece < segments;
+    const int64_t next_s = turn ? s + piece : p + 1 == p1 ? 0 : s, next_p = turn ? p0 : p + 1;
+    if (next_p == panels.count) return Ahead(nullptr, 0, tile_count);
+    return Ahead(part_of(next_s, next_p), panels.width_in_vectors(next_p) * panels.lanes * std::min(piece, segments - next_s) * length, tile_count);
+  };
   const int64_t work = block * segments * length * panels.widest * panels.lanes / 8;
   parallel_for(blocks * panels.count, grain_for(work), [&](int64_t begin, int64_t end) {
     const float* table[kPointers + kMostTaps * 8];
@@ -303,10 +315,10 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
           const int64_t n0 = panels.first_column(p);
           t.nv = static_cast<int>(panels.width_in_vectors(p));
           t.cols = std::min<int64_t>(t.nv * panels.lanes, rows - n0);
-          t.b = weights.data() + panels.padded_columns() * s * length + n0 * t.segments * length;
+          t.b = part_of(s, p);
           t.bias_col = last ? bias.data() + n0 : nullptr;
           const float* const* rows_table = table;
-          const Ahead ahead = ahead_of(t, weights, t.k * t.segments, (m1 - m0 + step - 1) / step, panels.lanes);
+          const Ahead ahead = behind(s, p, p0, p1, (m1 - m0 + step - 1) / step);
           t.ahead_lines = ahead.lines;
           for (int64_t m = m0; m < m1; m += step) {
             t.rows = static_cast<int>(std::min(step, m1 - m));

@@ -138,10 +138,15 @@ void run_block(const Product& g, const Panels& panels, int64_t m0, int64_t m1, i
         one.half_packed = g.half_packed + at;
       } else {
         one.packed = g.packed + at;
-        // The next panel lies behind this one; behind the last panel, the next part of k.
-        const int64_t size = panels.width_in_vectors(p) * panels.lanes * kc;
-        one.ahead = one.packed + size;
-        one.ahead_bytes = at + 2 * size <= panels.padded_columns() * g.k ? size * 4 : 0;
+        // With the last of these panels the next part of the first, and in the end the first part of the panel behind them.
+        const bool turn = p + 1 == p1 && k0 + kc < g.k;
+        const int64_t next_k = turn ? k0 + kc : p + 1 == p1 ? 0 : k0, next_p = turn ? p0 : p + 1;
+        one.ahead_bytes = 0;
+        if (next_p < panels.count) {
+          const int64_t depth = std::min(g.depth, g.k - next_k);
+          one.ahead = g.packed + panels.padded_columns() * next_k + panels.first_column(next_p) * depth;
+          one.ahead_bytes = panels.width_in_vectors(next_p) * panels.lanes * depth * 4;
+        }
       }
       run_panel(one, panels, p, m0, m1, k0, kc);
     }
@@ -193,7 +198,7 @@ void run_product(const Product& g) noexcept {
       const int64_t even = panels.count >= 4 ? threads : panels.count >= 2 ? 2 * threads : 4 * threads;
       const int64_t wanted = g.half_packed != nullptr ? threads : std::max(even, g.m * (g.k + g.n) / kBlockFloats);
       blocks = std::min(tiles, (std::max(blocks, wanted) + threads - 1) / threads * threads);
-    } else if (panels.count < 8 * threads && g.half_packed == nullptr) {
+    } else if ((panels.count < 8 * threads || panels.count % threads != 0) && g.half_packed == nullptr) {
       blocks = std::max<int64_t>(blocks, std::min<int64_t>(panels.count <= 2 * threads ? 4 : 2, tiles / 2));
     }
   }

@@ -258,6 +258,11 @@ TEST_CASE("channels innermost: Winograd's tiles of 2x2 outputs, where weights we
   check_conv(s, {}, false, true, 1e-4);
 }
 
+TEST_CASE("weights that weigh more than images: threads share by output channels") {
+  check_conv(shape2(140, 500, 9, 9, 3, 2, 1), {Unary::kRelu}, true, true, 4e-4);
+  check_conv(shape2(33, 490, 7, 5, 5, 1, 2), {Unary::kSilu}, true, false, 4e-4);
+}
+
 TEST_CASE("strongly dilated: taps that lie in the padding for whole tiles") {
   for (int64_t channels : {300, 1030})
     for (int64_t dilation : {6, 9, 12}) {
