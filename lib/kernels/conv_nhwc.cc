@@ -77,9 +77,9 @@ struct ConvNhwcPlan::Impl {
   size_t winograd_slot() const {
     return align_up(static_cast<size_t>(positions() * (g.channels + rows) * tiles_per_block) * sizeof(float)) / sizeof(float) + kSlack;
   }
-  void run_taps(const float* in, float* out, int64_t pitch, const float* residual, float* scratch) const noexcept;
-  void run_product(const float* in, int64_t image, float* out, int64_t pitch, const float* residual) const noexcept;
-  void run_winograd(const float* in, float* out, int64_t pitch, const float* residual, float* scratch) const noexcept;
+  void run_taps(const Images& at, float* scratch) const noexcept;
+  void run_product(const Images& at, int64_t image) const noexcept;
+  void run_winograd(const Images& at, float* scratch) const noexcept;
   void run_depthwise(const float* in, float* out, int64_t pitch, const float* residual) const noexcept;
 };
 
@@ -233,7 +233,10 @@ size_t ConvNhwcPlan::Impl::scratch_floats() const {
 }
 
 // Products of the windows of one image, or of all of them (kTaps, image < 0).
-void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out, int64_t pitch, const float* residual) const noexcept {
+void ConvNhwcPlan::Impl::run_product(const Images& at, int64_t image) const noexcept {
+  const float *in = at.in, *residual = at.residual;
+  float* out = at.out;
+  const int64_t in_pitch = at.in_pitch, pitch = at.pitch, residual_pitch = at.residual_pitch;
   const Panels panels(rows, *gemm);
   const int64_t c = g.channels, ow = g.out[2], oh = g.out[1], h = g.in[1], w = g.in[2];
   const int64_t total = image < 0 ? pixels() : oh * ow;
@@ -257,12 +260,12 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
           for (int64_t ky = 0; ky < g.kernel[1]; ++ky, to += n) *to = from + ky * g.dilation[1] * padded_row;
           continue;
         }
-        const float* from = in + picture * h * w * c;
+        const float* from = in + picture * h * w * in_pitch;
         for (int64_t ky = 0; ky < g.kernel[1]; ++ky) {
           const int64_t iy = oy * g.stride[1] + ky * g.dilation[1] - g.pad[1];
           for (int64_t kx = 0; kx < g.kernel[2]; ++kx, to += n) {
             const int64_t ix = ox * g.stride[2] + kx * g.dilation[2] - g.pad[2];
-            *to = iy >= 0 && iy < h && ix >= 0 && ix < w ? from + (iy * w + ix) * c : zeros.data();
+            *to = iy >= 0 && iy < h && ix >= 0 && ix < w ? from + (iy * w + ix) * in_pitch : zeros.data();
           }
         }
       }
@@ -336,7 +339,7 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
               t.bias_col = final ? bias.data() + n0 : nullptr;
             }
             t.c = out + m * pitch + n0;
-            t.residual = first && residual != nullptr ? residual + m * rows + n0 : nullptr;
+            t.residual = first && residual != nullptr ? residual + m * residual_pitch + n0 : nullptr;
             gemm->taps(t);
           }
         }
@@ -346,29 +349,37 @@ void ConvNhwcPlan::Impl::run_product(const float* in, int64_t image, float* out,
   });
 }
 
-void ConvNhwcPlan::Impl::run_taps(const float* in, float* out, int64_t pitch, const float* residual, float* scratch) const noexcept {
-  if (method == Method::kTaps) return run_product(in, -1, out, pitch, residual);
+void ConvNhwcPlan::Impl::run_taps(const Images& at, float* scratch) const noexcept {
+  if (method == Method::kTaps) return run_product(at, -1);
   const int64_t c = g.channels, lines = (g.out[1] - 1) * g.stride[1] + (g.kernel[1] - 1) * g.dilation[1] + 1;
   for (int64_t image = 0; image < shape.batch; ++image) {
-    const float* x = in + image * g.in[1] * g.in[2] * c;
+    const float* x = at.in + image * g.in[1] * g.in[2] * at.in_pitch;
     parallel_for(lines, grain_for(padded_row), [&](int64_t begin, int64_t end) {
       for (int64_t y = begin; y < end; ++y) {
         float* row = scratch + y * padded_row;
         const int64_t iy = y - g.pad[1], before = std::min(g.pad[2] * c, padded_row);
         const bool real = iy >= 0 && iy < g.in[1];
         const int64_t count = real ? std::clamp<int64_t>(g.in[2] * c, 0, padded_row - before) : 0;
+        const float* from = x + iy * g.in[2] * at.in_pitch;
         std::fill_n(row, before, 0.0f);
-        if (count > 0) std::memcpy(row + before, x + iy * g.in[2] * c, static_cast<size_t>(count) * sizeof(float));
+        if (at.in_pitch == c) {
+          if (count > 0) std::memcpy(row + before, from, static_cast<size_t>(count) * sizeof(float));
+        } else {
+          for (int64_t i = 0; i < count; i += c) std::memcpy(row + before + i, from + i / c * at.in_pitch, static_cast<size_t>(std::min(c, count - i)) * sizeof(float));
+        }
         std::fill_n(row + before + count, padded_row - before - count, 0.0f);
       }
     });
-    const int64_t at = image * g.out[1] * g.out[2];
-    run_product(scratch, image, out + at * pitch, pitch, residual != nullptr ? residual + at * rows : nullptr);
+    const int64_t first = image * g.out[1] * g.out[2];
+    run_product({scratch, c, at.out + first * at.pitch, at.pitch, at.residual != nullptr ? at.residual + first * at.residual_pitch : nullptr, at.residual_pitch}, image);
   }
 }
 
 // Where there are blocks enough each thread has its own; otherwise threads meet after each of the three steps.
-void ConvNhwcPlan::Impl::run_winograd(const float* in, float* out, int64_t pitch, const float* residual, float* scratch) const noexcept {
+void ConvNhwcPlan::Impl::run_winograd(const Images& to, float* scratch) const noexcept {
+  const float *in = to.in, *residual = to.residual;
+  float* out = to.out;
+  const int64_t in_pitch = to.in_pitch, pitch = to.pitch, residual_pitch = to.residual_pitch;
   const int64_t slots = std::min<int64_t>(threads, thread_count());
   const int64_t c = g.channels, h = g.in[1], w = g.in[2], oh = g.out[1], ow = g.out[2], wide = across(), high = down();
   const Panels panels(rows, *gemm);
@@ -388,12 +399,12 @@ void ConvNhwcPlan::Impl::run_winograd(const float* in, float* out, int64_t pitch
     parallel_for(count, grain_for(c * positions() * 2), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const Place at = place(t0 + i);
-        const float* image = in + at.image * h * w * c;
+        const float* image = in + at.image * h * w * in_pitch;
         const float* pixels[kMostPositions];
         for (int64_t y = 0; y < side + 2; ++y)
           for (int64_t x = 0; x < side + 2; ++x) {
             const int64_t iy = at.y + y - g.pad[1], ix = at.x + x - g.pad[2];
-            pixels[y * (side + 2) + x] = iy >= 0 && iy < h && ix >= 0 && ix < w ? image + (iy * w + ix) * c : zeros.data();
+            pixels[y * (side + 2) + x] = iy >= 0 && iy < h && ix >= 0 && ix < w ? image + (iy * w + ix) * in_pitch : zeros.data();
           }
         nhwc->tile_in(side, pixels, c, inputs + i * c, in_stride);
       }
@@ -429,7 +440,7 @@ void ConvNhwcPlan::Impl::run_winograd(const float* in, float* out, int64_t pitch
             const bool real = at.y + y < oh && at.x + x < ow;
             const int64_t pixel = (at.image * oh + at.y + y) * ow + at.x + x;
             pixels[y * side + x] = real ? out + pixel * pitch : nullptr;
-            others[y * side + x] = real && residual != nullptr ? residual + pixel * rows : nullptr;
+            others[y * side + x] = real && residual != nullptr ? residual + pixel * residual_pitch : nullptr;
           }
         nhwc->tile_out(side, products + i * rows, out_stride, rows, bias.data(), residual != nullptr ? others : nullptr, f, pixels);
       }
@@ -519,15 +530,20 @@ size_t ConvNhwcPlan::weight_bytes() const { return impl_->dense ? impl_->dense->
 const char* ConvNhwcPlan::kernel() const { return impl_->name.c_str(); }
 
 void ConvNhwcPlan::run(const float* in, float* out, int64_t pitch, const float* residual, void* scratch) const noexcept {
+  run(in, impl_->shape.in_channels, out, pitch, residual, impl_->shape.out_channels, scratch);
+}
+
+void ConvNhwcPlan::run(const float* in, int64_t in_pitch, float* out, int64_t pitch, const float* residual, int64_t residual_pitch, void* scratch) const noexcept {
   const Impl& p = *impl_;
+  const Images at{in, in_pitch, out, pitch, residual, residual_pitch};
+  float* floats = static_cast<float*>(scratch);
   switch (p.method) {
-    case Method::kPointwise:
-      return p.dense->run(p.pixels(), in, p.g.channels, out, pitch, p.bias.data(), p.f, residual, p.rows);
+    case Method::kPointwise: return p.dense->run(p.pixels(), in, in_pitch, out, pitch, p.bias.data(), p.f, residual, residual_pitch);
     case Method::kTaps:
-    case Method::kLines: return p.run_taps(in, out, pitch, residual, static_cast<float*>(scratch));
-    case Method::kWinograd: return p.run_winograd(in, out, pitch, residual, static_cast<float*>(scratch));
+    case Method::kLines: return p.run_taps(at, floats);
+    case Method::kWinograd: return p.run_winograd(at, floats);
     case Method::kDepthwise: return p.run_depthwise(in, out, pitch, residual);
-    case Method::kDirect: return p.few->run(p.weights.data(), p.bias.data(), p.f, in, out, pitch, residual, static_cast<float*>(scratch));
+    case Method::kDirect: return p.few->run(p.weights.data(), p.bias.data(), p.f, at, floats);
   }
 }
 

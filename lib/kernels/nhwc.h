@@ -18,6 +18,8 @@ class ConvNhwcPlan {
   // Two spatial axes, and one group, or one group for each channel (depthwise, as many outputs as inputs), or groups that fill
   // vectors well enough.
   static bool takes(const ConvShape& shape) noexcept;
+  // Whether the pixels of the input and the residual may be further apart than their channels need.
+  static bool takes_pitch(const ConvShape& shape) noexcept { return shape.groups == 1 && takes(shape); }
   // Whether `in` may as well be [N, C, H, W]: few channels, which are copied anyway.
   static bool takes_planar(const ConvShape& shape) noexcept;
   // weights: [out_channels, in_channels / groups, kh, kw] as in ConvPlan; bias: [out_channels] or null; both are copied.
@@ -38,8 +40,10 @@ class ConvNhwcPlan {
   const char* kernel() const;
 
   // out = f(conv(in) + bias + residual). Pixels of `out` are `pitch` floats apart, at least out_channels: parts of a
-  // concatenation are made in place. `residual` is dense or null; it may be `out` itself when that is dense too.
+  // concatenation are made in place. `residual` may be null, or `out` itself when both are dense.
   void run(const float* in, float* out, int64_t pitch, const float* residual, void* scratch) const noexcept;
+  // The same with floats from pixel to pixel of `in` and `residual` too, where takes_pitch; dense otherwise.
+  void run(const float* in, int64_t in_pitch, float* out, int64_t pitch, const float* residual, int64_t residual_pitch, void* scratch) const noexcept;
 
   struct Impl;
 

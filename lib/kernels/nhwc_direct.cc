@@ -213,7 +213,7 @@ void NhwcDirect::pack(const float* weights, float* packed) const noexcept {
 }
 
 // Input rows [first, first + lines) of a unit's channels, zeros where they lie outside.
-void NhwcDirect::copy_rows(int64_t image, int64_t unit, int64_t first, int64_t lines, const float* in, float* copy) const noexcept {
+void NhwcDirect::copy_rows(int64_t image, int64_t unit, int64_t first, int64_t lines, const float* in, int64_t pitch, float* copy) const noexcept {
   const int64_t h = g_.in[1], w = g_.in[2], channels = shape_.in_channels;
   const int64_t before = std::min(g_.pad[2], row_pixels_), count = std::min(w, row_pixels_ - before), after = row_pixels_ - before - count;
   const auto rows = [&](const float* from, int64_t row_step, float* to, const auto& one) {
@@ -233,30 +233,29 @@ void NhwcDirect::copy_rows(int64_t image, int64_t unit, int64_t first, int64_t l
            [&](const float* from, float* to) { std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float)); });
     return;
   }
-  const float* from = in + image * h * w * channels;
+  const float* from = in + image * h * w * pitch;
   if (input_ == DirectInput::kShared) {
-    rows(from + unit * group_in_, w * channels, copy, [&](const float* row, float* to) {
-      if (channels == group_in_) {
-        std::memcpy(to, row, static_cast<size_t>(count * channels) * sizeof(float));
+    rows(from + unit * group_in_, w * pitch, copy, [&](const float* row, float* to) {
+      if (pitch == group_in_) {
+        std::memcpy(to, row, static_cast<size_t>(count * pitch) * sizeof(float));
       } else if (group_in_ % target_->lanes == 0) {
-        target_->gather(row, channels, count, 1, group_in_, group_in_, group_in_, to);
+        target_->gather(row, pitch, count, 1, group_in_, group_in_, group_in_, to);
       } else {
-        for (int64_t x = 0; x < count; ++x) std::memcpy(to + x * pixel_, row + x * channels, static_cast<size_t>(group_in_) * sizeof(float));
+        for (int64_t x = 0; x < count; ++x) std::memcpy(to + x * pixel_, row + x * pitch, static_cast<size_t>(group_in_) * sizeof(float));
       }
     });
     return;
   }
   const int64_t slots = unit_vectors(unit), length = slot_groups_ * group_in_, begin = unit * kMostVectors * length;
   const int64_t last = std::min(length, channels - begin - (slots - 1) * length);
-  rows(from + begin, w * channels, copy, [&](const float* row, float* to) {
-    if (slots == kMostVectors) return target_->gather(row, channels, count, slots, length, last, slot_, to);
-    for (int64_t x = 0; x < count; ++x) target_->gather(row + x * channels, 0, 1, slots, length, last, slot_, to + x * pixel_);
+  rows(from + begin, w * pitch, copy, [&](const float* row, float* to) {
+    if (slots == kMostVectors) return target_->gather(row, pitch, count, slots, length, last, slot_, to);
+    for (int64_t x = 0; x < count; ++x) target_->gather(row + x * pitch, 0, 1, slots, length, last, slot_, to + x * pixel_);
   });
 }
 
-void NhwcDirect::run(const float* packed, const float* bias, const Activation& f, const float* in, float* out, int64_t pitch, const float* residual,
-                     float* scratch) const noexcept {
-  const int64_t lanes = target_->lanes, oh = g_.out[1], ow = g_.out[2], k = segments_ * length_, channels = shape_.in_channels;
+void NhwcDirect::run(const float* packed, const float* bias, const Activation& f, const Images& at, float* scratch) const noexcept {
+  const int64_t lanes = target_->lanes, oh = g_.out[1], ow = g_.out[2], k = segments_ * length_;
   const int64_t bands = (oh + band_ - 1) / band_, slots = std::min<int64_t>(threads_, thread_count());
   const size_t slot_size = scratch_floats() / static_cast<size_t>(threads_);
   for_slots(slots, shape_.batch * bands * units_, [&](int64_t slot, int64_t item) {
@@ -272,7 +271,7 @@ void NhwcDirect::run(const float* packed, const float* bias, const Activation& f
     r.segments = segments_, r.length = length_;
     r.indices = indices_.data();
     r.bias = biases;
-    r.pitch = pitch, r.residual_pitch = shape_.out_channels;
+    r.pitch = at.pitch, r.residual_pitch = at.residual_pitch;
     r.out_step = first_channel(unit, 1) - first_channel(unit, 0);
     r.f = f;
     // Vectors [v, v + 2) of some pixels.
@@ -285,8 +284,8 @@ void NhwcDirect::run(const float* packed, const float* bias, const Activation& f
       }
       r.in = from, r.step = step, r.count = count;
       r.weights = unit_weights + v * lanes * k;
-      r.out = out + pixel * pitch + channel;
-      r.residual = residual != nullptr ? residual + pixel * shape_.out_channels + channel : nullptr;
+      r.out = at.out + pixel * at.pitch + channel;
+      r.residual = at.residual != nullptr ? at.residual + pixel * at.residual_pitch + channel : nullptr;
       target_->row(r);
       r.ahead += (count + block_ - 1) / block_ * segments_ * r.ahead_lines * 16;
     };
@@ -297,17 +296,17 @@ void NhwcDirect::run(const float* packed, const float* bias, const Activation& f
     r.ahead_lines = unit + 1 < units_ ? (all * lanes * k / 16 + work - 1) / work : 0;
     if (flat_) {
       // Whole blocks where they lie, the rest from a copy: blocks are read whole.
-      const float* from = in + first * channels + unit * group_in_;
+      const float* from = at.in + first * at.in_pitch + unit * group_in_;
       const int64_t whole = pixels / block_ * block_;
-      for (int64_t v = 0; v < all && whole > 0; v += kMostVectors) tile(from, channels, first, whole, v);
+      for (int64_t v = 0; v < all && whole > 0; v += kMostVectors) tile(from, at.in_pitch, first, whole, v);
       if (whole == pixels) return;
-      for (int64_t x = whole; x < pixels; ++x) std::memcpy(copy + (x - whole) * pixel_, from + x * channels, static_cast<size_t>(group_in_) * sizeof(float));
+      for (int64_t x = whole; x < pixels; ++x) std::memcpy(copy + (x - whole) * pixel_, from + x * at.in_pitch, static_cast<size_t>(group_in_) * sizeof(float));
       std::fill_n(copy + (pixels - whole) * pixel_, (block_ - pixels + whole) * pixel_, 0.0f);
       for (int64_t v = 0; v < all; v += kMostVectors) tile(copy, pixel_, first + whole, pixels - whole, v);
       return;
     }
     const int64_t lines = (y1 - y0 - 1) * g_.stride[1] + (g_.kernel[1] - 1) * g_.dilation[1] + 1;
-    copy_rows(image, unit, y0 * g_.stride[1] - g_.pad[1], lines, in, copy);
+    copy_rows(image, unit, y0 * g_.stride[1] - g_.pad[1], lines, at.in, at.in_pitch, copy);
     const auto row = [&](int64_t y, int64_t v) { tile(copy + (y - y0) * g_.stride[1] * row_, step_, first + (y - y0) * ow, ow, v); };
     if (all * lanes * k > kManyWeights) {
       for (int64_t v = 0; v < all; v += kMostVectors)

@@ -9,6 +9,16 @@
 
 namespace mlt {
 
+// What a convolution works on, as ConvNhwcPlan::run has it.
+struct Images {
+  const float* in;
+  int64_t in_pitch;
+  float* out;
+  int64_t pitch;
+  const float* residual;
+  int64_t residual_pitch;
+};
+
 class NhwcDirect {
  public:
   // Whether vectors of output channels are at least half full; more than one group, but not one for each channel.
@@ -26,9 +36,8 @@ class NhwcDirect {
   int64_t form() const;
   // weights: [out_channels, in_channels / groups, kh, kw].
   void pack(const float* weights, float* packed) const noexcept;
-  // As ConvNhwcPlan::run. bias: [out_channels].
-  void run(const float* packed, const float* bias, const Activation& f, const float* in, float* out, int64_t pitch, const float* residual,
-           float* scratch) const noexcept;
+  // bias: [out_channels].
+  void run(const float* packed, const float* bias, const Activation& f, const Images& at, float* scratch) const noexcept;
 
  private:
   struct Taken {
@@ -39,7 +48,7 @@ class NhwcDirect {
   // Output channels of vector v of a unit: the first one, and how many.
   int64_t first_channel(int64_t unit, int64_t v) const;
   int64_t channel_count(int64_t unit, int64_t v) const;
-  void copy_rows(int64_t image, int64_t unit, int64_t first, int64_t lines, const float* in, float* copy) const noexcept;
+  void copy_rows(int64_t image, int64_t unit, int64_t first, int64_t lines, const float* in, int64_t pitch, float* copy) const noexcept;
 
   ConvShape shape_;
   ConvGeometry g_;

@@ -35,6 +35,7 @@ class Finder {
     block->shape.mean = mean != nullptr;
     if (!DepthwiseBlock::takes(block->shape)) return;
     const int x = before != nullptr ? before->in("x") : node.in("x");
+    if (value(x).pitch > 0 || (after != nullptr && after->residual >= 0 && value(after->residual).pitch > 0)) return;
     if (before != nullptr) block->expand = layer(*before);
     block->depthwise = layer(node);
     if (after != nullptr) block->project = layer(*after);

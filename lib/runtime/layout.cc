@@ -139,6 +139,90 @@ bool reads_planar(Plan& plan, Node& node) {
   return shape && ConvNhwcPlan::takes_planar(*shape);
 }
 
+namespace {
+
+// Convolutions that a concatenation reads write into it, and so do those that are split before, when all other readers can do
+// with parts of wider pixels.
+class Joiner {
+ public:
+  Joiner(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes, const std::vector<int>& maker) : plan_(plan), nodes_(nodes), maker_(maker), readers_(plan.values.size()) {
+    for (const auto& node : nodes) {
+      if (node->dead) continue;
+      for (const Node::Source& s : node->sources) readers_[static_cast<size_t>(s.id)].push_back(node.get());
+      if (node->residual >= 0) readers_[static_cast<size_t>(node->residual)].push_back(node.get());
+    }
+  }
+
+  void join(Node& concat) {
+    const int out = concat.outs[0];
+    std::vector<int> parts;
+    for (const Node::Source& s : concat.sources)
+      if (s.param == "values") parts.push_back(s.id);
+    int64_t at = 0;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const int id = parts[i];
+      Node* source = maker_of(id);
+      if (movable(id, out) && made_anywhere(source) && read_anywhere(id, concat)) {
+        put(id, out, at);
+      } else if (source != nullptr && source->channels_last && source->int8 == nullptr && source->op->kind == "split" && source->outs[0] == id) {
+        // All parts of it, in their order.
+        const int whole = source->in("x");
+        bool all = made_anywhere(maker_of(whole)) && movable(whole, out) && readers_[static_cast<size_t>(whole)].size() == 1 && value(whole).users == 1;
+        for (size_t p = 0; p < source->outs.size() && all; ++p)
+          all = i + p < parts.size() && parts[i + p] == source->outs[p] && movable(source->outs[p], out) && read_anywhere(source->outs[p], concat);
+        if (all) {
+          put(whole, out, at);
+          int64_t begin = at;
+          for (int part : source->outs) {
+            put(part, out, begin);
+            begin += value(part).type.dims[1];
+          }
+        }
+      }
+      at += value(id).type.dims[1];
+    }
+  }
+
+ private:
+  PlanValue& value(int id) const { return plan_.values[static_cast<size_t>(id)]; }
+  Node* maker_of(int id) const {
+    const int from = maker_[static_cast<size_t>(id)];
+    return from >= 0 ? nodes_[static_cast<size_t>(from)].get() : nullptr;
+  }
+  bool movable(int id, int out) const {
+    const PlanValue& v = value(id);
+    return v.alias_of < 0 && !is_orderless(v.type.dims) && v.type.dims[1] < value(out).type.dims[1];
+  }
+  static bool made_anywhere(const Node* n) {
+    return n != nullptr && n->channels_last && n->int8 == nullptr && (n->op->kind == "conv" || n->shuffle != nullptr);
+  }
+  // By this concatenation, once, and else by convolutions only.
+  bool read_anywhere(int id, const Node& concat) const {
+    const auto& by = readers_[static_cast<size_t>(id)];
+    if (static_cast<int>(by.size()) != value(id).users || std::count(by.begin(), by.end(), &concat) != 1) return false;
+    return std::all_of(by.begin(), by.end(), [&](Node* n) {
+      if (n == &concat) return true;
+      if (!n->channels_last || n->int8 != nullptr || n->op->kind != "conv") return false;
+      Lowering l(plan_, *n);
+      const auto shape = conv_shape(l);
+      return shape && ConvNhwcPlan::takes_pitch(*shape);
+    });
+  }
+  void put(int id, int out, int64_t channel) const {
+    PlanValue& v = value(id);
+    v.alias_of = out;
+    v.alias_offset = channel * static_cast<int64_t>(sizeof(float));
+    v.pitch = value(out).type.dims[1];
+  }
+
+  Plan& plan_;
+  const std::vector<std::unique_ptr<Node>>& nodes_;
+  const std::vector<int>& maker_;
+  std::vector<std::vector<Node*>> readers_;
+};
+
+}  // namespace
+
 void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes) {
   const size_t n = nodes.size();
   std::vector<std::optional<double>> savings(n);
@@ -206,25 +290,9 @@ void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes)
   for (const auto& node : nodes)
     if (node->int8 != nullptr && node->int8->kind == Int8Plan::Kind::kProduct && float_image(plan, node->outs[0])) node->channels_last = true;
 
-  // Convolutions that only a concatenation reads write into it.
-  for (const auto& node : nodes) {
-    if (!node->channels_last || node->op->kind != "concat") continue;
-    const int out = node->outs[0];
-    int64_t at = 0;
-    for (const Node::Source& s : node->sources) {
-      if (s.param != "values") continue;
-      PlanValue& part = plan.values[static_cast<size_t>(s.id)];
-      const int from = maker[static_cast<size_t>(s.id)];
-      const Node* source = from >= 0 ? nodes[static_cast<size_t>(from)].get() : nullptr;
-      if (source != nullptr && source->channels_last && source->int8 == nullptr && (source->op->kind == "conv" || source->shuffle != nullptr) && part.users == 1 && !is_orderless(part.type.dims) &&
-          part.type.dims[1] < plan.values[static_cast<size_t>(out)].type.dims[1]) {
-        part.alias_of = out;
-        part.alias_offset = at * static_cast<int64_t>(sizeof(float));
-        part.pitch = plan.values[static_cast<size_t>(out)].type.dims[1];
-      }
-      at += part.type.dims[1];
-    }
-  }
+  Joiner joiner(plan, nodes, maker);
+  for (const auto& node : nodes)
+    if (node->channels_last && node->op->kind == "concat" && node->int8 == nullptr) joiner.join(*node);
 }
 
 int Plan::reordered(int id, bool channels_last, const ir::Op* op) {

@@ -69,8 +69,9 @@ std::optional<Lowered> lower_conv(Lowering& l) {
     const int64_t pitch = l.pitch(out);
     Lowered lowered = lowered_conv(shared, residual, pitch == shape->out_channels);
     lowered.reads_anywhere = planar;
-    lowered.run = [shared, x, out, residual, pitch](RunContext& c) {
-      shared->run(c.f32(x), c.f32_out(out), pitch, residual >= 0 ? c.f32(residual) : nullptr, c.scratch);
+    const int64_t in_pitch = l.pitch(x), residual_pitch = residual >= 0 ? l.pitch(residual) : pitch;
+    lowered.run = [=](RunContext& c) {
+      shared->run(c.f32(x), in_pitch, c.f32_out(out), pitch, residual >= 0 ? c.f32(residual) : nullptr, residual_pitch, c.scratch);
       return Status();
     };
     return lowered;
@@ -204,11 +205,12 @@ std::optional<Lowered> lower_concat_nhwc(Lowering& l) {
   for (size_t i = 0; i < l.call.count("values"); ++i) {
     const int id = l.in("values", i);
     const int64_t channels = l.type(id).dims[1];
-    if (l.pitch(id) == channels) {  // others are there already
+    const PlanValue& part = l.plan().values[static_cast<size_t>(id)];
+    if (part.pitch == 0 || part.alias_of != out) {  // others are there already
       StridedCopy copy;
       copy.rank = 2;
       copy.shape = {od[0] * od[2] * od[3], channels};
-      copy.in_stride = {channels, 1};
+      copy.in_stride = {l.pitch(id), 1};
       copy.out_stride = {od[1], 1};
       parts.push_back({id, copy, at});
     }
@@ -240,11 +242,11 @@ std::optional<Lowered> lower_split_nhwc(Lowering& l) {
     copy.shape = {xd[0] * xd[2] * xd[3], channels};
     copy.in_stride = {xd[1], 1};
     copy.out_stride = {channels, 1};
-    parts.push_back({id, copy, at});
+    if (l.pitch(id) == channels) parts.push_back({id, copy, at});  // others are where they are concatenated
     at += channels;
   }
   Lowered lowered;
-  lowered.kernel = "nhwc copy";
+  lowered.kernel = parts.empty() ? "in place" : "nhwc copy";
   lowered.run = [=](RunContext& c) {
     for (const Part& part : parts) strided_copy(part.copy, c.f32(x) + part.at, c.f32_out(part.id), sizeof(float));
     return Status();

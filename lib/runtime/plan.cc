@@ -517,7 +517,9 @@ Status Plan::lower_node(Node& node) {
   if (node.int8 != nullptr || node.block != nullptr) return resource_error(step.info.refused.empty() ? "no kernel for this group" : step.info.refused.back());
   if (node.channels_last) {
     // What is made inside a concatenation was promised to be.
-    for (int id : node.outs)
+    std::vector<int> ids = step.ins;
+    ids.insert(ids.end(), node.outs.begin(), node.outs.end());
+    for (int id : ids)
       if (values[static_cast<size_t>(id)].pitch > 0) return resource_error("no kernel for this convolution: " + (step.info.refused.empty() ? std::string() : step.info.refused.back()));
     node.channels_last = false;
     return lower_node(node);

@@ -153,3 +153,38 @@ TEST_CASE("layout: channel shuffles") {
   CHECK(count(kernels, "shuffle") == 1);
   CHECK(count(kernels, "nhwc") == 0);
 }
+
+TEST_CASE("layout: what is concatenated is made there, whoever else reads it") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value* x = net.relu(net.conv(net.input("x", {2, 3, 41, 37}), 3, 32, 3, 2));  // 21 x 19
+  // Split, with a residual of one part: convolutions of all methods read parts.
+  auto parts = b.ops("split", {{"x", net.relu(net.conv(x, 32, 64, 1))}, {"num_splits", b.i32(2)}, {"axis", b.i32(1)}});
+  ir::Value* y = net.relu(net.pair("add", parts[1], net.conv(net.relu(net.conv(parts[1], 32, 32, 3)), 32, 32, 3)));
+  ir::Value* z = net.pair("add", y, net.conv(net.conv(y, 32, 32, 1), 32, 32, 1));
+  ir::Value* joined = net.relu(net.conv(net.concat({parts[0], parts[1], y, z}), 128, 48, 1));
+  auto kernels = net.check({net.pool("avg_pool", joined, 19, 1, 0, -2)});
+  CHECK(count(kernels, "nhwc copy") == 0);
+  CHECK(count(kernels, "in place") == 2);
+
+  // Parts in another order are copied; so is what two concatenations read, and what is an output as well.
+  Net other;
+  x = other.relu(other.conv(other.input("x", {1, 3, 41, 37}), 3, 40, 3, 2));
+  parts = other.b.ops("split", {{"x", other.conv(x, 40, 48, 1)}, {"num_splits", other.b.i32(3)}, {"axis", other.b.i32(1)}});
+  y = other.relu(other.conv(parts[0], 16, 17, 3, 2));
+  z = other.conv(other.concat({parts[1], parts[0], other.conv(parts[2], 16, 20, 5), parts[2]}), 68, 16, 1);
+  ir::Value* twice = other.concat({y, other.conv(y, 17, 17, 1), y});
+  ir::Value* again = other.concat({other.conv(twice, 51, 24, 1), y});
+  kernels = other.check({other.pool("max_pool", z, 3, 2, 1), again, other.conv(again, 41, 12, 3), y});
+  CHECK(count(kernels, "nhwc copy") >= 3);
+
+  // One that is read before and after it is concatenated, by convolutions with strides, wide windows and few channels.
+  Net late;
+  x = late.relu(late.conv(late.input("x", {1, 3, 64, 60}), 3, 24, 3, 2));
+  y = late.relu(late.conv(x, 24, 20, 3));
+  z = late.relu(late.conv(y, 20, 70, 3, 2));
+  ir::Value* wide = late.relu(late.conv(y, 20, 30, 7));
+  ir::Value* up = late.b.op("upsample_nearest_neighbor", {{"x", z}, {"scale_factor_height", late.b.f32(2)}, {"scale_factor_width", late.b.f32(2)}});
+  kernels = late.check({late.conv(late.concat({up, y, wide}), 120, 33, 3, 2), late.pool("max_pool", late.conv(y, 20, 10, 1), 3, 2, 1)});
+  CHECK(count(kernels, "nhwc copy") == 1);
+}
