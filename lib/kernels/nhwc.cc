@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "lib/kernels/dispatch.h"
+#include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/nhwc_target.h"
 
 namespace mlt {
@@ -101,6 +102,14 @@ void scale_bias_nhwc(const float* in, float* out, int64_t pixels, int64_t channe
   const NhwcTarget& target = nhwc_target();
   parallel_for(pixels, grain_for(channels), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) target.scale_bias(in + i * channels, out + i * channels, channels, scale, bias);
+  });
+}
+
+void binary_nhwc(Binary op, const float* a, int64_t a_pitch, const float* b, int64_t b_pitch, float* out, int64_t pitch, int64_t pixels,
+                 int64_t channels) noexcept {
+  const ElementwiseTarget& target = elementwise_target();
+  parallel_for(pixels, grain_for(channels), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) target.binary(op, a + i * a_pitch, 1, b + i * b_pitch, 1, out + i * pitch, channels);
   });
 }
 

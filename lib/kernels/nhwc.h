@@ -58,6 +58,10 @@ void pool_nhwc(Pool op, const PoolShape& shape, const float* in, float* out) noe
 // out[i, c] = in[i, c] * scale[c] + bias[c] for `pixels` pixels.
 void scale_bias_nhwc(const float* in, float* out, int64_t pixels, int64_t channels, const float* scale, const float* bias) noexcept;
 
+// out[i, c] = a[i, c] op b[i, c] for `pixels` pixels of `channels`, each with its floats from pixel to pixel.
+void binary_nhwc(Binary op, const float* a, int64_t a_pitch, const float* b, int64_t b_pitch, float* out, int64_t pitch, int64_t pixels,
+                 int64_t channels) noexcept;
+
 // Pixel (y, x) of an output [N, out_h, out_w, C] is pixel (rows[y], columns[x]) of the input: nearest neighbours.
 void pick_pixels_nhwc(const float* in, float* out, int64_t batch, int64_t in_h, int64_t in_w, int64_t channels, const int32_t* rows,
                       int64_t out_h, const int32_t* columns, int64_t out_w) noexcept;

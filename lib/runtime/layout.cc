@@ -193,16 +193,24 @@ class Joiner {
     const PlanValue& v = value(id);
     return v.alias_of < 0 && !is_orderless(v.type.dims) && v.type.dims[1] < value(out).type.dims[1];
   }
-  static bool made_anywhere(const Node* n) {
-    return n != nullptr && n->channels_last && n->int8 == nullptr && (n->op->kind == "conv" || n->shuffle != nullptr);
+  bool made_anywhere(const Node* n) const {
+    return n != nullptr && n->channels_last && n->int8 == nullptr && (n->op->kind == "conv" || n->shuffle != nullptr || whole_images(*n));
   }
-  // By this concatenation, once, and else by convolutions only.
+  // Two images of the same extents, and one of them.
+  bool whole_images(const Node& n) const {
+    if (!binary_of(n.op->kind)) return false;
+    const auto same = [&](int id) { return is_image(plan_, id) && value(id).type.dims == value(n.outs[0]).type.dims; };
+    return same(n.in("x")) && same(n.in("y"));
+  }
+  // By this concatenation, once, and else by convolutions and operations on two images only.
   bool read_anywhere(int id, const Node& concat) const {
     const auto& by = readers_[static_cast<size_t>(id)];
     if (static_cast<int>(by.size()) != value(id).users || std::count(by.begin(), by.end(), &concat) != 1) return false;
     return std::all_of(by.begin(), by.end(), [&](Node* n) {
       if (n == &concat) return true;
-      if (!n->channels_last || n->int8 != nullptr || n->op->kind != "conv") return false;
+      if (!n->channels_last || n->int8 != nullptr) return false;
+      if (whole_images(*n)) return true;
+      if (n->op->kind != "conv") return false;
       Lowering l(plan_, *n);
       const auto shape = conv_shape(l);
       return shape && ConvNhwcPlan::takes_pitch(*shape);

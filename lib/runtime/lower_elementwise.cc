@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "lib/kernels/elementwise.h"
+#include "lib/kernels/nhwc.h"
 #include "lib/runtime/fuse.h"
 #include "lib/runtime/plan.h"
 
@@ -46,9 +47,20 @@ std::optional<Lowered> lower_binary(Lowering& l) {
   if (!make_broadcast(l.dims(x), l.dims(y), &shape)) return l.refuse("rank");
   const Binary op = binary_of(l.node().op->kind).value_or(Binary::kAdd);
   if (ints && op == Binary::kDiv) return l.refuse("integer division");
+  Lowered lowered;
+  const auto pitched = [&](int id) { return l.plan().values[static_cast<size_t>(id)].pitch > 0; };
+  if (pitched(x) || pitched(y) || pitched(out)) {
+    // Whole images all three: see layout.cc.
+    const Dims& d = l.type(out).dims;
+    lowered.kernel = "nhwc simd";
+    lowered.run = [=, xp = l.pitch(x), yp = l.pitch(y), to = l.pitch(out), pixels = d[0] * d[2] * d[3], channels = d[1]](RunContext& c) {
+      binary_nhwc(op, c.f32(x), xp, c.f32(y), yp, c.f32_out(out), to, pixels, channels);
+      return Status();
+    };
+    return lowered;
+  }
   l.keep_constant(x);
   l.keep_constant(y);
-  Lowered lowered;
   lowered.kernel = "simd";
   if (same_dims(l, x, out)) lowered.in_place.push_back(x);
   if (same_dims(l, y, out)) lowered.in_place.push_back(y);

@@ -167,6 +167,16 @@ TEST_CASE("layout: what is concatenated is made there, whoever else reads it") {
   CHECK(count(kernels, "nhwc copy") == 0);
   CHECK(count(kernels, "in place") == 2);
 
+  // Sums of images, read and made there; one of them is its own square.
+  Net sums;
+  x = sums.relu(sums.conv(sums.input("x", {1, 3, 41, 37}), 3, 32, 3, 2));
+  parts = sums.b.ops("split", {{"x", sums.relu(sums.conv(x, 32, 36, 1))}, {"num_splits", sums.b.i32(2)}, {"axis", sums.b.i32(1)}});
+  y = sums.pair("add", parts[1], sums.relu(sums.conv(sums.relu(sums.conv(parts[1], 18, 18, 3)), 18, 18, 3)));
+  z = sums.pair("sub", sums.pair("mul", y, y), sums.relu(sums.conv(y, 18, 18, 1)));
+  kernels = sums.check({sums.pool("avg_pool", sums.relu(sums.conv(sums.concat({parts[0], parts[1], y, z}), 72, 30, 1)), 19, 1, 0, -2)});
+  CHECK(count(kernels, "nhwc copy") == 0);
+  CHECK(count(kernels, "nhwc simd") == 3);
+
   // Parts in another order are copied; so is what two concatenations read, and what is an output as well.
   Net other;
   x = other.relu(other.conv(other.input("x", {1, 3, 41, 37}), 3, 40, 3, 2));
