@@ -308,7 +308,7 @@ void ConvNhwcPlan::Impl::run_product(const Images& at, int64_t image) const noex
       Tile t;
       t.k = length;
       t.ldc = pitch;
-      t.ldr = rows;
+      t.ldr = residual_pitch;
       for (int64_t s = 0; s < segments; s += piece) {
         t.segments = std::min(piece, segments - s);
         const bool last = s + t.segments == segments;
