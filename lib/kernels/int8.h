@@ -35,13 +35,13 @@ struct Int8Epilogue {
   std::optional<CodeTable> table{};  // of these codes, which are then the result; only with `out`
 };
 
-// A convolution of two axes, one group or depthwise, or a matrix product: a convolution whose image is [rows, 1].
+// A convolution of up to three axes, or a matrix product: a convolution whose image is [rows, 1].
 class Int8Conv {
  public:
   // Sums of this many products fit int32.
   static constexpr int64_t kMaxDepth = 65000;
   static bool takes(const ConvShape& shape) noexcept;
-  // weights: [out_channels, in_channels / groups, kh, kw], with a scale for each output channel; bias: [out_channels] or null;
+  // weights: [out_channels, in_channels / groups, kernel], with a scale for each output channel; bias: [out_channels] or null;
   // all are copied. Windows read `in.zero` where they reach outside. kUsage when the shape is not valid or not taken,
   // kResource when memory runs out.
   //

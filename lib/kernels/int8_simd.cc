@@ -386,7 +386,7 @@ HWY_NOINLINE void tile(const Int8Tile& t) {
   const int64_t every = ahead != nullptr ? t.ahead_every : t.quads;
   for (int64_t s = 0; s < t.segments; ++s, taps += kRows) {
     const uint8_t* rows[kRows];
-    HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) rows[i] = taps[i];
+    HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) rows[i] = taps[i] + t.shift;
     for (int64_t from = 0; from < t.quads; from += every) {
       if (ahead != nullptr) {
         __builtin_prefetch(ahead, 0, 2);

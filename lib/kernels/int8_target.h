@@ -6,7 +6,7 @@
 #pragma once
 #include <cstdint>
 
-#include "lib/kernels/elementwise.h"
+#include "lib/kernels/int8.h"
 
 namespace mlt {
 
@@ -26,7 +26,8 @@ struct Int8Finish {
 
 struct Int8Tile {
   int64_t quads = 0, segments = 1;
-  const uint8_t* const* taps = nullptr;  // for each segment, a pointer for each row to its codes
+  const uint8_t* const* taps = nullptr;  // for each segment, a pointer for each row to its codes,
+  int64_t shift = 0;                     // from which they lie so far
   const int8_t* b = nullptr;
   const int8_t* ahead = nullptr;  // memory to fetch, a line for every `ahead_every` quads; null for none
   int64_t ahead_every = 1;
@@ -83,6 +84,12 @@ struct Int8Target {
 };
 
 const Int8Target& int8_target() noexcept;
+
+// Ends of the range, counted from zero.
+inline float lowest(const Codes& q) { return -static_cast<float>(q.zero); }
+inline float highest(const Codes& q) { return 255.0f - static_cast<float>(q.zero); }
+Int8Finish int8_finish(const Int8Epilogue& e);
+uint8_t int8_code(const Int8Finish& f, float v);
 
 // Where interleave() puts channel c of a block, counted in quads: vector j has channels 4 j to 4 j + 3 of each sixteen.
 inline int64_t interleaved_place(int64_t c, int64_t lanes) { return (c % 16) / 4 * lanes + c / 16 * 4 + c % 4; }

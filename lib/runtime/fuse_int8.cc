@@ -87,8 +87,10 @@ class Fusion : CodeGraph {
       Lowering l(plan_, node);
       auto shape = conv_shape(l);
       if (!shape) return refuse(node, l.refusal), nullptr;
-      if (shape->rank != 2) return refuse(node, "not two spatial axes"), nullptr;
-      if (!Int8Conv::takes(*shape)) return refuse(node, shape->groups > 1 ? "grouped" : "sums too long for 32 bits"), nullptr;
+      if (!Int8Conv::takes(*shape)) return refuse(node, "sums too long for 32 bits"), nullptr;
+      // Vectors are filled by a group's output channels, and quads by its input channels.
+      const int64_t inputs = shape->in_channels / shape->groups, outputs = shape->out_channels / shape->groups;
+      if (shape->groups > 1 && !(inputs == 1 && outputs == 1 && shape->rank < 3) && (inputs < 8 || outputs < 8)) return refuse(node, "narrow groups"), nullptr;
       plan->shape = *shape;
     } else {
       const Dims &xd = dims(x.id), &wd = dims(weight);
@@ -189,9 +191,13 @@ class Fusion : CodeGraph {
     }
   }
 
+  // Codes of other ranks than an image's are turned before and after a convolution: see lower_int8.cc.
+  bool lies_as_computed(const Node& node) { return node.op->kind != "conv" || dims(node.outs[0]).size() == 4; }
+
   // quantize, dequantize, and the sum with another tensor of codes: one pass over the product. Runs in the sum's place,
   // because the other operand may be made later.
   bool add_residual(Node& node, Int8Plan& plan, Node& quantize, const Codes& codes) {
+    if (!lies_as_computed(node)) return false;
     const int q = quantize.outs[0];
     const int d_at = only_reader(q);
     if (d_at < 0) return false;

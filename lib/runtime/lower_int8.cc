@@ -3,6 +3,7 @@
 #include <cstring>
 #include <memory>
 
+#include "lib/kernels/aligned.h"
 #include "lib/kernels/transpose.h"
 #include "lib/runtime/int8_plan.h"
 #include "lib/runtime/layout.h"
@@ -71,20 +72,49 @@ Lowered lower_dequantize(Lowering& l, const Int8Plan& p) {
   return lowered;
 }
 
+// Convolutions of one and of three axes have their channels innermost for themselves alone.
+struct Inside {
+  std::array<int64_t, 3> first{}, last{};  // extents in both orders
+  int64_t count = 0;
+  bool needed = false;
+};
+Inside inside(Lowering& l, const Dims& d) {
+  Inside t;
+  if (l.node().op->kind != "conv" || d.size() == 4) return t;
+  int64_t pixels = 1;
+  for (size_t i = 2; i < d.size(); ++i) pixels *= d[i];
+  t.first = {d[0], d[1], pixels}, t.last = {d[0], pixels, d[1]};
+  t.count = d[0] * d[1] * pixels;
+  t.needed = d[1] > 1 && pixels > 1;
+  return t;
+}
+
 std::optional<Lowered> lower_product(Lowering& l, const Int8Plan& p) {
   const int x = l.in("x"), residual = l.in("residual"), out = l.out();
   auto made = Int8Conv::create(p.shape, p.x, p.weights.data(), p.weight_scale.data(), p.bias.data(), p.epilogue);
   if (!made) return l.refuse(made.error().message);
   auto conv = std::make_shared<Int8Conv>(std::move(*made));
+  const bool codes = p.epilogue.out.has_value();
+  const Inside before = inside(l, l.type(x).dims), after = inside(l, l.type(out).dims);
+  const int element = codes ? 1 : 4;
+  const size_t in_bytes = before.needed ? align_up(static_cast<size_t>(before.count) + kSlack) : 0;
+  const size_t out_bytes = after.needed ? align_up(static_cast<size_t>(after.count * element) + kSlack) : 0;
   Lowered lowered;
   lowered.kernel = conv->kernel();
-  lowered.scratch = conv->scratch_bytes();
+  lowered.scratch = in_bytes + out_bytes + conv->scratch_bytes();
   lowered.packed = conv->weight_bytes();
   if (residual >= 0) lowered.in_place = {residual};
-  const bool codes = p.epilogue.out.has_value();
   lowered.run = [=](RunContext& c) {
-    void* to = codes ? static_cast<void*>(c.codes_out(out)) : static_cast<void*>(c.f32_out(out));
-    conv->run(c.codes(x), to, residual >= 0 ? c.codes(residual) : nullptr, c.scratch);
+    const uint8_t* from = c.codes(x);
+    auto* room = reinterpret_cast<uint8_t*>(c.scratch);
+    void* result = codes ? static_cast<void*>(c.codes_out(out)) : static_cast<void*>(c.f32_out(out));
+    void* to = after.needed ? room + in_bytes : result;
+    if (before.needed) {
+      transpose(from, room, before.first, kExchange, 1);
+      from = room;
+    }
+    conv->run(from, to, residual >= 0 ? c.codes(residual) : nullptr, room + in_bytes + out_bytes);
+    if (after.needed) transpose(to, result, after.last, kExchange, element);
     return Status();
   };
   return lowered;

@@ -58,37 +58,46 @@ ConvShape image(int64_t batch, int64_t ci, int64_t h, int64_t w, int64_t co, int
   return s;
 }
 
+// Axes of fewer than three come last.
+std::array<int64_t, 3> axes(const ConvShape& s, const std::array<int64_t, 3>& values, int64_t none) {
+  std::array<int64_t, 3> all{none, none, none};
+  for (int i = 0; i < s.rank; ++i) all[static_cast<size_t>(3 - s.rank + i)] = values[static_cast<size_t>(i)];
+  return all;
+}
+
 void check(const Case& t) {
   const ConvShape& s = t.shape;
-  const auto size = s.out();
-  const int64_t oh = size[0], ow = size[1], ci = s.in_channels, co = s.out_channels, cg = ci / s.groups, kh = s.kernel[0], kw = s.kernel[1];
-  const auto in = bytes(static_cast<size_t>(s.batch * s.in[0] * s.in[1] * ci), 1);
-  const auto w = signed_bytes(static_cast<size_t>(co * cg * kh * kw), 2);
+  const auto in_size = axes(s, s.in, 1), size = axes(s, s.out(), 1), kernel = axes(s, s.kernel, 1), stride = axes(s, s.stride, 1), step = axes(s, s.dilation, 1),
+             pad = axes(s, s.pad_before, 0);
+  const int64_t ci = s.in_channels, co = s.out_channels, cg = ci / s.groups, taps = kernel[0] * kernel[1] * kernel[2];
+  const auto in = bytes(static_cast<size_t>(s.batch * in_size[0] * in_size[1] * in_size[2] * ci), 1);
+  const auto w = signed_bytes(static_cast<size_t>(co * cg * taps), 2);
   const auto scale = numbers(static_cast<size_t>(co), 3, 0.001f, 0.004f), bias = numbers(static_cast<size_t>(co), 4, -2, 2);
-  const size_t count = static_cast<size_t>(s.batch * oh * ow * co);
+  const size_t count = static_cast<size_t>(s.batch * size[0] * size[1] * size[2] * co);
   const auto residual = bytes(count, 5);
   std::vector<double> want(count);
-  for (int64_t n = 0; n < s.batch; ++n)
-    for (int64_t y = 0; y < oh; ++y)
-      for (int64_t x = 0; x < ow; ++x)
-        for (int64_t o = 0; o < co; ++o) {
-          int64_t sum = 0;
-          for (int64_t i = 0; i < cg; ++i)
-            for (int64_t ky = 0; ky < kh; ++ky)
-              for (int64_t kx = 0; kx < kw; ++kx) {
-                const int64_t iy = y * s.stride[0] - s.pad_before[0] + ky * s.dilation[0], ix = x * s.stride[1] - s.pad_before[1] + kx * s.dilation[1];
-                if (iy < 0 || iy >= s.in[0] || ix < 0 || ix >= s.in[1]) continue;
-                const int64_t channel = s.groups > 1 ? o : i;
-                sum += (int64_t{in[static_cast<size_t>(((n * s.in[0] + iy) * s.in[1] + ix) * ci + channel)]} - t.in.zero) *
-                       w[static_cast<size_t>(((o * cg + i) * kh + ky) * kw + kx)];
-              }
-          const auto at = static_cast<size_t>(((n * oh + y) * ow + x) * co + o);
-          double v = static_cast<double>(sum) * t.in.scale * scale[static_cast<size_t>(o)] + bias[static_cast<size_t>(o)];
-          if (t.e.between) v = rounded(v, *t.e.between);
-          if (t.e.residual) v += (residual[at] - t.e.residual->zero) * static_cast<double>(t.e.residual->scale);
-          want[at] = activated(t.e.f, v);
+  for (size_t at = 0; at < count; ++at) {
+    auto rest = static_cast<int64_t>(at);
+    const int64_t o = rest % co, x = (rest /= co) % size[2], y = (rest /= size[2]) % size[1], z = (rest /= size[1]) % size[0], n = rest / size[0];
+    int64_t sum = 0;
+    for (int64_t i = 0; i < cg; ++i)
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        const std::array<int64_t, 3> to{z, y, x}, k{tap / kernel[2] / kernel[1], tap / kernel[2] % kernel[1], tap % kernel[2]};
+        int64_t from = n;
+        bool inside = true;
+        for (size_t a = 0; a < 3; ++a) {
+          const int64_t v = to[a] * stride[a] - pad[a] + k[a] * step[a];
+          inside = inside && v >= 0 && v < in_size[a];
+          from = from * in_size[a] + v;
         }
-  std::vector<uint8_t> first;
+        if (!inside) continue;
+        sum += (int64_t{in[static_cast<size_t>(from * ci + o / (co / s.groups) * cg + i)]} - t.in.zero) * w[static_cast<size_t>((o * cg + i) * taps + tap)];
+      }
+    double v = static_cast<double>(sum) * t.in.scale * scale[static_cast<size_t>(o)] + bias[static_cast<size_t>(o)];
+    if (t.e.between) v = rounded(v, *t.e.between);
+    if (t.e.residual) v += (residual[at] - t.e.residual->zero) * static_cast<double>(t.e.residual->scale);
+    want[at] = activated(t.e.f, v);
+  }
   on_every_target([&] {
     auto plan = Int8Conv::create(s, t.in, w.data(), scale.data(), bias.data(), t.e);
     REQUIRE(plan.ok());
@@ -176,7 +185,7 @@ TEST_CASE("int8: depths beyond 32 bits are refused") {
   std::vector<int8_t> w(static_cast<size_t>(Int8Conv::kMaxDepth) + 1, 1);
   const float scale = 1;
   CHECK(!Int8Conv::create(image(1, Int8Conv::kMaxDepth + 1, 1, 1, 1, 1, 1), {}, w.data(), &scale, nullptr, {}).ok());
-  CHECK(!Int8Conv::create(image(1, 4, 3, 3, 4, 3, 3, 1, 1, 2), {}, w.data(), &scale, nullptr, {}).ok());
+  CHECK(!Int8Conv::create(image(1, Int8Conv::kMaxDepth / 8, 3, 3, 1, 3, 3, 1, 1), {}, w.data(), &scale, nullptr, {}).ok());
 }
 
 TEST_CASE("int8: convolutions") {
@@ -188,6 +197,39 @@ TEST_CASE("int8: convolutions") {
   check({image(2, 3, 9, 10, 12, 3, 3, 1, 1), {0.1f, 255}, plain});
   check({image(1, 17, 10, 10, 7, 3, 2, 1, 2, 1, 2), kIn, plain});
   check({image(1, 64, 14, 14, 96, 3, 3, 1, 1), {0.1f, 0}, plain});
+}
+
+TEST_CASE("int8: grouped convolutions") {
+  for (int64_t groups : {2, 3, 5})
+    for (int64_t inputs : {1, 3, 8, 18})
+      for (int64_t outputs : {1, 7, 16, 50}) {
+        CAPTURE(groups);
+        CAPTURE(inputs);
+        CAPTURE(outputs);
+        check({image(2, groups * inputs, 6, 7, groups * outputs, 3, 3, 2, 1, groups), kIn, {.residual = Codes{0.1f, 7}, .f = {Unary::kRelu}, .out = kOut}});
+        check({image(1, groups * inputs, 5, 5, groups * outputs, 1, 1, 1, 0, groups), {0.1f, 255}, {.out = kOut}});
+      }
+  check({image(1, 12, 8, 7, 24, 3, 3, 1, 2, 12, 2), kIn, {.out = kOut}});  // two of each channel
+}
+
+TEST_CASE("int8: convolutions of one and of three axes") {
+  for (int64_t groups : {int64_t{1}, int64_t{2}, int64_t{6}})
+    for (int64_t stride : {1, 2}) {
+      CAPTURE(groups);
+      CAPTURE(stride);
+      ConvShape line;
+      line.rank = 1, line.batch = 2, line.in_channels = 6, line.out_channels = groups == 6 ? 6 : 20, line.groups = groups;
+      line.in = {19, 1, 1}, line.kernel = {5, 1, 1}, line.stride = {stride, 1, 1}, line.dilation = {2, 1, 1}, line.pad_before = {6, 0, 0}, line.pad_after = {1, 0, 0};
+      check({line, kIn, {.out = kOut}});
+      ConvShape volume = line;
+      volume.rank = 3, volume.in = {5, 6, 7}, volume.kernel = {3, 1, 2}, volume.stride = {stride, 1, 2}, volume.dilation = {1, 1, 2};
+      volume.pad_before = {1, 0, 2}, volume.pad_after = {1, 0, 1};
+      check({volume, kIn, {.f = {Unary::kRelu}, .out = kOut}});
+      volume.in = {1, 6, 7}, volume.kernel = {1, 3, 3}, volume.pad_before = volume.pad_after = {0, 1, 1};
+      check({volume, kIn, {.out = kOut}});
+      volume.pad_before = {1, 1, 1};  // a plane of nothing
+      check({volume, kIn, {.out = kOut}});
+    }
 }
 
 TEST_CASE("int8: depthwise convolutions") {

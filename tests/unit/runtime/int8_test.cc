@@ -276,6 +276,31 @@ TEST_CASE("int8: codes in another order, of another shape, parts along every axi
   CHECK(found.kernels.size() == 2 + 14 + outputs.size());
 }
 
+TEST_CASE("int8: convolutions of one and three axes and of groups") {
+  for (bool volume : {false, true}) {
+    CAPTURE(volume);
+    Quantized net;
+    OpBuilder& b = net.b;
+    const std::vector<int64_t> once(volume ? 3 : 1, 1), pads(volume ? 6 : 2, 1);
+    auto conv = [&](ir::Value* x, int64_t in, int64_t out, int64_t groups) {
+      Dims w{out, in / groups, 3};
+      if (volume) w.insert(w.end(), {3, 3});
+      return b.op("conv", {{"x", x}, {"weight", net.weights(w, 0)}, {"bias", b.constant(noise({out}, ++net.seed))}, {"strides", b.ints(once)}, {"pad_type", b.string("custom")},
+                           {"pad", b.ints(pads)}, {"dilations", b.ints(once)}, {"groups", b.i32(static_cast<int32_t>(groups))}});
+    };
+    ir::Value* x = net.pair(net.input("x", volume ? Dims{2, 6, 4, 5, 7} : Dims{2, 6, 33}), 1.0f / 64, 128);
+    ir::Value* y = net.pair(net.one("relu", conv(x, 6, 32, 1)), 1.0f / 32, 0);
+    ir::Value* z = net.pair(conv(y, 32, 32, 2), 1.0f / 32, 128);
+    z = net.pair(net.two("mul", z, net.pair(net.one("sigmoid", z), 1.0f / 256, 0)), 1.0f / 40, 60);
+    ir::Value* sum = net.pair(net.two("add", net.pair(conv(z, 32, 32, 1), 1.0f / 32, 128), y), 1.0f / 16, 128);
+    auto found = net.check({sum, conv(sum, 32, 3, 1)}, 1.0f / 16);
+    CHECK(found.worst < 1.6);
+    CHECK(count(found.kernels, "taps int8") + count(found.kernels, "lines int8") == 4);
+    CHECK(count(found.kernels, "int8 add") == 1);
+    CHECK(count(found.kernels, "int8") == static_cast<int64_t>(found.kernels.size()));
+  }
+}
+
 TEST_CASE("int8: products of matrices") {
   Quantized net;
   OpBuilder& b = net.b;
@@ -303,7 +328,7 @@ TEST_CASE("int8: what is not taken says why, and is computed in floats") {
   auto found = net.check({floats, grouped, unquantized, far}, 1);
   CHECK(found.worst < 1e-4);
   CHECK(count(found.refused, "int8: the weights are floats") == 1);
-  CHECK(count(found.refused, "int8: grouped") == 1);
+  CHECK(count(found.refused, "int8: narrow groups") == 1);
   CHECK(count(found.refused, "int8: the result is not quantized") == 1);
   CHECK(count(found.refused, "int8: the weights' zero points") == 1);
 }
