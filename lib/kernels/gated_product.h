@@ -4,6 +4,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "lib/base/result.h"
 #include "lib/base/threads.h"
@@ -36,9 +37,11 @@ class GatedProduct {
   Shape shape_;
   Activation f_;
   int64_t depth_ = 1;
+  int64_t parts_ = 1;  // of the channels, each a sum of its own: does not depend on threads
   const GemmTarget* target_ = nullptr;
   AlignedBuffer weights_, bias_;
   std::string name_;
+  void run_parts(const float* in, const float* gate, float* out, int64_t pitch, const float* residual, float* scratch) const noexcept;
   bool scales_weights() const { return shape_.out_channels < shape_.pixels; }
 };
 

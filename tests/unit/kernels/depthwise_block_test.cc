@@ -170,7 +170,7 @@ TEST_CASE("depthwise block: the mean of each channel") {
 }
 
 TEST_CASE("gated product: factors for channels, on either side") {
-  for (const auto& size : {std::array<int64_t, 3>{100, 37, 20}, {9, 37, 50}, {60, 1100, 33}, {7, 1100, 65}}) {
+  for (const auto& size : {std::array<int64_t, 3>{100, 37, 20}, {9, 37, 50}, {60, 1100, 33}, {7, 1100, 65}, {49, 200, 30}, {270, 1100, 33}, {9, 2100, 12}}) {
     const int64_t pixels = size[0], in = size[1], out = size[2];
     const int64_t batch = 2;
     const auto count = [](int64_t n) { return static_cast<size_t>(n); };
