@@ -19,7 +19,7 @@ namespace {
 
 constexpr int64_t kColumnFloats = 8 * 1024;   // one vector of channels of a band, in the first cache
 constexpr int64_t kBandFloats = 224 * 1024;   // all channels of a band, and its results, in the second
-constexpr int64_t kSmallImage = 256;          // pixels; such are cut by channels
+constexpr int64_t kSmallImage = 400;          // pixels; such are cut by channels
 constexpr int64_t kMostRows = 4096;
 
 void band_reference(const DepthwiseBand& b) noexcept {
@@ -30,7 +30,7 @@ void band_reference(const DepthwiseBand& b) noexcept {
         float sum = b.bias[c];
         for (int ky = 0; ky < b.kernel; ++ky)
           for (int kx = 0; kx < b.kernel; ++kx)
-            sum += b.weights[(ky * b.kernel + kx) * b.step + c] * b.rows[y * b.stride + ky][(x * b.stride + kx) * b.step + c];
+            sum += b.weights[(ky * b.kernel + kx) * b.width + c] * b.rows[y * b.stride + ky * b.row_step][b.offset + (x * b.stride + kx) * b.step + c];
         out[c] = sum;
       }
       unary(b.f, out, out, b.channels);
@@ -83,7 +83,7 @@ struct DepthwiseBlock::Impl {
   Shape shape;
   const GemmTarget* gemm = nullptr;
   const DepthwiseTarget* target = nullptr;
-  int64_t h = 0, w = 0, oh = 0, ow = 0, kernel = 0, stride = 0, top = 0, left = 0, middle = 0;
+  int64_t h = 0, w = 0, oh = 0, ow = 0, kernel = 0, stride = 0, dilation = 1, top = 0, left = 0, middle = 0;
   int64_t threads = 1;
   int64_t parts = 1;                     // of the channels, each a sum of its own: does not depend on threads
   int64_t strips = 1;                    // of the rows
@@ -103,6 +103,7 @@ struct DepthwiseBlock::Impl {
     for (int64_t i = 0; i < parts; ++i) most = std::max(most, end_channel(p, part_begin(p, i + 1)) - end_channel(p, part_begin(p, i)));
     return most;
   }
+  int64_t reach() const { return (kernel - 1) * dilation + 1; }
   bool one_band() const { return strips == 1 && band >= oh; }
   int64_t pixels() const { return oh * ow; }
 
@@ -133,8 +134,8 @@ struct DepthwiseBlock::Impl {
 void DepthwiseBlock::Impl::choose() {
   const Panels p = panels();
   const int64_t rows = std::max<int64_t>(1, oh);
-  wide = std::max(left + w, (ow - 1) * stride + kernel);
-  const auto rows_read = [&](int64_t y) { return (y - 1) * stride + kernel; };
+  wide = std::max(left + w, (ow - 1) * stride + reach());
+  const auto rows_read = [&](int64_t y) { return (y - 1) * stride + reach(); };
   const bool small = pixels() <= kSmallImage;
   if (project) {
     // The order of sums is part of the result.
@@ -309,12 +310,11 @@ void DepthwiseBlock::Impl::run_item(const Work& work, float* memory, int64_t ima
   int64_t done = 0;
   DepthwiseBand b;
   b.kernel = static_cast<int>(kernel), b.stride = static_cast<int>(stride);
-  b.rows = rows;
-  b.count_x = ow;
+  b.rows = rows, b.row_step = dilation;
   b.f = f;
   for (int64_t y = y_begin; y < y_end; y += band) {
     b.count_y = std::min(band, y_end - y);
-    const int64_t first = y * stride - top, last = first + (b.count_y - 1) * stride + kernel;
+    const int64_t first = y * stride - top, last = first + (b.count_y - 1) * stride + reach();
     const int64_t begin = std::max(keeps && y > y_begin ? std::max(first, done) : first, int64_t{0}), end = std::min(last, h);
     for (int64_t i = p0; i < p1; ++i) {
       const int64_t n0 = p.first_column(i), n = width(p, i);
@@ -332,22 +332,22 @@ void DepthwiseBlock::Impl::run_item(const Work& work, float* memory, int64_t ima
       const Ahead ahead(next, size, (end - begin) * ((w + gemm->mr - 1) / gemm->mr));
       for (int64_t iy = begin; iy < end; ++iy) fill_row(picture + iy * w * channels, p, i, panel_weights, ahead, iy - begin, row(iy));
       for (int64_t iy = first; iy < last; ++iy) rows[iy - first] = iy >= 0 && iy < h ? row(iy) : zeros.data();
-      b.step = n;
+      b.step = n * dilation, b.width = n;
       b.weights = weights.data() + n0 * kernel * kernel;
       b.bias = bias.data() + n0;
-      if (project) {
-        b.channels = n;
-        b.pitch = lda;
-        b.out = results + (n0 - c0);
-      } else {
-        b.channels = std::min(n, middle - n0);
-        b.pitch = work.pitch;
-        b.out = work.out + (image * pixels() + y * ow) * work.pitch + n0;
+      const int64_t pitch = project ? lda : work.pitch;
+      float* out = project ? results + (n0 - c0) : work.out + (image * pixels() + y * ow) * work.pitch + n0;
+      b.channels = project ? n : std::min(n, middle - n0);
+      b.pitch = pitch * dilation, b.row_pitch = ow * pitch;
+      // Outputs `dilation` apart share their inputs with each other alone.
+      for (int64_t x = 0; x < std::min(dilation, ow); ++x) {
+        b.offset = x * n;
+        b.out = out + x * pitch;
+        b.count_x = (ow - x + dilation - 1) / dilation;
+        target->band(b);
       }
-      b.row_pitch = ow * b.pitch;
-      target->band(b);
       for (int64_t r = 0; shape.mean && r < b.count_y; ++r)
-        target->sum(b.out + r * b.row_pitch, b.pitch, ow, b.channels, work.sums + (image * oh + y + r) * middle + n0);
+        target->sum(out + r * b.row_pitch, pitch, ow, b.channels, work.sums + (image * oh + y + r) * middle + n0);
     }
     done = last;
     if (project) run_project(work, results, lda, panel_memory, image, y * ow, b.count_y * ow, part);
@@ -360,10 +360,10 @@ bool DepthwiseBlock::takes(const Shape& shape) noexcept {
   if (s.rank != 2 || s.groups != s.in_channels || s.groups != s.out_channels || s.groups < 1 || s.batch < 1) return false;
   for (int i = 0; i < 2; ++i) {
     const auto a = static_cast<size_t>(i);
-    if (s.dilation[a] != 1 || s.kernel[a] != s.kernel[0] || s.stride[a] != s.stride[0] || s.pad_before[a] < 0 || s.in[a] < 1 || s.out()[a] < 1) return false;
+    if (s.dilation[a] != s.dilation[0] || s.kernel[a] != s.kernel[0] || s.stride[a] != s.stride[0] || s.pad_before[a] < 0 || s.in[a] < 1 || s.out()[a] < 1) return false;
     if (s.in[a] + s.pad_before[a] + std::max<int64_t>(s.pad_after[a], 0) > kMostRows) return false;
   }
-  return (s.kernel[0] == 3 || s.kernel[0] == 5) && (s.stride[0] == 1 || s.stride[0] == 2) && shape.in_channels <= kProductDepth;
+  return (s.kernel[0] == 3 || s.kernel[0] == 5) && (s.stride[0] == 1 || (s.stride[0] == 2 && s.dilation[0] == 1)) && s.dilation[0] >= 1 && shape.in_channels <= kProductDepth;
 }
 
 Result<DepthwiseBlock> DepthwiseBlock::prepare(const Shape& shape, const Layer* expand, const Layer& depthwise, const Layer* project) {
@@ -377,7 +377,7 @@ Result<DepthwiseBlock> DepthwiseBlock::prepare(const Shape& shape, const Layer* 
   p.gemm = &gemm_target();
   p.target = &depthwise_target();
   p.h = geometry.in[1], p.w = geometry.in[2], p.oh = geometry.out[1], p.ow = geometry.out[2];
-  p.kernel = s.kernel[0], p.stride = s.stride[0], p.top = s.pad_before[0], p.left = s.pad_before[1];
+  p.kernel = s.kernel[0], p.stride = s.stride[0], p.dilation = s.dilation[0], p.top = s.pad_before[0], p.left = s.pad_before[1];
   p.middle = s.in_channels;
   p.threads = thread_count();
   p.expand = expand != nullptr;

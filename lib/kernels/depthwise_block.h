@@ -28,7 +28,7 @@ class DepthwiseBlock {
     int64_t out_channels = 0;  // of the one behind it; 0: there is none
     bool mean = false;         // of each channel is wanted as well; only where there is none behind
   };
-  // 3x3 or 5x5 with stride 1 or 2, undilated, and one of the others or the mean at least.
+  // 3x3 or 5x5 with stride 1 or 2, dilated only with stride 1, and one of the others or the mean at least.
   static bool takes(const Shape& shape) noexcept;
   // `expand` and `project` are null where the shape has none. kUsage when the shape is not taken, kResource when memory
   // runs out. Plans for the thread count of this moment.

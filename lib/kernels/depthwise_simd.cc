@@ -60,17 +60,17 @@ HWY_NOINLINE void columns(const DepthwiseBand& b, const Finish& finish, int64_t 
     const int64_t n = b.channels - c;
     for (int64_t y = 0; y < b.count_y; ++y) {
       const float* const* rows = b.rows + y * kStride;
-      int64_t at = x * kStride * b.step + c;
+      int64_t at = b.offset + x * kStride * b.step + c;
       float* out = b.out + y * b.row_pitch + x * b.pitch + c;
       for (int64_t g = 0; g < groups; ++g, at += kPixels * kStride * b.step) {
         V acc[kPixels];
         HWY_UNROLL(8) for (int p = 0; p < kPixels; ++p) acc[p] = bias;
         const float* w = b.weights + c;
         HWY_UNROLL(5) for (int ky = 0; ky < kKernel; ++ky) {
-          const float* in = rows[ky] + at;
+          const float* in = rows[ky * b.row_step] + at;
           V v[kColumns];
           HWY_UNROLL(13) for (int i = 0; i < kColumns; ++i) v[i] = hn::LoadU(d, in + i * b.step);
-          HWY_UNROLL(5) for (int kx = 0; kx < kKernel; ++kx, w += b.step) {
+          HWY_UNROLL(5) for (int kx = 0; kx < kKernel; ++kx, w += b.width) {
             const V weight = hn::LoadU(d, w);
             HWY_UNROLL(8) for (int p = 0; p < kPixels; ++p) acc[p] = hn::MulAdd(weight, v[p * kStride + kx], acc[p]);
           }

@@ -9,11 +9,13 @@ namespace mlt {
 // Some rows of a depthwise convolution whose input rows are padded copies, of a panel of channels: whole vectors.
 struct DepthwiseBand {
   int kernel = 3, stride = 1;          // of both axes; kernel 3 or 5, stride 1 or 2
-  const float* const* rows = nullptr;  // (count_y - 1) * stride + kernel of them, each of pixels `step` floats apart
-  int64_t step = 0;
-  const float* weights = nullptr;  // [kernel, kernel, step]
-  const float* bias = nullptr;     // [step]
-  int64_t channels = 0;            // of them stored, at most `step`
+  const float* const* rows = nullptr;  // (count_y - 1) * stride + (kernel - 1) * row_step + 1 of them
+  int64_t row_step = 1;                // from tap to tap
+  int64_t offset = 0, step = 0;        // in a row: where the first output's window begins, and floats from pixel to pixel
+  int64_t width = 0;                   // of the panel
+  const float* weights = nullptr;      // [kernel, kernel, width]
+  const float* bias = nullptr;         // [width]
+  int64_t channels = 0;                // of them stored, at most `width`
   float* out = nullptr;
   int64_t pitch = 0, row_pitch = 0;     // floats from pixel to pixel and from row to row
   int64_t count_y = 0, count_x = 0;     // outputs

@@ -10,7 +10,7 @@
 namespace mlt {
 namespace {
 
-constexpr int64_t kSmallImage = 256;    // pixels; such are cut by channels, as a DepthwiseBlock before them is
+constexpr int64_t kSmallImage = 400;    // pixels; such are cut by channels, as a DepthwiseBlock before them is
 constexpr int64_t kManyChannels = 192;
 
 }  // namespace

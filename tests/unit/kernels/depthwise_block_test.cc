@@ -34,7 +34,7 @@ std::vector<double> depthwise(const std::vector<double>& x, const ConvShape& s, 
         for (int64_t i = 0; i < c; ++i) {
           double sum = b[static_cast<size_t>(i)];
           for (int64_t t = 0; t < taps; ++t) {
-            const int64_t iy = oy * s.stride[0] + t / s.kernel[1] - s.pad_before[0], ix = ox * s.stride[1] + t % s.kernel[1] - s.pad_before[1];
+            const int64_t iy = oy * s.stride[0] + t / s.kernel[1] * s.dilation[0] - s.pad_before[0], ix = ox * s.stride[1] + t % s.kernel[1] * s.dilation[1] - s.pad_before[1];
             if (iy < 0 || iy >= s.in[0] || ix < 0 || ix >= s.in[1]) continue;
             sum += static_cast<double>(w[static_cast<size_t>(i * taps + t)]) * x[static_cast<size_t>(((n * s.in[0] + iy) * s.in[1] + ix) * c + i)];
           }
@@ -54,7 +54,7 @@ void activate(std::vector<double>& y, const Activation& f) {
 
 struct Case {
   int64_t h, w, in, middle, out, kernel, stride;
-  int64_t batch = 1;
+  int64_t batch = 1, dilation = 1;
   Activation expand{Unary::kClip, 0, 6}, depthwise{Unary::kClip, 0, 6}, project{};
   bool residual = false, lopsided = false, mean = false;
 };
@@ -67,8 +67,10 @@ void check(const Case& k) {
   s.in = {k.h, k.w, 1};
   s.kernel = {k.kernel, k.kernel, 1};
   s.stride = {k.stride, k.stride, 1};
-  s.pad_before = {k.lopsided ? 0 : k.kernel / 2, k.kernel / 2, 0};
-  s.pad_after = {k.kernel / 2, k.lopsided ? k.kernel - 1 : k.kernel / 2, 0};
+  s.dilation = {k.dilation, k.dilation, 1};
+  const int64_t pad = k.kernel / 2 * k.dilation;
+  s.pad_before = {k.lopsided ? 0 : pad, pad, 0};
+  s.pad_after = {pad, k.lopsided ? 2 * pad : pad, 0};
   shape.in_channels = k.in;
   shape.out_channels = k.out;
   shape.mean = k.mean;
@@ -163,6 +165,12 @@ TEST_CASE("depthwise block: without one of its ends, and every function") {
     check({.h = 6, .w = 11, .in = 4, .middle = 20, .out = 6, .kernel = 3, .stride = 1, .expand = f, .depthwise = f, .project = f});
 }
 
+TEST_CASE("depthwise block: dilated") {
+  check({.h = 20, .w = 19, .in = 6, .middle = 40, .out = 11, .kernel = 3, .stride = 1, .dilation = 2});
+  check({.h = 37, .w = 40, .in = 6, .middle = 40, .out = 11, .kernel = 5, .stride = 1, .dilation = 3, .lopsided = true});
+  check({.h = 9, .w = 2, .in = 6, .middle = 200, .out = 0, .kernel = 5, .stride = 1, .dilation = 4, .mean = true});
+}
+
 TEST_CASE("depthwise block: the mean of each channel") {
   check({.h = 30, .w = 33, .in = 9, .middle = 70, .out = 0, .kernel = 5, .stride = 1, .depthwise = {Unary::kSilu}, .mean = true});
   check({.h = 9, .w = 7, .in = 5, .middle = 203, .out = 0, .kernel = 3, .stride = 1, .batch = 2, .mean = true});
@@ -170,7 +178,7 @@ TEST_CASE("depthwise block: the mean of each channel") {
 }
 
 TEST_CASE("gated product: factors for channels, on either side") {
-  for (const auto& size : {std::array<int64_t, 3>{100, 37, 20}, {9, 37, 50}, {60, 1100, 33}, {7, 1100, 65}, {49, 200, 30}, {270, 1100, 33}, {9, 2100, 12}}) {
+  for (const auto& size : {std::array<int64_t, 3>{100, 37, 20}, {9, 37, 50}, {60, 1100, 33}, {7, 1100, 65}, {49, 200, 30}, {410, 1100, 33}, {9, 2100, 12}}) {
     const int64_t pixels = size[0], in = size[1], out = size[2];
     const int64_t batch = 2;
     const auto count = [](int64_t n) { return static_cast<size_t>(n); };
@@ -243,7 +251,8 @@ TEST_CASE("depthwise block: float16 weights, and what is not taken") {
   CHECK(refused([](auto& o) { o.depthwise.kernel = {7, 7, 1}; }));
   CHECK(refused([](auto& o) { o.depthwise.kernel = {3, 5, 1}; }));
   CHECK(refused([](auto& o) { o.depthwise.stride = {1, 2, 1}; }));
-  CHECK(refused([](auto& o) { o.depthwise.dilation = {2, 2, 1}; }));
+  CHECK(refused([](auto& o) { o.depthwise.dilation = {2, 1, 1}; }));
+  CHECK(refused([](auto& o) { o.depthwise.dilation = o.depthwise.stride = {2, 2, 1}, o.depthwise.pad_before = {2, 2, 0}; }));
   CHECK(refused([](auto& o) { o.depthwise.groups = 100; }));
   CHECK(refused([](auto& o) { o.in_channels = 5000; }));
   CHECK(refused([](auto& o) { o.depthwise.in = {1, 1, 1}, o.depthwise.pad_before = o.depthwise.pad_after = {0, 0, 0}; }));
