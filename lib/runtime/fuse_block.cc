@@ -71,6 +71,7 @@ class Finder {
     if (mul == nullptr || mul->dead || mul->eager || mul->int8 != nullptr || mul->act || !mul->channels_last || mul->op->kind != "mul") return;
     int image = mul->in("x"), factor = mul->in("y");
     if (!is_image(plan_, image)) std::swap(image, factor);
+    if (value(image).pitch > 0 || (node.residual >= 0 && value(node.residual).pitch > 0)) return;
     const PlanValue& f = value(factor);
     if (!is_image(plan_, image) || value(image).type.dims != value(x).type.dims || f.is_constant || f.dynamic || f.pitch != 0) return;
     if (f.type.dims != Dims{shape->batch, shape->in_channels, 1, 1} || !is_float(f.type.dtype)) return;
