@@ -113,14 +113,14 @@ void binary_nhwc(Binary op, const float* a, int64_t a_pitch, const float* b, int
   });
 }
 
-void pick_pixels_nhwc(const float* in, float* out, int64_t batch, int64_t in_h, int64_t in_w, int64_t channels, const int32_t* rows,
+void pick_pixels_nhwc(const float* in, int64_t in_pitch, float* out, int64_t pitch, int64_t batch, int64_t in_h, int64_t in_w, int64_t channels, const int32_t* rows,
                       int64_t out_h, const int32_t* columns, int64_t out_w) noexcept {
   parallel_for(batch * out_h, grain_for(out_w * channels), [&](int64_t begin, int64_t end) {
     for (int64_t line = begin; line < end; ++line) {
-      const float* row = in + (line / out_h * in_h + rows[line % out_h]) * in_w * channels;
-      float* to = out + line * out_w * channels;
+      const float* row = in + (line / out_h * in_h + rows[line % out_h]) * in_w * in_pitch;
+      float* to = out + line * out_w * pitch;
       for (int64_t x = 0; x < out_w; ++x)
-        std::memcpy(to + x * channels, row + columns[x] * channels, static_cast<size_t>(channels) * sizeof(float));
+        std::memcpy(to + x * pitch, row + columns[x] * in_pitch, static_cast<size_t>(channels) * sizeof(float));
     }
   });
 }

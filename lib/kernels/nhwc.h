@@ -62,8 +62,9 @@ void scale_bias_nhwc(const float* in, float* out, int64_t pixels, int64_t channe
 void binary_nhwc(Binary op, const float* a, int64_t a_pitch, const float* b, int64_t b_pitch, float* out, int64_t pitch, int64_t pixels,
                  int64_t channels) noexcept;
 
-// Pixel (y, x) of an output [N, out_h, out_w, C] is pixel (rows[y], columns[x]) of the input: nearest neighbours.
-void pick_pixels_nhwc(const float* in, float* out, int64_t batch, int64_t in_h, int64_t in_w, int64_t channels, const int32_t* rows,
+// Pixel (y, x) of an output [N, out_h, out_w, C] is pixel (rows[y], columns[x]) of the input: nearest neighbours. Pixels are
+// in_pitch and pitch floats apart.
+void pick_pixels_nhwc(const float* in, int64_t in_pitch, float* out, int64_t pitch, int64_t batch, int64_t in_h, int64_t in_w, int64_t channels, const int32_t* rows,
                       int64_t out_h, const int32_t* columns, int64_t out_w) noexcept;
 
 }  // namespace mlt

@@ -109,6 +109,7 @@ std::optional<double> saving(Plan& plan, Node& node) {
     }
     return image ? std::optional<double>(0) : std::nullopt;
   }
+  if (kind == "cast" && float_image(plan, x)) return 0;  // between floats: a view
   if (float_image(plan, x) && activation_of(node)) return 0;
   return std::nullopt;
 }
@@ -194,22 +195,23 @@ class Joiner {
     return v.alias_of < 0 && !is_orderless(v.type.dims) && v.type.dims[1] < value(out).type.dims[1];
   }
   bool made_anywhere(const Node* n) const {
-    return n != nullptr && n->channels_last && n->int8 == nullptr && (n->op->kind == "conv" || n->shuffle != nullptr || whole_images(*n));
+    return n != nullptr && n->channels_last && n->int8 == nullptr && (n->op->kind == "conv" || n->shuffle != nullptr || whole_images(*n) || picks_pixels(*n));
   }
+  static bool picks_pixels(const Node& n) { return n.op->kind == "upsample_nearest_neighbor" || n.op->kind == "resize_nearest_neighbor"; }
   // Two images of the same extents, and one of them.
   bool whole_images(const Node& n) const {
     if (!binary_of(n.op->kind)) return false;
     const auto same = [&](int id) { return is_image(plan_, id) && value(id).type.dims == value(n.outs[0]).type.dims; };
     return same(n.in("x")) && same(n.in("y"));
   }
-  // By this concatenation, once, and else by convolutions and operations on two images only.
+  // By this concatenation, once, and else by convolutions, operations on two images and copies of pixels only.
   bool read_anywhere(int id, const Node& concat) const {
     const auto& by = readers_[static_cast<size_t>(id)];
     if (static_cast<int>(by.size()) != value(id).users || std::count(by.begin(), by.end(), &concat) != 1) return false;
     return std::all_of(by.begin(), by.end(), [&](Node* n) {
       if (n == &concat) return true;
       if (!n->channels_last || n->int8 != nullptr) return false;
-      if (whole_images(*n)) return true;
+      if (whole_images(*n) || picks_pixels(*n)) return true;
       if (n->op->kind != "conv") return false;
       Lowering l(plan_, *n);
       const auto shape = conv_shape(l);
@@ -252,6 +254,11 @@ void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes)
   for (size_t i = 0; i < n; ++i) {
     if (nodes[i]->dead) continue;
     savings[i] = saving(plan, *nodes[i]);
+    // Views follow what they see.
+    if (nodes[i]->op->kind == "cast") {
+      const int from = nodes[i]->in("x") >= 0 ? maker[static_cast<size_t>(nodes[i]->in("x"))] : -1;
+      if (from < 0 || !savings[static_cast<size_t>(from)]) savings[i].reset();
+    }
     for (int id : nodes[i]->outs) {
       maker[static_cast<size_t>(id)] = static_cast<int>(i);
       if (fixed[static_cast<size_t>(id)]) savings[i].reset();

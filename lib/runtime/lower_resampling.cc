@@ -41,11 +41,11 @@ std::optional<Lowered> lower_resampling_nhwc(Lowering& l) {
   const int x = l.in("x"), out = l.out();
   Lowered lowered;
   lowered.kernel = r->linear ? "nhwc linear" : "nhwc nearest";
-  lowered.run = [x, out, batch = l.type(x).dims[0], channels = l.type(x).dims[1], r = std::move(*r)](RunContext& c) {
+  lowered.run = [x, out, batch = l.type(x).dims[0], channels = l.type(x).dims[1], in_pitch = l.pitch(x), pitch = l.pitch(out), r = std::move(*r)](RunContext& c) {
     if (r.linear) {
       resize_linear_nhwc(c.f32(x), c.f32_out(out), batch, channels, r.y, r.x);
     } else {
-      pick_pixels_nhwc(c.f32(x), c.f32_out(out), batch, r.y.in, r.x.in, channels, r.y.low.data(), r.y.out(), r.x.low.data(), r.x.out());
+      pick_pixels_nhwc(c.f32(x), in_pitch, c.f32_out(out), pitch, batch, r.y.in, r.x.in, channels, r.y.low.data(), r.y.out(), r.x.low.data(), r.x.out());
     }
     return Status();
   };

@@ -196,5 +196,20 @@ TEST_CASE("layout: what is concatenated is made there, whoever else reads it") {
   ir::Value* wide = late.relu(late.conv(y, 20, 30, 7));
   ir::Value* up = late.b.op("upsample_nearest_neighbor", {{"x", z}, {"scale_factor_height", late.b.f32(2)}, {"scale_factor_width", late.b.f32(2)}});
   kernels = late.check({late.conv(late.concat({up, y, wide}), 120, 33, 3, 2), late.pool("max_pool", late.conv(y, 20, 10, 1), 3, 2, 1)});
-  CHECK(count(kernels, "nhwc copy") == 1);
+  CHECK(count(kernels, "nhwc copy") == 0);
+  CHECK(count(kernels, "nhwc nearest") == 1);
+}
+
+TEST_CASE("layout: casts between floats follow what they see") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value* x = b.op("cast", {{"x", net.input("x", {1, 3, 40, 44})}, {"dtype", b.string("fp32")}});
+  ir::Value* y = net.relu(net.conv(x, 3, 24, 3, 2));
+  ir::Value* up = b.op("upsample_nearest_neighbor", {{"x", net.conv(y, 24, 24, 3, 2)}, {"scale_factor_height", b.f32(2)}, {"scale_factor_width", b.f32(2)}});
+  up = b.op("cast", {{"x", up}, {"dtype", b.string("fp32")}});
+  auto kernels = net.check({net.pool("max_pool", net.conv(net.concat({up, y}), 48, 24, 3), 3, 2, 1)});
+  CHECK(count(kernels, "nhwc direct planar") == 1);
+  CHECK(count(kernels, "channels last") == 0);
+  CHECK(count(kernels, "channels first") == 1);
+  CHECK(count(kernels, "nhwc nearest") == 1);
 }
