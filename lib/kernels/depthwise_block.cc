@@ -21,6 +21,7 @@ constexpr int64_t kColumnFloats = 8 * 1024;   // one vector of channels of a ban
 constexpr int64_t kBandFloats = 224 * 1024;   // all channels of a band, and its results, in the second
 constexpr int64_t kSmallImage = 400;          // pixels; such are cut by channels
 constexpr int64_t kMostRows = 4096;
+constexpr int64_t kMostReach = 40;            // rows under one window, which are kept
 
 void band_reference(const DepthwiseBand& b) noexcept {
   for (int64_t y = 0; y < b.count_y; ++y)
@@ -363,7 +364,8 @@ bool DepthwiseBlock::takes(const Shape& shape) noexcept {
     if (s.dilation[a] != s.dilation[0] || s.kernel[a] != s.kernel[0] || s.stride[a] != s.stride[0] || s.pad_before[a] < 0 || s.in[a] < 1 || s.out()[a] < 1) return false;
     if (s.in[a] + s.pad_before[a] + std::max<int64_t>(s.pad_after[a], 0) > kMostRows) return false;
   }
-  return (s.kernel[0] == 3 || s.kernel[0] == 5) && (s.stride[0] == 1 || (s.stride[0] == 2 && s.dilation[0] == 1)) && s.dilation[0] >= 1 && shape.in_channels <= kProductDepth;
+  return (s.kernel[0] == 3 || s.kernel[0] == 5) && (s.stride[0] == 1 || (s.stride[0] == 2 && s.dilation[0] == 1)) && s.dilation[0] >= 1 &&
+         (s.kernel[0] - 1) * s.dilation[0] < kMostReach && shape.in_channels <= kProductDepth;
 }
 
 Result<DepthwiseBlock> DepthwiseBlock::prepare(const Shape& shape, const Layer* expand, const Layer& depthwise, const Layer* project) {

@@ -253,6 +253,7 @@ TEST_CASE("depthwise block: float16 weights, and what is not taken") {
   CHECK(refused([](auto& o) { o.depthwise.stride = {1, 2, 1}; }));
   CHECK(refused([](auto& o) { o.depthwise.dilation = {2, 1, 1}; }));
   CHECK(refused([](auto& o) { o.depthwise.dilation = o.depthwise.stride = {2, 2, 1}, o.depthwise.pad_before = {2, 2, 0}; }));
+  CHECK(refused([](auto& o) { o.depthwise.dilation = {500, 500, 1}, o.depthwise.pad_before = o.depthwise.pad_after = {500, 500, 0}; }));
   CHECK(refused([](auto& o) { o.depthwise.groups = 100; }));
   CHECK(refused([](auto& o) { o.in_channels = 5000; }));
   CHECK(refused([](auto& o) { o.depthwise.in = {1, 1, 1}, o.depthwise.pad_before = o.depthwise.pad_after = {0, 0, 0}; }));
