@@ -34,8 +34,9 @@ constexpr int64_t kBlockPixels = 128;   // output pixels that share one reading 
 constexpr int64_t kPointers = 4096;     // of one block
 constexpr int64_t kMostTaps = 512;
 constexpr int64_t kMostPlanes = 8;
-// Winograd: transformed inputs and products of one block; fewer beside transformed weights that stay in the second-level cache.
-constexpr int64_t kWinogradFloats = 512 * 1024, kWinogradBesideWeights = 192 * 1024;
+// Winograd: transformed inputs and products of one block; fewer beside transformed weights that stay in the second-level cache,
+// more where each block reads many times as much of them from memory.
+constexpr int64_t kWinogradFloats = 512 * 1024, kWinogradBesideWeights = 192 * 1024, kMostWinogradFloats = 2048 * 1024;
 constexpr int64_t kWinogradWeights = 320 * 1024;
 
 // The panel behind the one in use; behind the last there is none.
@@ -96,8 +97,10 @@ bool ConvNhwcPlan::Impl::choose_winograd() {
   for (int64_t wanted : {4, 2}) {
     side = wanted;
     const auto p = static_cast<double>(positions()), t = static_cast<double>(shape.batch * across() * down());
-    const bool stay = positions() * c * rows <= kWinogradWeights;
-    const double most = std::max<double>(static_cast<double>(gemm->mr), static_cast<double>(stay ? kWinogradBesideWeights : kWinogradFloats) / (p * static_cast<double>(c + rows)));
+    const int64_t transformed = positions() * c * rows;
+    const bool stay = transformed <= kWinogradWeights;
+    const int64_t floats = stay ? kWinogradBesideWeights : std::clamp(transformed / 4, kWinogradFloats, kMostWinogradFloats);
+    const double most = std::max<double>(static_cast<double>(gemm->mr), static_cast<double>(floats) / (p * static_cast<double>(c + rows)));
     const double again = stay ? 0 : std::max(0.0, t / most - 1) / 4;
     const double cycles = std::max(t * p * cn / per_cycle * (1 + 8 / static_cast<double>(c)), (1 + again) * p * 4 * cn / bytes_per_cycle) +
                           t * 2.2 * p / lanes * static_cast<double>(c + rows);
