@@ -5,7 +5,6 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "lib/kernels/lowbit_simd.cc"
 #include <hwy/foreach_target.h>
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <cmath>
@@ -26,9 +25,14 @@ using V = hn::Vec<D>;
 using DI = hn::RebindToSigned<D>;
 using VI = hn::Vec<DI>;
 constexpr int kLanes = HWY_MAX_BYTES / sizeof(float);
-constexpr int64_t kAhead = 3072;  // bytes
 #define MLT_LOWBIT_DOT (HWY_TARGET == HWY_AVX3_DL)
 #define MLT_LOWBIT_AVX512 (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL)
+
+// As in gemm_simd.cc.
+HWY_INLINE void fetch_ahead(const uint8_t* p) {
+  __builtin_prefetch(p + 12288, 0, 2);
+  __builtin_prefetch(p + 3072, 0, 3);
+}
 
 HWY_INLINE V load_bytes(const uint8_t* p) {
   const hn::Rebind<int8_t, D> db;
@@ -126,7 +130,7 @@ HWY_NOINLINE void product_of(const LowBitPanel& p) {
       for (int64_t k = 0; k < p.block; ++k) {
         V w[kVectors];
         HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) w[j] = load_bytes(data + j * kLanes);
-        hwy::Prefetch(data + kAhead);
+        fetch_ahead(data);
         HWY_UNROLL(4) for (int r = 0; r < kRows; ++r) {
           const V v = hn::Set(d, x[r * p.ldx + k]);
           HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[r][j] = hn::MulAdd(v, w[j], acc[r][j]);
@@ -138,7 +142,7 @@ HWY_NOINLINE void product_of(const LowBitPanel& p) {
         VI q[kVectors];
         HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
           q[j] = hn::LoadU(di, reinterpret_cast<const int32_t*>(data) + j * kLanes);
-          hwy::Prefetch(data + j * kLanes * 4 + kAhead);
+          fetch_ahead(data + j * kLanes * 4);
         }
         const float* at = x + k;
 #if MLT_LOWBIT_AVX512
@@ -222,13 +226,13 @@ HWY_NOINLINE void product_dot(const LowBitPanel& p) {
           if constexpr (kBytes) {
             first[j] = _mm512_loadu_si512(data + j * 64);
             second[j] = _mm512_loadu_si512(data + (kVectors + j) * 64);
-            hwy::Prefetch(data + (kVectors + j) * 64 + kAhead);
+            fetch_ahead(data + (kVectors + j) * 64);
           } else {
             const __m512i q = _mm512_loadu_si512(data + j * 64);
             first[j] = _mm512_and_si512(q, low);
             second[j] = _mm512_and_si512(_mm512_srli_epi16(q, 4), low);
           }
-          hwy::Prefetch(data + j * 64 + kAhead);
+          fetch_ahead(data + j * 64);
         }
         HWY_UNROLL(4) for (int r = 0; r < kRows; ++r) {
           HWY_UNROLL(4) for (int e = 0; e < kLowBitDigits; ++e) {
