@@ -29,7 +29,7 @@ struct Layout {
       packed_stride[axis] = packed_heads;
       packed_heads *= p.batch[axis];
     }
-    few = p.queries <= kFewQueries && p.k.col == 1 && p.v.col == 1;
+    few = attention_reads_in_place(p);
     const int64_t parts = std::max<int64_t>(1, (p.keys + kKeyBlock - 1) / kKeyBlock);
     key_block = ((p.keys + parts - 1) / parts + lanes - 1) / lanes * lanes;
     key_blocks = key_block == 0 ? 0 : (p.keys + key_block - 1) / key_block;
@@ -77,7 +77,7 @@ int64_t slots_of(const Attention& p, const Layout& layout) {
 
 // The operands of one head.
 struct Head {
-  const float *q = nullptr, *k = nullptr, *v = nullptr, *mask = nullptr;
+  const float *q = nullptr, *k = nullptr, *v = nullptr, *mask = nullptr, *k_tail = nullptr, *v_tail = nullptr;
   float* out = nullptr;
   const float *packed_key = nullptr, *packed_value = nullptr;
   int64_t mask_row = 0, mask_col = 0;
@@ -198,7 +198,8 @@ void few_queries(const Run& r, const Head& head, float* slot) {
   for (int64_t i = 0; i < p.queries; ++i) std::fill_n(head.out + i * p.out.row, p.values, 0.0f);
   for (int64_t from = 0; from < p.keys; from += r.layout.key_block) {
     const int64_t count = std::min(r.layout.key_block, p.keys - from);
-    const float* k = head.k + from * p.k.row;
+    // Of these keys the first `here` lie before the tail.
+    const int64_t before = p.keys - p.tail, here = std::clamp<int64_t>(before - from, 0, count), there = std::max<int64_t>(from - before, 0);
     for (int64_t i = 0; i < p.queries; ++i) {
       float* scores = slot + i * stride;
       const float* q = head.q + i * p.q.row;
@@ -207,7 +208,8 @@ void few_queries(const Run& r, const Head& head, float* slot) {
         for (int64_t e = 0; e < p.depth; ++e) copy[e] = q[e * p.q.col];
         q = copy;
       }
-      r.row.dots(q, k, p.k.row, count, p.depth, scores);
+      if (here > 0) r.row.dots(q, head.k + from * p.k.row, p.k.row, here, p.depth, scores);
+      if (here < count) r.row.dots(q, head.k_tail + there * p.k_tail.row, p.k_tail.row, count - here, p.depth, scores + here);
       r.ew.linear(scores, scores, count, p.scale, 0);
       if (head.mask != nullptr) {
         const float* mask = head.mask + i * head.mask_row + from * head.mask_col;
@@ -216,7 +218,8 @@ void few_queries(const Run& r, const Head& head, float* slot) {
       const float factor = advance(r, scores, count, largest + i, sum + i);
       float* out = head.out + i * p.out.row;
       if (factor != 1) r.ew.linear(out, out, p.values, factor, 0);
-      r.row.combine(scores, head.v + from * p.v.row, p.v.row, count, out, p.values);
+      if (here > 0) r.row.combine(scores, head.v + from * p.v.row, p.v.row, here, out, p.values);
+      if (here < count) r.row.combine(scores + here, head.v_tail + there * p.v_tail.row, p.v_tail.row, count - here, out, p.values);
     }
   }
   for (int64_t i = 0; i < p.queries; ++i) r.ew.linear(head.out + i * p.out.row, head.out + i * p.out.row, p.values, 1 / sum[i], 0);
@@ -224,12 +227,15 @@ void few_queries(const Run& r, const Head& head, float* slot) {
 
 }  // namespace
 
+bool attention_reads_in_place(const Attention& p) noexcept { return p.queries <= kFewQueries && p.k.col == 1 && p.v.col == 1; }
+
 size_t attention_scratch_bytes(const Attention& p) noexcept {
   const Layout layout(p, gemm_target());
   return (layout.slots_at + layout.slot * static_cast<size_t>(slots_of(p, layout))) * sizeof(float) + kSlack;
 }
 
-void attention(const Attention& p, const float* q, const float* k, const float* v, const void* mask, float* out, void* scratch) noexcept {
+void attention(const Attention& p, const float* q, const float* k, const float* v, const void* mask, float* out, void* scratch,
+               const float* k_tail, const float* v_tail) noexcept {
   const GemmTarget& gemm = gemm_target();
   const Layout layout(p, gemm);
   const Run run{p, layout, gemm, row_target(), elementwise_target()};
@@ -237,7 +243,7 @@ void attention(const Attention& p, const float* q, const float* k, const float* 
   if (p.queries <= 0 || p.values <= 0 || layout.heads <= 0) return;
 
   auto head_at = [&](int64_t index) {
-    Head head{q, k, v, static_cast<const float*>(mask), out, nullptr, nullptr, p.mask.row, p.mask.col};
+    Head head{q, k, v, static_cast<const float*>(mask), k_tail, v_tail, out, nullptr, nullptr, p.mask.row, p.mask.col};
     int64_t packed = 0, flags = 0;
     for (int i = p.batch_rank - 1; i >= 0; --i) {
       const auto axis = static_cast<size_t>(i);
@@ -246,6 +252,10 @@ void attention(const Attention& p, const float* q, const float* k, const float* 
       head.q += at * p.q.batch[axis];
       head.k += at * p.k.batch[axis];
       head.v += at * p.v.batch[axis];
+      if (p.tail > 0) {
+        head.k_tail += at * p.k_tail.batch[axis];
+        head.v_tail += at * p.v_tail.batch[axis];
+      }
       head.out += at * p.out.batch[axis];
       if (p.mask_kind == Attention::Mask::kFloat) head.mask += at * p.mask.batch[axis];
       packed += at * layout.packed_stride[axis];

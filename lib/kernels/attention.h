@@ -22,15 +22,21 @@ struct Attention {
   std::array<int64_t, kMaxRank> batch{};
   Operand q, k, v, out;  // out.col is 1
   Operand mask;          // a row per query, a column per key
+  // The last keys and values may lie elsewhere, as what a cache grows by: only where attention_reads_in_place().
+  int64_t tail = 0;
+  Operand k_tail, v_tail;
   Mask mask_kind = Mask::kNone;
   float scale = 1;
   int slots = 1;  // blocks of queries worked on at the same time; thread_count() is a good value
 };
 
+// Whether keys and values are read where they lie, once, because queries are few.
+bool attention_reads_in_place(const Attention& p) noexcept;
 // Bytes of scratch that attention() needs, at any thread count.
 size_t attention_scratch_bytes(const Attention& p) noexcept;
 // `scratch` is aligned to kAlignment; `out` overlaps nothing. A query whose keys are all masked with -infinity gives NaN. With no keys the
 // result is 0.
-void attention(const Attention& p, const float* q, const float* k, const float* v, const void* mask, float* out, void* scratch) noexcept;
+void attention(const Attention& p, const float* q, const float* k, const float* v, const void* mask, float* out, void* scratch,
+               const float* k_tail = nullptr, const float* v_tail = nullptr) noexcept;
 
 }  // namespace mlt

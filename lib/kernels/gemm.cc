@@ -8,6 +8,7 @@
 #include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/row_target.h"
 #include "lib/kernels/gemm_target.h"
+#include "lib/kernels/transpose_target.h"
 
 namespace mlt {
 
@@ -83,10 +84,15 @@ void pack_one(const T* b, int64_t k_stride, int64_t n_stride, int64_t k, int64_t
     return;
   }
   // Sixteen k at a time: each source line is read whole while the panel's rows stay in the first-level cache.
+  const TransposeTile<uint32_t> tile = sizeof(T) == 4 && k_stride == 1 && !use_reference() ? transpose_tiles_simd().words : nullptr;
   for (int64_t k0 = 0; k0 < k; k0 += 16) {
     const int64_t k1 = std::min(k, k0 + 16);
-    for (int64_t j = 0; j < cols; ++j)
-      for (int64_t i = k0; i < k1; ++i) out[i * width + j] = b[i * k_stride + j * n_stride];
+    if (tile != nullptr) {
+      tile(reinterpret_cast<const uint32_t*>(b + k0), n_stride, reinterpret_cast<uint32_t*>(out + k0 * width), width, cols, k1 - k0);
+    } else {
+      for (int64_t j = 0; j < cols; ++j)
+        for (int64_t i = k0; i < k1; ++i) out[i * width + j] = b[i * k_stride + j * n_stride];
+    }
     for (int64_t i = k0; i < k1; ++i)
       for (int64_t j = cols; j < width; ++j) out[i * width + j] = 0;
   }

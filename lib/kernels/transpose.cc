@@ -30,6 +30,7 @@ TransposeTile<T> transpose_tile() {
 // Axes of size 1 dropped, neighbours merged; the outermost first.
 StridedCopy merged(const StridedCopy& p) {
   StridedCopy m;
+  m.stream = p.stream;
   for (int i = 0; i < p.rank; ++i) {
     const size_t a = static_cast<size_t>(i);
     if (p.shape[a] == 1) continue;
@@ -114,13 +115,22 @@ void copy_as(const StridedCopy& original, const T* in, T* out) noexcept {
     const Axis line = take(p, write);
     // Long lines are cut so that one alone still occupies every thread.
     const int64_t part = std::min<int64_t>(line.size, kMinWork), parts = (line.size + part - 1) / part;
+    constexpr int64_t kLong = 1024;  // bytes
+    const StreamBytes stream =
+        p.stream && line.in == 1 && line.out == 1 && part * static_cast<int64_t>(sizeof(T)) >= kLong && !use_reference() ? stream_bytes_simd() : nullptr;
     parallel_for(total / line.size * parts, grain_for(part), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const Offsets o = offsets(p, i / parts);
         const int64_t from = i % parts * part;
+        if (stream != nullptr) {
+          stream(reinterpret_cast<const std::byte*>(in + o.in + from), reinterpret_cast<std::byte*>(out + o.out + from),
+                 static_cast<size_t>(std::min(part, line.size - from)) * sizeof(T));
+          continue;
+        }
         copy_line(in + o.in + from * line.in, line.in, out + o.out + from * line.out, line.out,
                   std::min(part, line.size - from));
       }
+      if (stream != nullptr) stream(nullptr, nullptr, 0);
     });
     return;
   }

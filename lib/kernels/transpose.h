@@ -18,6 +18,7 @@ void transpose(const void* in, void* out, std::span<const int64_t> shape, std::s
 struct StridedCopy {
   int rank = 0;
   std::array<int64_t, kMaxRank> shape{}, in_stride{}, out_stride{};
+  bool stream = false;  // nobody reads the copy soon: long lines go past the caches
 };
 void strided_copy(const StridedCopy& p, const void* in, void* out, int element) noexcept;
 

@@ -3,7 +3,11 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "lib/kernels/transpose_simd.cc"
 #include <hwy/foreach_target.h>
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstring>
 
 #include "lib/kernels/transpose_target.h"
 
@@ -77,12 +81,29 @@ void tile_bytes(const uint8_t* in, int64_t in_row, uint8_t* out, int64_t out_row
     for (int64_t q = r; q < rows; ++q) out[c * out_row + q] = in[q * in_row + c];
 }
 
+void stream(const std::byte* in, std::byte* out, size_t bytes) noexcept {
+  if (bytes == 0) return hwy::FlushStream();
+  const hn::ScalableTag<uint8_t> d;
+  constexpr size_t kLine = 64;
+  const size_t head = std::min(bytes, (kLine - reinterpret_cast<uintptr_t>(out) % kLine) % kLine);
+  std::memcpy(out, in, head);
+  const auto* from = reinterpret_cast<const uint8_t*>(in) + head;
+  auto* to = reinterpret_cast<uint8_t*>(out) + head;
+  for (bytes -= head; bytes >= kLine; bytes -= kLine, from += kLine, to += kLine) {
+    __builtin_prefetch(from + 2048, 0, 3);
+    for (size_t i = 0; i < kLine; i += hn::Lanes(d)) hn::Stream(hn::LoadU(d, from + i), d, to + i);
+  }
+  std::memcpy(to, from, bytes);
+}
 TransposeTiles simd_tiles() { return {tile, tile_bytes}; }
+StreamBytes simd_stream() { return stream; }
 #else
 TransposeTiles simd_tiles() { return {}; }
+StreamBytes simd_stream() { return nullptr; }
 #endif
 }  // namespace
 TransposeTiles transpose_target() { return simd_tiles(); }
+StreamBytes stream_target() { return simd_stream(); }
 }  // namespace HWY_NAMESPACE
 }  // namespace mlt
 HWY_AFTER_NAMESPACE();
@@ -90,6 +111,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace mlt {
 HWY_EXPORT(transpose_target);
+HWY_EXPORT(stream_target);
 TransposeTiles transpose_tiles_simd() { return HWY_DYNAMIC_DISPATCH(transpose_target)(); }
+StreamBytes stream_bytes_simd() { return HWY_DYNAMIC_DISPATCH(stream_target)(); }
 }  // namespace mlt
 #endif

@@ -1,5 +1,6 @@
 // Internal: transposition of one small rectangle: out[c * out_row + r] = in[r * in_row + c].
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
 namespace mlt {
@@ -10,4 +11,7 @@ struct TransposeTiles {
   TransposeTile<uint8_t> bytes = nullptr;
 };
 TransposeTiles transpose_tiles_simd();
+// Copies bytes past the caches; with no bytes, makes sure that other threads see what was copied so. Null: memcpy does as well.
+using StreamBytes = void (*)(const std::byte* in, std::byte* out, size_t bytes) noexcept;
+StreamBytes stream_bytes_simd();
 }  // namespace mlt

@@ -16,6 +16,7 @@ struct AttentionPlan {
     int64_t offset = 0;  // elements
   };
   Source q, k, v, mask;
+  Source k_tail, v_tail;  // where the shape has a tail
   Dims query_dims, key_dims;  // for profiles: [batch..., queries, depth], [batch..., keys, depth]
 };
 

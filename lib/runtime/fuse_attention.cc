@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/attention_plan.h"
@@ -236,12 +237,64 @@ struct Finder {
     a.shape.out.row = strides[strides.size() - 2];
   }
 
+  // Keys or values that are what a cache held and what comes to it, behind one another along the rows of `operand`: the two
+  // values, and how they lie.
+  struct Grown {
+    int ids[2] = {-1, -1};
+    int64_t rows[2] = {0, 0};
+    Attention::Operand operands[2];
+  };
+  std::optional<Grown> grown(const AttentionPlan::Source& source, const Attention::Operand& operand, const Attention& shape, int64_t columns) const {
+    Node* concat = producer[static_cast<size_t>(source.id)];
+    if (concat == nullptr || concat->dead || concat->eager || concat->op->kind != "concat" || source.offset != 0) return std::nullopt;
+    if (!concat->call.known("interleave") || concat->call.flag("interleave") || !concat->call.known("axis") || concat->call.count("values") != 2) return std::nullopt;
+    const Dims& dims = value(plan, source.id).type.dims;
+    auto axis = ops::normalize_axis(concat->call.i64("axis"), static_cast<int64_t>(dims.size()));
+    if (!axis) return std::nullopt;
+    const auto a = static_cast<size_t>(*axis);
+    const int64_t inner = row_major_strides(dims)[a], block = inner * dims[a];
+    if (operand.row != inner || dims[a] != shape.keys || operand.col != 1 || columns > inner) return std::nullopt;
+    Grown g;
+    for (size_t i = 0; i < 2; ++i) {
+      const int id = concat->in("values", i);
+      if (id < 0 || !movable(plan, id) || !is_float(value(plan, id).type.dtype) || value(plan, id).type.dims.size() != dims.size()) return std::nullopt;
+      g.ids[i] = id;
+      g.rows[i] = value(plan, id).type.dims[a];
+      if (g.rows[i] < 1) return std::nullopt;
+      g.operands[i] = operand;
+      for (int b = 0; b < shape.batch_rank; ++b) {
+        int64_t& stride = g.operands[i].batch[static_cast<size_t>(b)];
+        if (stride % block == 0) {  // outside of the axis that grows, or repeated
+          stride = stride / block * inner * g.rows[i];
+        } else if (stride * shape.batch[static_cast<size_t>(b)] > inner) {
+          return std::nullopt;
+        }
+      }
+    }
+    return g;
+  }
+  // A few queries read them there: nothing waits for the copy that makes one of both, if anybody still wants it.
+  void read_before_copy(AttentionPlan& a) const {
+    Attention& s = a.shape;
+    if (!attention_reads_in_place(s)) return;
+    const auto k = grown(a.k, s.k, s, s.depth), v = grown(a.v, s.v, s, s.values);
+    if (!k || !v || k->rows[1] != v->rows[1]) return;
+    s.tail = k->rows[1];
+    s.k = k->operands[0], s.k_tail = k->operands[1];
+    s.v = v->operands[0], s.v_tail = v->operands[1];
+    a.k = {k->ids[0], 0}, a.k_tail = {k->ids[1], 0};
+    a.v = {v->ids[0], 0}, a.v_tail = {v->ids[1], 0};
+  }
+
   void install(AttentionPlan a, Node& node) const {
+    read_before_copy(a);
     set_out(a, node);
     node.sources.clear();
     node.sources.push_back({"query", 0, a.q.id});
     node.sources.push_back({"key", 0, a.k.id});
     node.sources.push_back({"value", 0, a.v.id});
+    if (a.k_tail.id >= 0) node.sources.push_back({"key", 1, a.k_tail.id});
+    if (a.v_tail.id >= 0) node.sources.push_back({"value", 1, a.v_tail.id});
     if (a.mask.id >= 0) node.sources.push_back({"attn_mask", 0, a.mask.id});
     node.attention = std::make_shared<const AttentionPlan>(std::move(a));
   }

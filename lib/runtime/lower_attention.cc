@@ -9,7 +9,10 @@ std::optional<Lowered> lower_attention(Lowering& l) {
   if (l.node().attention == nullptr) return l.refuse("operands that strides cannot describe, or a mask of another kind");
   AttentionPlan plan = *l.node().attention;
   plan.shape.slots = thread_count();
-  for (int id : {plan.q.id, plan.k.id, plan.v.id, plan.mask.id})
+  // Sources may have come to lie in another order of bytes since.
+  plan.q.id = l.in("query"), plan.k.id = l.in("key"), plan.v.id = l.in("value"), plan.mask.id = l.in("attn_mask");
+  plan.k_tail.id = l.in("key", 1), plan.v_tail.id = l.in("value", 1);
+  for (int id : {plan.q.id, plan.k.id, plan.v.id, plan.mask.id, plan.k_tail.id, plan.v_tail.id})
     if (id >= 0) l.keep_constant(id);
   const int out = l.out();
   Lowered lowered;
@@ -23,7 +26,7 @@ std::optional<Lowered> lower_attention(Lowering& l) {
       mask = c.tensor(plan.mask.id).bytes().data() + plan.mask.offset * element;
     }
     attention(plan.shape, c.f32(plan.q.id) + plan.q.offset, c.f32(plan.k.id) + plan.k.offset, c.f32(plan.v.id) + plan.v.offset, mask,
-              c.f32_out(out), c.scratch);
+              c.f32_out(out), c.scratch, plan.k_tail.id >= 0 ? c.f32(plan.k_tail.id) : nullptr, plan.v_tail.id >= 0 ? c.f32(plan.v_tail.id) : nullptr);
     return Status();
   };
   return lowered;

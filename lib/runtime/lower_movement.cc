@@ -81,6 +81,8 @@ std::optional<Lowered> lower_concat(Lowering& l) {
   int element = element_bytes(l, out);
   int64_t at = 0;
   auto out_strides = as_array(row_major_strides(od));
+  constexpr int64_t kLarge = 1 << 22;  // bytes; less may wait in a cache for whoever asked for it
+  const bool stream = l.only_handed_out(out) >= kLarge;
   for (size_t i = 0; i < l.call.count("values"); ++i) {
     int id = l.in("values", i);
     if (id < 0 || l.dims(id).size() != od.size()) return l.refuse("operands");
@@ -90,6 +92,7 @@ std::optional<Lowered> lower_concat(Lowering& l) {
     copy.shape = as_array(d);
     copy.in_stride = as_array(row_major_strides(d));
     copy.out_stride = out_strides;
+    copy.stream = stream;
     const int64_t offset = at * out_strides[static_cast<size_t>(*axis)] * element;
     if (whole && std::find(inside.begin(), inside.end(), id) == inside.end() && l.make_inside_output(id, offset)) {
       inside.push_back(id);

@@ -139,6 +139,27 @@ std::shared_ptr<void>* Plan::prepared_place(int id, const std::string& form) {
 
 const ExecOptions& Lowering::options() const { return plan_.options_; }
 
+int64_t Lowering::only_handed_out(int id) const {
+  std::vector<int> ids = {id};
+  int64_t largest = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const PlanValue& v = plan_.values[static_cast<size_t>(ids[i])];
+    if (!v.type.is_static()) return 0;
+    if (std::find(plan_.output_ids.begin(), plan_.output_ids.end(), ids[i]) != plan_.output_ids.end())
+      largest = std::max(largest, storage_bytes(held_dtype(v), *element_count(v.type.dims)));
+    for (const auto& node : plan_.nodes_) {
+      if (node->dead) continue;
+      const bool reads = std::any_of(node->sources.begin(), node->sources.end(), [&](const Node::Source& s) { return s.id == ids[i]; });
+      if (node->residual == ids[i]) return 0;
+      if (!reads) continue;
+      const std::string& kind = node->op->kind;
+      if (node->attention != nullptr || (kind != "expand_dims" && kind != "squeeze" && kind != "reshape" && kind != "cast" && kind != "concat")) return 0;
+      ids.push_back(node->outs[0]);
+    }
+  }
+  return largest;
+}
+
 bool Lowering::make_inside_output(int id, int64_t offset) {
   const int out = node_.outs[0], part = plan_.root(id);
   PlanValue &inner = plan_.values[static_cast<size_t>(part)], &outer = plan_.values[static_cast<size_t>(out)];

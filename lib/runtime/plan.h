@@ -144,6 +144,8 @@ class Lowering {
   int64_t pitch(int id) const;
   // Has the bytes of `id` made where output 0 has them at this offset. False when they must lie elsewhere, and be copied.
   bool make_inside_output(int id, int64_t offset);
+  // Bytes of the largest result that `id` is handed out as or in; 0 when anything else reads it.
+  int64_t only_handed_out(int id) const;
   // Where forms of this constant are kept beyond this run; nowhere unless it is a constant of the program as it is.
   PackedName packed_name(int id) const;
   // A constant's prepared form, made by `make` (a Result<T>) unless another plan of the function has it. `form` names T

@@ -63,6 +63,41 @@ void check(Case c, double tolerance = 1e-5) {
     const void* mask = c.p.mask_kind == Attention::Mask::kBool ? static_cast<const void*>(c.flags.data()) : c.mask.data();
     attention(c.p, c.q.data(), c.k.data(), c.v.data(), mask, out.data(), scratch.data());
     CHECK(distance(out, want) < tolerance);
+    if (!attention_reads_in_place(c.p)) return;
+    // The same with the last keys and values in another place, further apart.
+    for (int64_t tail : {int64_t{1}, c.p.keys / 2, c.p.keys - 1}) {
+      if (tail < 1 || tail >= c.p.keys) continue;
+      CAPTURE(tail);
+      Attention p = c.p;
+      p.tail = tail;
+      auto moved = [&](const std::vector<float>& all, const Attention::Operand& from, Attention::Operand& to) {
+        to = from;
+        to.row = 2 * from.row + 3;
+        for (int64_t& stride : to.batch) stride *= 5;
+        std::vector<float> some(5 * all.size() + static_cast<size_t>(to.row * tail), NAN);
+        std::vector<int64_t> firsts = {0};  // of the batch
+        std::vector<int64_t> places = {0};
+        for (int i = 0; i < p.batch_rank; ++i) {
+          std::vector<int64_t> next, where;
+          for (size_t f = 0; f < firsts.size(); ++f)
+            for (int64_t b = 0; b < p.batch[static_cast<size_t>(i)]; ++b) {
+              next.push_back(firsts[f] + b * from.batch[static_cast<size_t>(i)]);
+              where.push_back(places[f] + b * to.batch[static_cast<size_t>(i)]);
+            }
+          firsts = next, places = where;
+        }
+        const int64_t columns = &to == &p.k_tail ? p.depth : p.values;
+        for (size_t f = 0; f < firsts.size(); ++f)
+          for (int64_t j = 0; j < tail; ++j)
+            for (int64_t e = 0; e < columns; ++e)
+              some[static_cast<size_t>(places[f] + j * to.row + e)] = all[static_cast<size_t>(firsts[f] + (p.keys - tail + j) * from.row + e)];
+        return some;
+      };
+      const std::vector<float> k = moved(c.k, p.k, p.k_tail), v = moved(c.v, p.v, p.v_tail);
+      std::fill(out.begin(), out.end(), 7.0f);
+      attention(p, c.q.data(), c.k.data(), c.v.data(), mask, out.data(), scratch.data(), k.data(), v.data());
+      CHECK(distance(out, want) < tolerance);
+    }
   });
 }
 

@@ -92,6 +92,28 @@ TEST_CASE("strided copies: slices, reversal, broadcast, fill") {
   });
 }
 
+TEST_CASE("strided copies past the caches, from and to any alignment") {
+  on_every_target([] {
+    std::vector<float> x(40'000);
+    std::iota(x.begin(), x.end(), 0.0f);
+    StridedCopy p;
+    p.rank = 2;
+    p.in_stride = {9'000, 1};
+    p.out_stride = {8'200, 1};
+    p.stream = true;
+    for (int64_t n : {1, 255, 256, 259, 1'000, 8'199})
+      for (size_t from : {0, 1, 15})
+        for (size_t to : {0, 3, 4}) {
+          CAPTURE(n);
+          p.shape = {3, n};
+          std::vector<float> y(30'000, -1.0f), want = y;
+          for (int64_t i = 0; i < 3; ++i) std::copy_n(x.begin() + static_cast<int64_t>(from) + i * 9'000, n, want.begin() + static_cast<int64_t>(to) + i * 8'200);
+          strided_copy(p, x.data() + from, y.data() + to, 4);
+          CHECK(y == want);
+        }
+  });
+}
+
 TEST_CASE("gathering rows") {
   const std::vector<uint16_t> x{1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16};
   const std::vector<int32_t> index{2, 0, -1, 3, -4};
