@@ -3,8 +3,8 @@
 
     scripts/bench_int8.py [BUILD] [--only NAMES] [--models FOLDER] [--threads LIST] [--turns N] [--cpu] [--keep FOLDER] [--write]
 
-ResNet-50, MobileNetV2 and BERT-base with 128 tokens are made with pseudo-random weights, others are NAME.onnx of --models
-(one float32 input); all are quantized by ONNX Runtime's quantize_static (QDQ, weights by channel, calibrated with random data). ONNX Runtime runs that file, of BERT what its
+ResNet-50, MobileNetV2 and BERT-base with 128 tokens are made with pseudo-random weights, all others are NAME.onnx of --models
+(one float32 input, as scripts/make-zoo makes them); all are quantized by ONNX Runtime's quantize_static (QDQ, weights by channel, calibrated with random data). ONNX Runtime runs that file, of BERT what its
 quantize_dynamic makes, which it runs several times faster; ours is the file of quantize_static, converted by mlconvert. Our float32 is the unquantized model. Answers are compared with our reference evaluation of the
 quantized model, which computes in float32 what the declared quantizations leave; a difference beyond LIMIT of its greatest
 answer fails the run, and ONNX Runtime's own difference is printed beside ours. --cpu counts processor time, for a busy
@@ -12,6 +12,7 @@ machine; --write puts the table into BENCHMARKS.md.
 """
 import argparse
 import datetime
+import logging
 import os
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from sections import replace_section
 LIMIT = 0.05
 TARGETS = {"resnet50": (3.6, 1.05), "mobilenetv2": (2.5, None), "bert_128": (3.7, None), "squeezenet11": (3.5, None), "yolov8n": (3.3, None)}
 TITLES = {"resnet50": "ResNet-50", "mobilenetv2": "MobileNetV2", "bert_128": "BERT-base, 128 tokens", "squeezenet11": "SqueezeNet 1.1", "yolov8n": "YOLOv8n"}
-GIVEN = ("squeezenet11", "yolov8n")  # files of --models
+MADE = ("resnet50", "mobilenetv2", "bert_128")  # the rest are files of --models
 
 
 def conv(g, x, inputs, outputs, size, stride=1, groups=1, f=None, gain=2.0):
@@ -111,8 +112,8 @@ def quantize(source, target, feeds, transformer):
 def main():
     parser = argparse.ArgumentParser(prog="bench_int8", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", nargs="?", default=os.path.join(ROOT, "build"))
-    parser.add_argument("--only", default="", help="networks, separated by commas: " + ", ".join(TARGETS))
-    parser.add_argument("--models", default="", help="folder with " + ", ".join(n + ".onnx" for n in GIVEN) + "; they are skipped without")
+    parser.add_argument("--only", default="", help="networks, separated by commas; any file of --models (default: " + ", ".join(TARGETS) + ")")
+    parser.add_argument("--models", default="", help="folder of networks, NAME.onnx; those that it lacks are skipped")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--cpu", action="store_true", help="processor time instead of wall time: for a busy machine")
@@ -120,6 +121,7 @@ def main():
     parser.add_argument("--write", action="store_true", help="write the table into BENCHMARKS.md")
     args = parser.parse_args()
     ort.set_default_logger_severity(3)
+    logging.disable(logging.WARNING)  # quantize_static tells of every bias it copies
     library = Library(os.path.join(args.build, "lib", "libmltools.so"))
     temporary = tempfile.TemporaryDirectory(prefix="mltbench")
     folder, failed, rows = args.keep or temporary.name, False, []
@@ -127,7 +129,7 @@ def main():
     cores = len(os.sched_getaffinity(0))
     for name in [n for n in args.only.split(",") if n] or TARGETS:
         paths = {form: os.path.join(folder, f"{name}-{form}.onnx") for form in ("float32", "int8")}
-        if name in GIVEN:
+        if name not in MADE:
             paths["float32"] = os.path.join(args.models, name + ".onnx")
             if not args.models or not os.path.exists(paths["float32"]):
                 print(f"bench: {name}: skipped: no {name}.onnx in --models")
@@ -181,15 +183,15 @@ def main():
 def write(rows, args, library, cores):
     lines = []
     for name, threads, (f, i, of, oi), mine, other in rows:
-        whole, own = TARGETS[name]
-        lines.append(f"| {TITLES[name]} | {threads} | {oi:.2f} | {of:.2f} | {f:.2f} | {i:.2f} | {f / oi:.2f} | {whole} | {i / oi:.2f} | {own or ''} | {mine:.1e} | {other:.1e} |")
+        whole, own = TARGETS.get(name, (None, None))
+        lines.append(f"| {TITLES.get(name, name)} | {threads} | {oi:.2f} | {of:.2f} | {f:.2f} | {i:.2f} | {f / oi:.2f} | {whole or ''} | {i / oi:.2f} | {own or ''} | {mine:.1e} | {other:.1e} |")
     clock = "processor time (the machine was busy)" if args.cpu else "wall time"
     replace_section("int8", f"""## Lower precision
 
 `scripts/bench_int8.py{' --cpu' if args.cpu else ''}` on {datetime.date.today()}: mltools {library.lib.mlt_version().decode()} against ONNX Runtime {ort.__version__} on {cpu_name()}, {cores} cores,
 medians of {clock}, interleaved. Weights and activations in eight bits: models quantized by ONNX Runtime's quantize_static
 (QDQ, unsigned activations, weights by channel; of BERT the products with weights), which it runs itself, and ours converted from them
-by mlconvert; of BERT, ONNX Runtime runs what its quantize_dynamic makes, which it runs several times faster. Above 1 is faster. Differences are to our reference evaluation of the quantized model, which computes in float32,
+by mlconvert; of BERT, ONNX Runtime runs what its quantize_dynamic makes, which it runs several times faster. Names in small letters are networks of `scripts/make-zoo`. Above 1 is faster. Differences are to our reference evaluation of the quantized model, which computes in float32,
 relative to its greatest answer; weights are random, so that a code on the edge between two moves many later ones.
 
 | network | threads | ours int8, ms | ours float32, ms | ORT float32, ms | ORT int8, ms | to ORT float32 | target | to ORT int8 | target | difference | ORT's |
