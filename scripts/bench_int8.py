@@ -7,7 +7,7 @@ ResNet-50, MobileNetV2 and BERT-base with 128 tokens are made with pseudo-random
 (one float32 input, as scripts/make-zoo makes them); all are quantized by ONNX Runtime's quantize_static (QDQ, weights by channel, calibrated with random data). ONNX Runtime runs that file, of BERT what its
 quantize_dynamic makes, which it runs several times faster; ours is the file of quantize_static, converted by mlconvert. Our float32 is the unquantized model. Answers are compared with our reference evaluation of the
 quantized model, which computes in float32 what the declared quantizations leave; a difference beyond LIMIT of its greatest
-answer fails the run, and ONNX Runtime's own difference is printed beside ours. --cpu counts processor time, for a busy
+answer, and well beyond ONNX Runtime's own, which is printed beside ours, fails the run. --cpu counts processor time, for a busy
 machine; --write puts the table into BENCHMARKS.md.
 """
 import argparse
@@ -164,7 +164,7 @@ def main():
             theirs = {"float32": Theirs(paths["float32"], feeds, threads), "int8": Theirs(own, feeds, threads)}
             ours = {form: Ours(library, package, feeds) for form, package in packages.items()}
             mine, other = difference(ours["int8"].answers(), expected), difference(theirs["int8"].answers(), expected)
-            if not mine <= LIMIT:
+            if not mine <= max(LIMIT, 1.5 * other):
                 print(f"bench: {name}: WRONG ANSWER: difference {mine:.2g}")
                 failed = True
             times = measure([theirs["float32"], theirs["int8"], ours["float32"], ours["int8"]], args.turns, 3, time.process_time if args.cpu else time.perf_counter)

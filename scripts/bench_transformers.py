@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import datetime
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -270,6 +271,7 @@ def main():
     parser.add_argument("--write", action="store_true", help="write BENCHMARKS.md")
     args = parser.parse_args()
     ort.set_default_logger_severity(3)
+    logging.disable(logging.WARNING)  # the quantizer tells of every node
     library = Library(os.path.join(args.build, "lib", "libmltools.so"))
     temporary = tempfile.TemporaryDirectory(prefix="mltbench")
     folder, failed = args.keep or temporary.name, False
