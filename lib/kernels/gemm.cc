@@ -98,6 +98,9 @@ void pack_one(const T* b, int64_t k_stride, int64_t n_stride, int64_t k, int64_t
   }
 }
 
+// Weights beyond this do not stay in a second-level cache from one product to the next.
+constexpr int64_t kNearBytes = 1536 * 1024;
+
 // Rows [m0, m1) of one panel for k in [k0, k0 + kc); g's packed pointers are this panel's part.
 void run_panel(const Product& g, const Panels& panels, int64_t panel, int64_t m0, int64_t m1, int64_t k0,
                int64_t kc) noexcept {
@@ -111,6 +114,7 @@ void run_panel(const Product& g, const Panels& panels, int64_t panel, int64_t m0
   t.ldr = g.ldr;
   t.alpha = g.alpha;
   t.accumulate = k0 > 0;
+  t.heavy = g.k * g.n * (g.half_packed != nullptr ? 2 : 4) > kNearBytes;
   t.far = k0 == 0 && g.residual != nullptr && g.m * g.n >= kFarFloats;
   if (last) t.f = g.f;
   t.nv = static_cast<int>(panels.width_in_vectors(panel));

@@ -134,12 +134,12 @@ HWY_INLINE void finish(const Tile& t, V (&acc)[kRows][kVectors]) {
   }
 }
 
-// A few rows wait for memory: what lies well ahead of the hardware's own guess is fetched, from memory into the second-level
-// cache long before it is fetched into the first.
+// A few rows wait for memory: what lies well ahead of the hardware's own guess is fetched, heavy weights from memory into
+// the second-level cache long before they are fetched into the first. Others are there, and each fetch takes a load's place.
 template <typename T>
-HWY_INLINE void fetch_ahead(const T* p) {
+HWY_INLINE void fetch_ahead(const T* p, bool heavy) {
   const auto* bytes = reinterpret_cast<const char*>(p);
-  __builtin_prefetch(bytes + 16384, 0, 2);
+  if (heavy) __builtin_prefetch(bytes + 16384, 0, 2);
   __builtin_prefetch(bytes + 2048, 0, 3);
 }
 
@@ -261,13 +261,14 @@ HWY_NOINLINE void tile(const Tile& t) {
     const float* rows[(kRows + 2) / 3];
     HWY_UNROLL(8) for (int i = 0; i < (kRows + 2) / 3; ++i) rows[i] = t.a + 3 * i * t.lda;
     const int64_t lda = t.lda, lda2 = 2 * t.lda;
+    [[maybe_unused]] const bool heavy = t.heavy;
     Fetcher<kRows, kVectors> fetcher(t, t.k);
     for (int64_t k = 0; k < t.k;) {
       for (const int64_t end = k + fetcher.step(t.k - k); k < end; ++k) {
         V bv[kVectors];
         HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::LoadU(d, b + kLanes * j);
         if constexpr (kRows <= 2) {
-          HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) fetch_ahead(b + kLanes * j);
+          HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) fetch_ahead(b + kLanes * j, heavy);
         }
         HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
           const V av = hn::Set(d, rows[i / 3][k + (i % 3 == 0 ? 0 : i % 3 == 1 ? lda : lda2)]);
@@ -303,11 +304,12 @@ HWY_NOINLINE void tile_half(const Tile& t) {
     HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::Zero(d);
   }
   const uint16_t* HWY_RESTRICT b = t.half_b;
+  const bool heavy = t.heavy;
   for (int64_t k = 0; k < t.k; ++k) {
     V bv[kVectors];
     HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
       bv[j] = load_half(b + kLanes * j);
-      fetch_ahead(b + kLanes * j);
+      fetch_ahead(b + kLanes * j, heavy);
     }
     HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
       const V av = hn::Set(d, t.a[i * t.lda + k]);

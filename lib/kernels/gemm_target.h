@@ -21,6 +21,7 @@ struct Tile {
   int64_t segments = 1;                // taps only: A is k * segments deep
   const float* ahead = nullptr;      // packed, direct and taps: memory to fetch; null for none. packed: 16 floats for each k
   int64_t ahead_lines = 0;           // direct and taps: about so many times 16 floats, at most two for each k
+  bool heavy = false;                // direct and direct_half: all of B is more than a near cache holds
   bool far = false;                  // direct and taps: fetches c and the residual, if there is one, while sums are made
   const uint16_t* half_b = nullptr;  // instead of b, for direct_half
   float* c = nullptr;
