@@ -7,6 +7,7 @@
 #include <hwy/highway.h>
 
 #include "lib/kernels/bounds-inl.h"
+#include "lib/kernels/cheap-inl.h"
 #include "lib/kernels/conv_target.h"
 #include "lib/kernels/gemm_target.h"
 
@@ -204,22 +205,12 @@ void pad_plane(const DepthwisePlane& p, const PaddedPlane& padded) {
 }
 
 struct Epilogue {
-  explicit Epilogue(const DepthwisePlane& p) : residual(p.residual) {
-    const D d;
-    bias = hn::Set(d, p.bias);
-    leaky = p.f.op == Unary::kLeakyRelu;
-    lo = hn::Set(d, leaky ? p.f.a : p.f.op == Unary::kRelu ? 0.0f : p.f.op == Unary::kClip ? p.f.a : -HUGE_VALF);
-    hi = hn::Set(d, p.f.op == Unary::kClip ? p.f.b : HUGE_VALF);
-  }
+  explicit HWY_INLINE Epilogue(const DepthwisePlane& p) : residual(p.residual), bias(hn::Set(D(), p.bias)), cheap(D(), p.f) {}
   HWY_INLINE void store(V v, float* out, int64_t at, int64_t n) const {
     const D d;
     v = hn::Add(v, bias);
     if (residual != nullptr) v = hn::Add(v, n >= kLanes ? hn::LoadU(d, residual + at) : load_first(d, residual + at, n));
-    if (leaky) {
-      v = hn::IfThenElse(hn::Lt(v, hn::Zero(d)), hn::Mul(v, lo), v);
-    } else {
-      v = at_most(hi, at_least(lo, v));
-    }
+    v = cheap(v);
     if (n >= kLanes) {
       hn::StoreU(v, d, out + at);
     } else {
@@ -227,8 +218,8 @@ struct Epilogue {
     }
   }
   const float* residual;
-  V bias, lo, hi;
-  bool leaky;
+  V bias;
+  Cheap<D> cheap;
 };
 
 // kRows output rows at a time share their input rows' loads.

@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "lib/kernels/bounds-inl.h"
+#include "lib/kernels/cheap-inl.h"
 #include "lib/kernels/depthwise_target.h"
 #include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/gemm_target.h"
@@ -35,19 +36,15 @@ constexpr int kMost[] = {5, 4};
 
 // Functions that are done before a result is stored; the others follow row by row.
 struct Finish {
-  explicit HWY_INLINE Finish(const Activation& f) : swish(f.op == Unary::kHardSwish), leaky(f.op == Unary::kLeakyRelu) {
-    const D d;
-    lo = hn::Set(d, swish || leaky ? f.a : f.op == Unary::kRelu ? 0.0f : f.op == Unary::kClip ? f.a : -HUGE_VALF);
-    hi = hn::Set(d, swish || f.op == Unary::kClip ? f.b : HUGE_VALF);
-  }
+  explicit HWY_INLINE Finish(const Activation& f) : cheap(D(), f), slope(hn::Set(D(), f.a)), shift(hn::Set(D(), f.b)), swish(f.op == Unary::kHardSwish) {}
   HWY_INLINE V operator()(V v) const {
     const D d;
-    if (swish) return hn::Mul(v, at_most(hn::Set(d, 1.0f), at_least(hn::Zero(d), hn::Add(hn::Mul(v, lo), hi))));
-    if (leaky) return hn::IfThenElse(hn::Lt(v, hn::Zero(d)), hn::Mul(v, lo), v);
-    return at_most(hi, at_least(lo, v));
+    if (swish) return hn::Mul(v, at_most(hn::Set(d, 1.0f), at_least(hn::Zero(d), hn::Add(hn::Mul(v, slope), shift))));
+    return cheap(v);
   }
-  V lo, hi;
-  bool swish, leaky;
+  Cheap<D> cheap;
+  V slope, shift;
+  bool swish;
 };
 
 // `groups` times kPixels outputs of every row, from x on.

@@ -8,7 +8,7 @@
 #include <hwy/highway.h>
 
 #include "lib/base/float16.h"
-#include "lib/kernels/bounds-inl.h"
+#include "lib/kernels/cheap-inl.h"
 #include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/gemm_target.h"
 #include "lib/kernels/math-inl.h"
@@ -30,11 +30,6 @@ constexpr int kMr = 8, kNv = 3;
 constexpr int kMr = 4, kNv = 3;
 #endif
 
-HWY_INLINE V activate(D d, V v, Unary op, V lo, V hi) {
-  if (op == Unary::kLeakyRelu) return hn::IfThenElse(hn::Lt(v, hn::Zero(d)), hn::Mul(v, lo), v);
-  return at_most(hi, at_least(lo, v));
-}
-
 // Targets that store a part of a vector as fast as the whole.
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
 constexpr bool kMasks = true;
@@ -46,9 +41,7 @@ constexpr bool kMasks = false;
 template <bool kResidual, int kRows, int kVectors>
 HWY_INLINE void finish_whole(const Tile& t, V (&acc)[kRows][kVectors]) {
   const D d;
-  const Unary op = t.f.op;
-  const V lo = hn::Set(d, op == Unary::kRelu ? 0.0f : op == Unary::kClip ? t.f.a : -HUGE_VALF);
-  const V hi = hn::Set(d, op == Unary::kClip ? t.f.b : HUGE_VALF);
+  const Cheap<D> cheap(d, t.f);
   const auto load = [&](const float* p, int j) HWY_ATTR {
     if constexpr (kMasks) return load_first(d, p + j * kLanes, t.cols - j * kLanes);
     return hn::LoadU(d, p + j * kLanes);
@@ -59,7 +52,7 @@ HWY_INLINE void finish_whole(const Tile& t, V (&acc)[kRows][kVectors]) {
     HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
       V v = hn::Add(acc[i][j], bias[j]);
       if constexpr (kResidual) v = hn::Add(v, j + 1 < kVectors ? hn::LoadU(d, t.residual + i * t.ldr + j * kLanes) : load(t.residual + i * t.ldr, j));
-      v = at_most(hi, at_least(lo, v));
+      v = cheap.bounded(v);
       float* c = t.c + i * t.ldc + j * kLanes;
       if constexpr (kMasks) {
         store_first(d, v, c, j + 1 < kVectors ? kLanes : t.cols - j * kLanes);
@@ -77,10 +70,7 @@ HWY_INLINE void finish(const Tile& t, V (&acc)[kRows][kVectors]) {
     return t.residual != nullptr ? finish_whole<true>(t, acc) : finish_whole<false>(t, acc);
   const V alpha = hn::Set(d, t.alpha);
   const bool scale = t.alpha != 1.0f;
-  const Unary op = t.f.op;
-  const bool cheap = op == Unary::kRelu || op == Unary::kClip || op == Unary::kLeakyRelu;
-  const V lo = hn::Set(d, op == Unary::kRelu ? 0.0f : t.f.a);
-  const V hi = hn::Set(d, op == Unary::kClip ? t.f.b : HUGE_VALF);
+  const Cheap<D> cheap(d, t.f);
   HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
     const int64_t left = t.cols - j * kLanes;
     if (left <= 0) break;
@@ -106,13 +96,13 @@ HWY_INLINE void finish(const Tile& t, V (&acc)[kRows][kVectors]) {
       if (whole) {
         if (t.accumulate) v = hn::Add(v, hn::LoadU(d, c));
         if (t.residual != nullptr) v = hn::Add(v, hn::LoadU(d, t.residual + i * t.ldr + j * kLanes));
-        if (cheap) v = activate(d, v, op, lo, hi);
+        v = cheap(v);
         hn::StoreU(v, d, c);
       } else {
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
         if (t.accumulate) v = hn::Add(v, hn::MaskedLoad(mask, d, c));
         if (t.residual != nullptr) v = hn::Add(v, hn::MaskedLoad(mask, d, t.residual + i * t.ldr + j * kLanes));
-        if (cheap) v = activate(d, v, op, lo, hi);
+        v = cheap(v);
         hn::BlendedStore(v, mask, d, c);
 #else
         (void)mask;
@@ -125,7 +115,7 @@ HWY_INLINE void finish(const Tile& t, V (&acc)[kRows][kVectors]) {
           for (int64_t e = 0; e < left; ++e) edge[e] = t.residual[i * t.ldr + j * kLanes + e];
           v = hn::Add(v, hn::Load(d, edge));
         }
-        if (cheap) v = activate(d, v, op, lo, hi);
+        v = cheap(v);
         hn::Store(v, d, edge);
         for (int64_t e = 0; e < left; ++e) c[e] = edge[e];
 #endif

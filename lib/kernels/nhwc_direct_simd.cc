@@ -6,7 +6,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "lib/kernels/bounds-inl.h"
+#include "lib/kernels/cheap-inl.h"
 #include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/gemm_target.h"
 #include "lib/kernels/math-inl.h"
@@ -35,10 +35,7 @@ template <int kPixels, int kVectors>
 HWY_INLINE void store(const DirectRow& r, int64_t x, V (&acc)[kPixels][kVectors]) {
   const D d;
   const int64_t left = r.count - x;
-  const Unary op = r.f.op;
-  const bool leaky = op == Unary::kLeakyRelu;
-  const V lo = hn::Set(d, leaky ? r.f.a : op == Unary::kRelu ? 0.0f : op == Unary::kClip ? r.f.a : -HUGE_VALF);
-  const V hi = hn::Set(d, op == Unary::kClip ? r.f.b : HUGE_VALF);
+  const Cheap<D> cheap(d, r.f);
   HWY_UNROLL(2) for (int j = 0; j < kVectors; ++j) {
     const V bias = hn::LoadU(d, r.bias + j * kLanes);
     const int64_t n = r.valid[j];
@@ -48,8 +45,7 @@ HWY_INLINE void store(const DirectRow& r, int64_t x, V (&acc)[kPixels][kVectors]
       if (i < left) {
         V v = hn::Add(acc[i][j], bias);
         if (other != nullptr) v = hn::Add(v, load_first(d, other + i * r.residual_pitch, n));
-        v = leaky ? hn::IfThenElse(hn::Lt(v, hn::Zero(d)), hn::Mul(v, lo), v) : at_most(hi, at_least(lo, v));
-        store_first(d, v, to + i * r.pitch, n);
+        store_first(d, cheap(v), to + i * r.pitch, n);
       }
     }
   }

@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "lib/kernels/bounds-inl.h"
+#include "lib/kernels/cheap-inl.h"
 #include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/gemm_target.h"
 #include "lib/kernels/nhwc_target.h"
@@ -25,25 +26,11 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 constexpr int64_t kLanes = HWY_MAX_BYTES / sizeof(float);
-
-// The activations that cost next to nothing; the others are applied to what was stored.
-struct Cheap {
-  explicit HWY_INLINE Cheap(const Activation& f) : leaky(f.op == Unary::kLeakyRelu) {
-    const D d;
-    lo = hn::Set(d, leaky ? f.a : f.op == Unary::kRelu ? 0.0f : f.op == Unary::kClip ? f.a : -HUGE_VALF);
-    hi = hn::Set(d, f.op == Unary::kClip ? f.b : HUGE_VALF);
-  }
-  HWY_INLINE V operator()(V v) const {
-    if (leaky) return hn::IfThenElse(hn::Lt(v, hn::Zero(D())), hn::Mul(v, lo), v);
-    return at_most(hi, at_least(lo, v));
-  }
-  V lo, hi;
-  bool leaky;
-};
+using End = Cheap<D>;
 
 // kPixels outputs from x on whose taps [kx0, kx1) lie inside, for rows [ky0, ky1) of the kernel.
 template <int kPixels>
-HWY_INLINE void depthwise_pixels(const DepthwiseRow& r, int64_t x, int64_t ky0, int64_t ky1, int64_t kx0, int64_t kx1, const Cheap& cheap, int64_t c0 = 0) {
+HWY_INLINE void depthwise_pixels(const DepthwiseRow& r, int64_t x, int64_t ky0, int64_t ky1, int64_t kx0, int64_t kx1, const End& cheap, int64_t c0 = 0) {
   const D d;
   const int64_t step = r.stride * r.step;
   for (int64_t c = c0; c < r.channels; c += kLanes) {
@@ -74,7 +61,7 @@ HWY_INLINE void depthwise_pixels(const DepthwiseRow& r, int64_t x, int64_t ky0, 
 
 // One output whose window is cut by the picture's edge: there are no neighbours to work on meanwhile, so several vectors of
 // channels are summed at a time.
-HWY_INLINE void depthwise_edge(const DepthwiseRow& r, int64_t x, int64_t ky0, int64_t ky1, int64_t kx0, int64_t kx1, const Cheap& cheap) {
+HWY_INLINE void depthwise_edge(const DepthwiseRow& r, int64_t x, int64_t ky0, int64_t ky1, int64_t kx0, int64_t kx1, const End& cheap) {
   constexpr int kVectors = 4;
   const D d;
   int64_t c = 0;
@@ -99,7 +86,7 @@ HWY_INLINE void depthwise_edge(const DepthwiseRow& r, int64_t x, int64_t ky0, in
 // 3x3 windows that lie inside, four outputs at a time from x on, for channels that fill vectors: the weights stay in
 // registers, and outputs share what they read. Returns where it stopped.
 template <int kStride>
-int64_t depthwise_square(const DepthwiseRow& r, int64_t x, int64_t end, const Cheap& cheap) {
+int64_t depthwise_square(const DepthwiseRow& r, int64_t x, int64_t end, const End& cheap) {
   constexpr int kColumns = 3 * kStride + 3;
   const D d;
   const int64_t c_end = r.channels / kLanes * kLanes, line = r.w * r.step, stop = x + (end - x) / 4 * 4;
@@ -139,7 +126,7 @@ HWY_INLINE void inside(int64_t start, int64_t taps, int64_t dilation, int64_t si
 }
 
 void depthwise(const DepthwiseRow& r) noexcept {
-  const Cheap cheap(r.f);
+  const End cheap(D(), r.f);
   int64_t ky0, ky1;
   inside(r.top, r.kernel_h, r.dilation_h, r.h, ky0, ky1);
   const int64_t reach = (r.kernel_w - 1) * r.dilation_w;
@@ -313,7 +300,7 @@ void tile_in(int64_t side, const float* const* pixels, int64_t channels, float* 
 
 // One row of a tile's outputs.
 template <int kSide>
-HWY_INLINE void store_row(const V (&o)[kSide], V bias, const Cheap& cheap, const float* const* residuals, float* const* pixels, int64_t c, int64_t n) {
+HWY_INLINE void store_row(const V (&o)[kSide], V bias, const End& cheap, const float* const* residuals, float* const* pixels, int64_t c, int64_t n) {
   const D d;
   HWY_UNROLL(4) for (int j = 0; j < kSide; ++j) {
     if (pixels[j] == nullptr) continue;
@@ -326,7 +313,7 @@ HWY_INLINE void store_row(const V (&o)[kSide], V bias, const Cheap& cheap, const
 void tile_out(int64_t side, const float* in, int64_t stride, int64_t channels, const float* bias, const float* const* residuals, const Activation& f,
               float* const* pixels) noexcept {
   const D d;
-  const Cheap cheap(f);
+  const End cheap(D(), f);
   const auto others = [&](int row) { return residuals != nullptr ? residuals + row * side : nullptr; };
   for (int64_t c = 0; c < channels; c += kLanes) {
     const int64_t n = channels - c;

@@ -5,7 +5,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "lib/kernels/bounds-inl.h"
+#include "lib/kernels/cheap-inl.h"
 #include "lib/kernels/winograd_target.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -160,10 +160,9 @@ void output(const WinogradBlock& b, const float* in, int64_t position_stride, fl
   const ConvGeometry& g = *b.g;
   const int64_t ow = g.out[2], oh = g.out[1];
   const int64_t row_floats = winograd_row_floats(b, kLanes);
-  const bool leaky = f.op == Unary::kLeakyRelu, cheap = is_cheap(f.op);
+  const bool stored = is_cheap(f.op);
+  const Cheap<Widest> cheap(d, f);
   const V add = hn::Set(d, bias);
-  const V lo = hn::Set(d, leaky ? f.a : f.op == Unary::kRelu ? 0.0f : f.op == Unary::kClip ? f.a : -HUGE_VALF);
-  const V hi = hn::Set(d, f.op == Unary::kClip ? f.b : HUGE_VALF);
   for (int64_t y = b.y0; y < b.y1; ++y) {
     const float* m = in + (y - b.y0) * b.tiles_across;
     const hn::CappedTag<float, 4> d4;
@@ -181,14 +180,9 @@ void output(const WinogradBlock& b, const float* in, int64_t position_stride, fl
       for (int64_t x = 0; x < ow; x += kLanes) {
         V v = hn::Add(hn::LoadU(d, row + x), add);
         if (residual != nullptr) v = hn::Add(v, load_first(d, residual + at + x, ow - x));
-        if (leaky) {
-          v = hn::IfThenElse(hn::Lt(v, hn::Zero(d)), hn::Mul(v, lo), v);
-        } else {
-          v = at_most(hi, at_least(lo, v));
-        }
-        store_first(d, v, out + at + x, ow - x);
+        store_first(d, cheap(v), out + at + x, ow - x);
       }
-      if (!cheap) unary(f, out + at, out + at, ow);
+      if (!stored) unary(f, out + at, out + at, ow);
     }
   }
 }
