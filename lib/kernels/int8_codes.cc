@@ -9,20 +9,20 @@
 namespace mlt {
 
 void quantize_codes(const float* in, uint8_t* out, int64_t count, const Codes& q, uint8_t nan) noexcept {
-  const Int8Target& target = int8_target();
+  const Int8CodesTarget& target = int8_codes_target();
   parallel_for(count, kMinWork, [&](int64_t begin, int64_t end) { target.quantize(in + begin, out + begin, end - begin, q.scale, q.zero, nan); });
 }
 
 void dequantize_codes(const uint8_t* in, float* out, int64_t count, const Codes& q) noexcept {
-  const Int8Target& target = int8_target();
+  const Int8CodesTarget& target = int8_codes_target();
   parallel_for(count, kMinWork, [&](int64_t begin, int64_t end) { target.dequantize(in + begin, out + begin, end - begin, q.scale, q.zero); });
 }
 
-void interleave_codes(const uint8_t* planes, uint8_t* out, int64_t count) noexcept { int8_target().interleave3(planes, count, out); }
+void interleave_codes(const uint8_t* planes, uint8_t* out, int64_t count) noexcept { int8_codes_target().interleave3(planes, count, out); }
 
 void add_codes(const uint8_t* a, const Codes& qa, const uint8_t* b, const Codes& qb, const Activation& f, uint8_t* out, const Codes& qo,
                int64_t count) noexcept {
-  const Int8Target& target = int8_target();
+  const Int8CodesTarget& target = int8_codes_target();
   const Int8Finish finish = int8_finish({.residual = qb, .f = f, .out = qo});
   parallel_for(count, kMinWork, [&](int64_t begin, int64_t end) {
     target.add(a + begin, qa.scale, qa.scale * lowest(qa), b + begin, finish, out + begin, end - begin);
@@ -30,12 +30,12 @@ void add_codes(const uint8_t* a, const Codes& qa, const uint8_t* b, const Codes&
 }
 
 void map_codes(const uint8_t* in, uint8_t* out, int64_t count, const CodeTable& table) noexcept {
-  const Int8Target& target = int8_target();
+  const Int8CodesTarget& target = int8_codes_target();
   parallel_for(count, kMinWork, [&](int64_t begin, int64_t end) { target.map(in + begin, 0, out + begin, 0, 1, end - begin, table.data()); });
 }
 
 void map_code_rows(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const CodeTable* table) noexcept {
-  const Int8Target& target = int8_target();
+  const Int8CodesTarget& target = int8_codes_target();
   parallel_for(rows, grain_for(columns), [&](int64_t begin, int64_t end) {
     const uint8_t* from = in + begin * in_pitch;
     uint8_t* to = out + begin * out_pitch;
@@ -56,7 +56,7 @@ void pool_codes_nhwc(Pool op, const PoolShape& s, const uint8_t* in, const Codes
     return n;
   };
   if (op == Pool::kMax) {
-    const Int8Target& target = int8_target();
+    const Int8CodesTarget& target = int8_codes_target();
     parallel_for(s.batch * oh, grain_for(ow * c * s.kernel[0] * s.kernel[1] / 32), [&](int64_t begin, int64_t end) {
       constexpr int64_t kTaps = 64;
       const uint8_t* taps[kTaps + 1];

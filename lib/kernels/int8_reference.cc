@@ -9,6 +9,7 @@
 namespace mlt {
 
 const Int8Target* int8_simd();
+const Int8CodesTarget* int8_codes_simd();
 
 uint8_t int8_code(const Int8Finish& f, float v) {
   v *= f.inverse;
@@ -118,11 +119,12 @@ void reference_add(const uint8_t* a, float scale, float shift, const uint8_t* b,
   for (int64_t i = 0; i < count; ++i) out[i] = int8_code(f, finished(f, scale * static_cast<float>(a[i]) + shift, b + i));
 }
 
-constexpr Int8Target kReference{"int8 scalar", {4, 4, 4}, 3, kRefLanes, false, reference_tile, reference_interleave, reference_interleave3, reference_depthwise,
-                                reference_most, reference_quantize, reference_dequantize, reference_map, reference_add};
+constexpr Int8Target kReference{"int8 scalar", {4, 4, 4}, 3, kRefLanes, false, reference_tile, reference_interleave, reference_depthwise};
+constexpr Int8CodesTarget kCodesReference{reference_interleave3, reference_most, reference_quantize, reference_dequantize, reference_map, reference_add};
 
 }  // namespace
 
 const Int8Target& int8_target() noexcept { return use_reference() || int8_simd() == nullptr ? kReference : *int8_simd(); }
+const Int8CodesTarget& int8_codes_target() noexcept { return use_reference() || int8_codes_simd() == nullptr ? kCodesReference : *int8_codes_simd(); }
 
 }  // namespace mlt

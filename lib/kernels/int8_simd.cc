@@ -10,13 +10,11 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
-#include "lib/kernels/bounds-inl.h"
-#include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/gemm_target.h"
-#include "lib/kernels/int8_target.h"
+#include "lib/kernels/int8-inl.h"
+#include "lib/kernels/partial-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mlt {
@@ -24,18 +22,8 @@ namespace HWY_NAMESPACE {
 namespace {
 #if !MLT_HWY_EMULATED
 
-namespace hn = hwy::HWY_NAMESPACE;
-using D = hn::ScalableTag<float>;
-using DI = hn::ScalableTag<int32_t>;
-using DW = hn::ScalableTag<int16_t>;
-using DB = hn::ScalableTag<uint8_t>;
-using DQ = hn::Rebind<uint8_t, D>;  // as many codes as a vector has floats
-using V = hn::Vec<D>;
-using VI = hn::Vec<DI>;
-using VW = hn::Vec<DW>;
-using VB = hn::Vec<DB>;
-constexpr int kLanes = HWY_MAX_BYTES / sizeof(float);
-#define MLT_INT8_DOT (HWY_TARGET == HWY_AVX3_DL)
+using namespace int8;
+
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
 constexpr int kMr = 8, kNv = 3;
 #else
@@ -43,173 +31,6 @@ constexpr int kMr = 4, kNv = 3;
 #endif
 // Rows of a tile: narrow ones take more, so that as many sums are under way.
 constexpr int most_rows(int vectors) { return MLT_INT8_DOT ? (vectors == 1 ? 16 : vectors == 2 ? 12 : kMr) : kMr; }
-
-// Sixteen-bit products, added in pairs.
-HWY_INLINE VI pair_sums(VW a, VW b) {
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-  return VI{_mm512_madd_epi16(a.raw, b.raw)};
-#elif HWY_TARGET == HWY_AVX2
-  return VI{_mm256_madd_epi16(a.raw, b.raw)};
-#elif HWY_TARGET == HWY_SSE4
-  return VI{_mm_madd_epi16(a.raw, b.raw)};
-#else
-  return VI(vpaddq_s32(vmull_s16(vget_low_s16(a.raw), vget_low_s16(b.raw)), vmull_s16(vget_high_s16(a.raw), vget_high_s16(b.raw))));
-#endif
-}
-
-// Four vectors of int32 as codes, saturated: sixteen lanes of 128 bits each hold the same lanes of v0, v1, v2 and v3.
-HWY_INLINE VB narrow(VI v0, VI v1, VI v2, VI v3) {
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-  return VB{_mm512_packus_epi16(_mm512_packs_epi32(v0.raw, v1.raw), _mm512_packs_epi32(v2.raw, v3.raw))};
-#elif HWY_TARGET == HWY_AVX2
-  return VB{_mm256_packus_epi16(_mm256_packs_epi32(v0.raw, v1.raw), _mm256_packs_epi32(v2.raw, v3.raw))};
-#elif HWY_TARGET == HWY_SSE4
-  return VB{_mm_packus_epi16(_mm_packs_epi32(v0.raw, v1.raw), _mm_packs_epi32(v2.raw, v3.raw))};
-#else
-  return VB(vcombine_u8(vqmovun_s16(vcombine_s16(vqmovn_s32(v0.raw), vqmovn_s32(v1.raw))), vqmovun_s16(vcombine_s16(vqmovn_s32(v2.raw), vqmovn_s32(v3.raw)))));
-#endif
-}
-
-// narrow()'s result with v0 first, then v1, ...
-HWY_INLINE VB in_order(VB v) {
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-  alignas(64) static constexpr int32_t kOrder[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
-  return hn::BitCast(DB(), hn::TableLookupLanes(hn::BitCast(DI(), v), hn::SetTableIndices(DI(), kOrder)));
-#elif HWY_TARGET == HWY_AVX2
-  alignas(32) static constexpr int32_t kOrder[8] = {0, 4, 1, 5, 2, 6, 3, 7};
-  return hn::BitCast(DB(), hn::TableLookupLanes(hn::BitCast(DI(), v), hn::SetTableIndices(DI(), kOrder)));
-#else
-  return v;
-#endif
-}
-
-// As narrow() of these rounded, plus `zero` (16 bits), within the bounds: for values that stay well inside int32.
-HWY_INLINE VB narrow_fitting(V v0, V v1, V v2, V v3, VW zero, VB lo, VB hi) {
-  const VI i0 = hn::NearestInt(v0), i1 = hn::NearestInt(v1), i2 = hn::NearestInt(v2), i3 = hn::NearestInt(v3);
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-  const VB codes{_mm512_packus_epi16(_mm512_adds_epi16(_mm512_packs_epi32(i0.raw, i1.raw), zero.raw), _mm512_adds_epi16(_mm512_packs_epi32(i2.raw, i3.raw), zero.raw))};
-#elif HWY_TARGET == HWY_AVX2
-  const VB codes{_mm256_packus_epi16(_mm256_adds_epi16(_mm256_packs_epi32(i0.raw, i1.raw), zero.raw), _mm256_adds_epi16(_mm256_packs_epi32(i2.raw, i3.raw), zero.raw))};
-#elif HWY_TARGET == HWY_SSE4
-  const VB codes{_mm_packus_epi16(_mm_adds_epi16(_mm_packs_epi32(i0.raw, i1.raw), zero.raw), _mm_adds_epi16(_mm_packs_epi32(i2.raw, i3.raw), zero.raw))};
-#else
-  const VB codes(vcombine_u8(vqmovun_s16(vqaddq_s16(vcombine_s16(vqmovn_s32(i0.raw), vqmovn_s32(i1.raw)), zero.raw)),
-                             vqmovun_s16(vqaddq_s16(vcombine_s16(vqmovn_s32(i2.raw), vqmovn_s32(i3.raw)), zero.raw))));
-#endif
-  return hn::Min(hi, hn::Max(lo, codes));
-}
-
-// The first n bytes.
-HWY_INLINE void store_bytes(VB v, uint8_t* p, int64_t n) {
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-  _mm512_mask_storeu_epi8(p, n >= 64 ? ~__mmask64{0} : (__mmask64{1} << n) - 1, v.raw);
-#else
-  if (n >= 4 * kLanes) return hn::StoreU(v, DB(), p);
-  HWY_ALIGN uint8_t edge[4 * kLanes];
-  hn::Store(v, DB(), edge);
-  if (n == 3 * kLanes) {
-    std::memcpy(p, edge, 3 * kLanes);
-  } else {
-    std::memcpy(p, edge, static_cast<size_t>(n));
-  }
-#endif
-}
-
-HWY_INLINE void store_floats(V v, float* p, int64_t n) {
-  if (n >= kLanes) return hn::StoreU(v, D(), p);
-  HWY_ALIGN float edge[kLanes];
-  hn::Store(v, D(), edge);
-  for (int64_t i = 0; i < n; ++i) p[i] = edge[i];
-}
-
-// table[code]. Only some processors look up bytes in a table of 256 without going to memory: others map what is stored.
-struct Lookup {
-#if MLT_INT8_DOT
-  // Two tables of 128 bytes, each in two registers.
-  explicit HWY_INLINE Lookup(const uint8_t* table)
-      : t0(_mm512_loadu_si512(table)), t1(_mm512_loadu_si512(table + 64)), t2(_mm512_loadu_si512(table + 128)), t3(_mm512_loadu_si512(table + 192)) {}
-  HWY_INLINE __m512i operator()(__m512i codes) const {
-    const __m512i low = _mm512_permutex2var_epi8(t0, codes, t1), high = _mm512_permutex2var_epi8(t2, codes, t3);
-    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), low, high);
-  }
-  __m512i t0, t1, t2, t3;
-#endif
-};
-
-void map(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const uint8_t* table) noexcept {
-#if MLT_INT8_DOT
-  const Lookup lookup(table);
-  for (int64_t r = 0; r < rows; ++r, in += in_pitch, out += out_pitch)
-    for (int64_t i = 0; i < columns; i += 64) {
-      const __mmask64 some = columns - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (columns - i)) - 1;
-      _mm512_mask_storeu_epi8(out + i, some, lookup(_mm512_maskz_loadu_epi8(some, in + i)));
-    }
-#else
-  for (int64_t r = 0; r < rows; ++r, in += in_pitch, out += out_pitch) {
-    int64_t i = 0;
-    for (; i + 8 <= columns; i += 8) {  // loads before stores, which might be of the table for all the compiler knows
-      const uint8_t a = table[in[i]], b = table[in[i + 1]], c = table[in[i + 2]], d = table[in[i + 3]];
-      const uint8_t e = table[in[i + 4]], f = table[in[i + 5]], g = table[in[i + 6]], h = table[in[i + 7]];
-      out[i] = a, out[i + 1] = b, out[i + 2] = c, out[i + 3] = d, out[i + 4] = e, out[i + 5] = f, out[i + 6] = g, out[i + 7] = h;
-    }
-    for (; i < columns; ++i) out[i] = table[in[i]];
-  }
-#endif
-}
-
-HWY_INLINE V code_floats(const uint8_t* p) { return hn::ConvertTo(D(), hn::PromoteTo(DI(), hn::LoadU(DQ(), p))); }
-
-struct Finish {
-  explicit HWY_INLINE Finish(const Int8Finish& f) : between(f.between), narrows(f.narrow), op(f.f.op) {
-    const D d;
-    between_inverse = hn::Set(d, f.between_inverse), between_scale = hn::Set(d, f.between_scale);
-    between_lo = hn::Set(d, f.between_lo), between_hi = hn::Set(d, f.between_hi);
-    residual_scale = hn::Set(d, f.residual_scale), residual_shift = hn::Set(d, f.residual_shift);
-    act_lo = hn::Set(d, op == Unary::kRelu ? 0.0f : f.f.a);
-    act_hi = hn::Set(d, op == Unary::kClip ? f.f.b : HUGE_VALF);
-    inverse = hn::Set(d, f.inverse), lo = hn::Set(d, f.lo), hi = hn::Set(d, f.hi);
-    zero = hn::Set(DI(), f.zero);
-    zero16 = hn::Set(DW(), static_cast<int16_t>(f.zero));
-    code_lo = hn::Set(DB(), f.code_lo), code_hi = hn::Set(DB(), f.code_hi);
-    fits = f.fits;
-    scaled = f.inverse != 1.0f;
-    between_scaled = f.between_inverse != 1.0f;
-    plain = f.narrow && !f.between && !scaled && op == Unary::kIdentity;
-  }
-  // Up to the activation, and this too where it costs next to nothing.
-  HWY_INLINE V value(V v, const uint8_t* residual) const {
-    if (between) {
-      if (between_scaled) v = hn::Mul(v, between_inverse);
-      v = hn::Mul(hn::Round(hn::Min(between_hi, hn::Max(v, between_lo))), between_scale);
-    }
-    if (residual != nullptr) v = hn::Add(hn::MulAdd(code_floats(residual), residual_scale, residual_shift), v);
-    if (op == Unary::kLeakyRelu) return hn::IfThenElse(hn::Lt(v, hn::Zero(D())), hn::Mul(v, act_lo), v);
-    if (op == Unary::kRelu || op == Unary::kClip) return at_most(act_hi, at_least(act_lo, v));
-    return v;
-  }
-  HWY_INLINE VI code(V v) const {
-    if (scaled) v = hn::Mul(v, inverse);
-    return bounded(v);
-  }
-  HWY_INLINE VI bounded(V v) const { return hn::Add(hn::NearestInt(hn::Min(hi, hn::Max(v, lo))), zero); }
-  V between_inverse, between_scale, between_lo, between_hi, residual_scale, residual_shift, act_lo, act_hi, inverse, lo, hi;
-  VI zero;
-  VW zero16;
-  VB code_lo, code_hi;
-  bool fits = false;
-  bool between, narrows, scaled = false, between_scaled = false, plain = false;
-  Unary op;
-};
-
-// `count` values with the activations that cost more; then codes where there are to be any.
-HWY_NOINLINE void finish_slowly(const Int8Finish& f, const Finish& finish, float* values, int64_t count, uint8_t* out, float* out_float) {
-  const ElementwiseTarget& ew = elementwise_target();
-  ew.unary(f.f.op, values, f.narrow ? values : out_float, count, f.f.a, f.f.b);
-  if (!f.narrow) return;
-  const VI none = hn::Zero(DI());
-  for (int64_t i = 0; i < count; i += kLanes)
-    store_bytes(in_order(narrow(finish.code(hn::LoadU(D(), values + i)), none, none, none)), out + i, std::min<int64_t>(kLanes, count - i));
-}
 
 // Everything but scaling and bounds, row by row from a copy of the sums.
 template <int kVectors>
@@ -234,7 +55,7 @@ HWY_NOINLINE void finish_rows(const Int8Tile& t, const int32_t* sums) {
       return;
     }
     HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j)
-      if (t.cols > j * kLanes) store_floats(v[j], t.out_float + i * t.pitch + j * kLanes, t.cols - j * kLanes);
+      if (t.cols > j * kLanes) store_first(d, v[j], t.out_float + i * t.pitch + j * kLanes, t.cols - j * kLanes);
   };
   for (int i = 0; i < t.rows; ++i, sums += kVectors * kLanes) {
     V v[kVectors];
@@ -418,7 +239,7 @@ HWY_NOINLINE void tile(const Int8Tile& t) {
       }
     }
   }
-  if (!finish_tile<kRows, kVectors>(t, acc) && t.table != nullptr) map(t.out, t.pitch, t.out, t.pitch, t.rows, t.cols, t.table);
+  if (!finish_tile<kRows, kVectors>(t, acc) && t.table != nullptr) int8_codes_target().map(t.out, t.pitch, t.out, t.pitch, t.rows, t.cols, t.table);
 }
 
 template <int kVectors, int kRows = 1>
@@ -452,15 +273,6 @@ void interleave(const uint8_t* const rows[4], const int64_t steps[4], int64_t co
       hn::StoreU(hn::BitCast(db, hn::InterleaveLower(dh, hi01, hi23)), db, out + 8 * kLanes);
       hn::StoreU(hn::BitCast(db, hn::InterleaveUpper(dh, hi01, hi23)), db, out + 12 * kLanes);
     }
-}
-
-void interleave3(const uint8_t* planes, int64_t count, uint8_t* out) noexcept {
-  const hn::CappedTag<uint8_t, 16> d;
-  int64_t i = 0;
-  for (; i + 16 <= count; i += 16)
-    hn::StoreInterleaved3(hn::LoadU(d, planes + i), hn::LoadU(d, planes + count + i), hn::LoadU(d, planes + 2 * count + i), d, out + 3 * i);
-  for (; i < count; ++i)
-    for (int64_t c = 0; c < 3; ++c) out[3 * i + c] = planes[c * count + i];
 }
 
 // What a column of the kernel adds to four vectors of sums.
@@ -557,85 +369,13 @@ void depthwise(const Int8DepthwiseRow& r) noexcept {
         finish_slowly(*r.finish, finish, values, n, r.out + at, r.out_float + at);
       }
     }
-  }  if (r.table != nullptr) map(r.out, 0, r.out, 0, 1, r.count * r.channels, r.table);
-}
-
-void most(const uint8_t* const* taps, int64_t count, int64_t channels, uint8_t* out) noexcept {
-  const DB db;
-  for (int64_t c = 0; c < channels; c += 4 * kLanes) {
-    VB v = hn::Zero(db);
-    for (int64_t i = 0; i < count; ++i) v = hn::Max(v, hn::LoadU(db, taps[i] + c));
-    store_bytes(v, out + c, channels - c);
   }
-}
-
-void quantize(const float* in, uint8_t* out, int64_t count, float scale, int32_t zero, uint8_t nan) noexcept {
-  const D d;
-  const V s = hn::Set(d, scale), lo = hn::Set(d, -static_cast<float>(zero)), hi = hn::Set(d, 255.0f - static_cast<float>(zero)),
-          none = hn::Set(d, static_cast<float>(nan) - static_cast<float>(zero));
-  const VI z = hn::Set(DI(), zero);
-  const auto code = [&](V v) {
-    v = hn::Div(v, s);
-    v = hn::IfThenElse(hn::Eq(v, v), v, none);
-    return hn::Add(hn::NearestInt(hn::Min(hi, hn::Max(v, lo))), z);
-  };
-  int64_t i = 0;
-  for (; i + 4 * kLanes <= count; i += 4 * kLanes)
-    hn::StoreU(in_order(narrow(code(hn::LoadU(d, in + i)), code(hn::LoadU(d, in + i + kLanes)), code(hn::LoadU(d, in + i + 2 * kLanes)),
-                               code(hn::LoadU(d, in + i + 3 * kLanes)))), DB(), out + i);
-  const VI zeros = hn::Zero(DI());
-  for (; i < count; i += kLanes) {
-    HWY_ALIGN float edge[kLanes] = {};
-    const int64_t n = std::min<int64_t>(kLanes, count - i);
-    std::memcpy(edge, in + i, static_cast<size_t>(n) * sizeof(float));
-    store_bytes(in_order(narrow(code(hn::Load(d, edge)), zeros, zeros, zeros)), out + i, n);
-  }
-}
-
-void dequantize(const uint8_t* in, float* out, int64_t count, float scale, int32_t zero) noexcept {
-  const D d;
-  const V s = hn::Set(d, scale), z = hn::Set(d, static_cast<float>(zero));
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) hn::StoreU(hn::Mul(hn::Sub(code_floats(in + i), z), s), d, out + i);
-  for (; i < count; ++i) out[i] = (static_cast<float>(in[i]) - static_cast<float>(zero)) * scale;
-}
-
-void add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int8Finish& f, uint8_t* out, int64_t count) noexcept {
-  const D d;
-  const Finish finish(f);
-  const V s = hn::Set(d, scale), t = hn::Set(d, shift);
-  const bool cheap = is_cheap(f.f.op);
-  const VI none = hn::Zero(DI());
-  const auto sum = [&](const uint8_t* pa, const uint8_t* pb) HWY_ATTR { return finish.value(hn::MulAdd(code_floats(pa), s, t), pb); };
-  int64_t i = 0;
-  for (; cheap && i + 4 * kLanes <= count; i += 4 * kLanes) {
-    VI c[4];
-    HWY_UNROLL(4) for (int j = 0; j < 4; ++j) c[j] = finish.code(sum(a + i + j * kLanes, b + i + j * kLanes));
-    hn::StoreU(in_order(narrow(c[0], c[1], c[2], c[3])), DB(), out + i);
-  }
-  HWY_ALIGN uint8_t edge_a[kLanes] = {}, edge_b[kLanes] = {};
-  for (; i < count; i += kLanes) {
-    const int64_t n = std::min<int64_t>(kLanes, count - i);
-    const uint8_t *pa = a + i, *pb = b + i;
-    if (n < kLanes) {
-      std::memcpy(edge_a, pa, static_cast<size_t>(n));
-      std::memcpy(edge_b, pb, static_cast<size_t>(n));
-      pa = edge_a, pb = edge_b;
-    }
-    const V v = sum(pa, pb);
-    if (cheap) {
-      store_bytes(in_order(narrow(finish.code(v), none, none, none)), out + i, n);
-      continue;
-    }
-    HWY_ALIGN float values[kLanes];
-    hn::Store(v, d, values);
-    finish_slowly(f, finish, values, n, out + i, nullptr);
-  }
+  if (r.table != nullptr) int8_codes_target().map(r.out, 0, r.out, 0, 1, r.count * r.channels, r.table);
 }
 
 const Int8Target* simd_target() {
   static constexpr Int8Target kTarget{MLT_INT8_DOT ? "int8 vnni 8x48" : HWY_TARGET == HWY_AVX3 ? "int8 8x48" : HWY_TARGET == HWY_AVX2 ? "int8 4x24" : kMr == 8 ? "int8 8x12" : "int8 4x12",
-                                      {most_rows(1), most_rows(2), most_rows(3)}, kNv, kLanes, !MLT_INT8_DOT, tile_any, interleave, interleave3, depthwise, most, quantize, dequantize, map, add};
+                                      {most_rows(1), most_rows(2), most_rows(3)}, kNv, kLanes, !MLT_INT8_DOT, tile_any, interleave, depthwise};
   return &kTarget;
 }
 

@@ -70,9 +70,13 @@ struct Int8Target {
   void (*tile)(const Int8Tile& t) noexcept;
   // Codes of four rows to `blocks` blocks of quads, for `count` pixels that are `steps` bytes apart; whole blocks are read.
   void (*interleave)(const uint8_t* const rows[4], const int64_t steps[4], int64_t count, int64_t blocks, uint8_t* out) noexcept;
+  void (*depthwise)(const Int8DepthwiseRow& r) noexcept;
+};
+
+// What works on codes alone.
+struct Int8CodesTarget {
   // Planes of three channels to pixels.
   void (*interleave3)(const uint8_t* planes, int64_t count, uint8_t* out) noexcept;
-  void (*depthwise)(const Int8DepthwiseRow& r) noexcept;
   // The greatest of `count` pixels, channel by channel.
   void (*most)(const uint8_t* const* taps, int64_t count, int64_t channels, uint8_t* out) noexcept;
   void (*quantize)(const float* in, uint8_t* out, int64_t count, float scale, int32_t zero, uint8_t nan) noexcept;
@@ -84,6 +88,7 @@ struct Int8Target {
 };
 
 const Int8Target& int8_target() noexcept;
+const Int8CodesTarget& int8_codes_target() noexcept;
 
 // Ends of the range, counted from zero.
 inline float lowest(const Codes& q) { return -static_cast<float>(q.zero); }

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <set>
 
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/fuse.h"
@@ -268,7 +267,8 @@ class Fusion : CodeGraph {
     at_ = static_cast<int>(i);
     const int x = node.in("x"), y = node.in("y");
     auto a = operand(x), b = operand(y);
-    if (!a || !b) return;
+    if (!a && !b) return;
+    if (!a || !b) return refuse(node, "one operand has no codes");
     if (dims(x) != dims(y)) return refuse(node, "operands of different shapes");
     auto end = tail(node.outs[0]);
     if (!end) return refuse(node, "the result is not quantized");
@@ -291,9 +291,9 @@ class Fusion : CodeGraph {
     plan->pool = node.op->kind == "max_pool" ? Pool::kMax : Pool::kAverage;
     const Dims& d = dims(x);
     if (node.op->kind == "reduce_mean") {
-      if (!node.call.known("axes") || !node.call.has("axes")) return;
+      if (!node.call.known("axes") || !node.call.has("axes")) return refuse(node, "the axes are not known");
       auto axes = ops::normalize_axes(node.call.ints("axes"), 4);
-      if (!axes) return;
+      if (!axes) return refuse(node, "the axes are not known");
       std::sort(axes->begin(), axes->end());
       if (*axes != std::vector<int64_t>{2, 3}) return refuse(node, "not over two spatial axes");
       plan->window.batch = d[0], plan->window.channels = d[1];
@@ -321,19 +321,24 @@ class Fusion : CodeGraph {
     Node& node = *nodes_[i];
     at_ = static_cast<int>(i);
     const size_t rank = dims(node.outs[0]).size();
+    size_t count = 0;
     std::vector<std::pair<Node::Source, int>> sources;
     auto plan = std::make_shared<Int8Plan>();
     plan->kind = Kind::kConcat;
     for (const Node::Source& s : node.sources) {
       if (s.param != "values") continue;
+      ++count;
       auto part = operand(s.id);
-      if (!part) return;
+      if (!part) continue;
       plan->values.push_back(part->codes);
       sources.push_back({{"values", s.index, part->id}, s.id});
     }
-    if (sources.empty() || !node.call.known("axis") || node.call.flag("interleave")) return;
+    if (sources.empty()) return;
+    if (sources.size() != count) return refuse(node, "not all parts have codes");
+    if (node.call.flag("interleave")) return refuse(node, "interleaved");
+    if (!node.call.known("axis")) return refuse(node, "the axis is not known");
     auto axis = ops::normalize_axis(node.call.i64("axis"), static_cast<int64_t>(rank));
-    if (!axis) return;
+    if (!axis) return refuse(node, "the axis is not known");
     plan->axis = *axis;
     auto end = tail(node.outs[0]);
     if (!end || end->act != nullptr) return refuse(node, "the result is not quantized");
@@ -346,15 +351,16 @@ class Fusion : CodeGraph {
     at_ = static_cast<int>(i);
     const int x = node.in("x"), out = node.outs[0];
     auto from = operand(x);
-    if (!from || node.outs.size() != 1 || value(out).dynamic || !value(out).type.is_static()) return;
+    if (!from) return;
+    if (value(out).dynamic || !value(out).type.is_static()) return refuse(node, "the result's shape is not known");
     if (dims(x).size() > kMaxRank || dims(out).size() > kMaxRank) return refuse(node, "too many axes");
     auto plan = std::make_shared<Int8Plan>();
     plan->kind = Kind::kReshape;
     plan->x = from->codes;
     if (node.op->kind == "transpose") {
-      if (!node.call.known("perm")) return;
+      if (!node.call.known("perm")) return refuse(node, "the order of the axes is not known");
       auto perm = ops::normalize_axes(node.call.ints("perm"), static_cast<int64_t>(dims(x).size()));
-      if (!perm || perm->size() != dims(x).size()) return;
+      if (!perm || perm->size() != dims(x).size()) return refuse(node, "the order of the axes is not known");
       plan->kind = Kind::kTranspose;
       plan->perm = *perm;
     }
@@ -368,10 +374,11 @@ class Fusion : CodeGraph {
     Node& node = *nodes_[i];
     const int x = node.in("x");
     auto from = operand(x);
-    if (!from || !node.call.known("axis")) return;
+    if (!from) return;
+    if (!node.call.known("axis")) return refuse(node, "the axis is not known");
     const size_t rank = dims(x).size();
     auto axis = ops::normalize_axis(node.call.i64("axis"), static_cast<int64_t>(rank));
-    if (!axis) return;
+    if (!axis) return refuse(node, "the axis is not known");
     auto plan = std::make_shared<Int8Plan>();
     plan->kind = Kind::kSplit;
     plan->x = from->codes;

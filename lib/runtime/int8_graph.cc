@@ -98,12 +98,11 @@ std::optional<CodeGraph::Operand> CodeGraph::operand(int id) {
   return Operand{q, *codes_of(*node, value(q).type.dtype)};
 }
 
-Node* CodeGraph::quantizer(int id, int* at) {
+Node* CodeGraph::quantizer(int id) {
   const int next = only_reader(id);
   if (next < 0) return nullptr;
   Node& node = *nodes_[static_cast<size_t>(next)];
   if (node.int8 != nullptr || node.op->kind != "quantize" || node.in("input") != id || !narrow_.contains(node.outs[0])) return nullptr;
-  if (at != nullptr) *at = next;
   return &node;
 }
 

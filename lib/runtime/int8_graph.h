@@ -35,7 +35,7 @@ class CodeGraph {
   int only_reader(int id);
   bool is_output(int id);
   // The quantize that is all that reads a value, with codes that stay codes.
-  Node* quantizer(int id, int* at = nullptr);
+  Node* quantizer(int id);
   // Node i reads these codes.
   void reads(size_t i, int codes) {
     ++value(codes).users;

@@ -1,0 +1,146 @@
+// What works on codes alone, on Highway.
+#include "lib/kernels/hwy_config.h"
+
+#define HWY_WANT_AVX3_DL  // as int8_simd.cc
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "lib/kernels/int8_codes_simd.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "lib/kernels/gemm_target.h"
+#include "lib/kernels/int8-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mlt {
+namespace HWY_NAMESPACE {
+namespace {
+#if !MLT_HWY_EMULATED
+
+using namespace int8;
+
+void interleave3(const uint8_t* planes, int64_t count, uint8_t* out) noexcept {
+  const hn::CappedTag<uint8_t, 16> d;
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16)
+    hn::StoreInterleaved3(hn::LoadU(d, planes + i), hn::LoadU(d, planes + count + i), hn::LoadU(d, planes + 2 * count + i), d, out + 3 * i);
+  for (; i < count; ++i)
+    for (int64_t c = 0; c < 3; ++c) out[3 * i + c] = planes[c * count + i];
+}
+
+void map(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const uint8_t* table) noexcept {
+#if MLT_INT8_DOT
+  const Lookup lookup(table);
+  for (int64_t r = 0; r < rows; ++r, in += in_pitch, out += out_pitch)
+    for (int64_t i = 0; i < columns; i += 64) {
+      const __mmask64 some = columns - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (columns - i)) - 1;
+      _mm512_mask_storeu_epi8(out + i, some, lookup(_mm512_maskz_loadu_epi8(some, in + i)));
+    }
+#else
+  for (int64_t r = 0; r < rows; ++r, in += in_pitch, out += out_pitch) {
+    int64_t i = 0;
+    for (; i + 8 <= columns; i += 8) {  // loads before stores, which might be of the table for all the compiler knows
+      const uint8_t a = table[in[i]], b = table[in[i + 1]], c = table[in[i + 2]], d = table[in[i + 3]];
+      const uint8_t e = table[in[i + 4]], f = table[in[i + 5]], g = table[in[i + 6]], h = table[in[i + 7]];
+      out[i] = a, out[i + 1] = b, out[i + 2] = c, out[i + 3] = d, out[i + 4] = e, out[i + 5] = f, out[i + 6] = g, out[i + 7] = h;
+    }
+    for (; i < columns; ++i) out[i] = table[in[i]];
+  }
+#endif
+}
+
+void most(const uint8_t* const* taps, int64_t count, int64_t channels, uint8_t* out) noexcept {
+  const DB db;
+  for (int64_t c = 0; c < channels; c += 4 * kLanes) {
+    VB v = hn::Zero(db);
+    for (int64_t i = 0; i < count; ++i) v = hn::Max(v, hn::LoadU(db, taps[i] + c));
+    store_bytes(v, out + c, channels - c);
+  }
+}
+
+void quantize(const float* in, uint8_t* out, int64_t count, float scale, int32_t zero, uint8_t nan) noexcept {
+  const D d;
+  const V s = hn::Set(d, scale), lo = hn::Set(d, -static_cast<float>(zero)), hi = hn::Set(d, 255.0f - static_cast<float>(zero)),
+          none = hn::Set(d, static_cast<float>(nan) - static_cast<float>(zero));
+  const VI z = hn::Set(DI(), zero);
+  const auto code = [&](V v) {
+    v = hn::Div(v, s);
+    v = hn::IfThenElse(hn::Eq(v, v), v, none);
+    return hn::Add(hn::NearestInt(hn::Min(hi, hn::Max(v, lo))), z);
+  };
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes)
+    hn::StoreU(in_order(narrow(code(hn::LoadU(d, in + i)), code(hn::LoadU(d, in + i + kLanes)), code(hn::LoadU(d, in + i + 2 * kLanes)),
+                               code(hn::LoadU(d, in + i + 3 * kLanes)))), DB(), out + i);
+  const VI zeros = hn::Zero(DI());
+  for (; i < count; i += kLanes) {
+    HWY_ALIGN float edge[kLanes] = {};
+    const int64_t n = std::min<int64_t>(kLanes, count - i);
+    std::memcpy(edge, in + i, static_cast<size_t>(n) * sizeof(float));
+    store_bytes(in_order(narrow(code(hn::Load(d, edge)), zeros, zeros, zeros)), out + i, n);
+  }
+}
+
+void dequantize(const uint8_t* in, float* out, int64_t count, float scale, int32_t zero) noexcept {
+  const D d;
+  const V s = hn::Set(d, scale), z = hn::Set(d, static_cast<float>(zero));
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) hn::StoreU(hn::Mul(hn::Sub(code_floats(in + i), z), s), d, out + i);
+  for (; i < count; ++i) out[i] = (static_cast<float>(in[i]) - static_cast<float>(zero)) * scale;
+}
+
+void add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int8Finish& f, uint8_t* out, int64_t count) noexcept {
+  const D d;
+  const Finish finish(f);
+  const V s = hn::Set(d, scale), t = hn::Set(d, shift);
+  const bool cheap = is_cheap(f.f.op);
+  const VI none = hn::Zero(DI());
+  const auto sum = [&](const uint8_t* pa, const uint8_t* pb) HWY_ATTR { return finish.value(hn::MulAdd(code_floats(pa), s, t), pb); };
+  int64_t i = 0;
+  for (; cheap && i + 4 * kLanes <= count; i += 4 * kLanes) {
+    VI c[4];
+    HWY_UNROLL(4) for (int j = 0; j < 4; ++j) c[j] = finish.code(sum(a + i + j * kLanes, b + i + j * kLanes));
+    hn::StoreU(in_order(narrow(c[0], c[1], c[2], c[3])), DB(), out + i);
+  }
+  HWY_ALIGN uint8_t edge_a[kLanes] = {}, edge_b[kLanes] = {};
+  for (; i < count; i += kLanes) {
+    const int64_t n = std::min<int64_t>(kLanes, count - i);
+    const uint8_t *pa = a + i, *pb = b + i;
+    if (n < kLanes) {
+      std::memcpy(edge_a, pa, static_cast<size_t>(n));
+      std::memcpy(edge_b, pb, static_cast<size_t>(n));
+      pa = edge_a, pb = edge_b;
+    }
+    const V v = sum(pa, pb);
+    if (cheap) {
+      store_bytes(in_order(narrow(finish.code(v), none, none, none)), out + i, n);
+      continue;
+    }
+    HWY_ALIGN float values[kLanes];
+    hn::Store(v, d, values);
+    finish_slowly(f, finish, values, n, out + i, nullptr);
+  }
+}
+
+const Int8CodesTarget* simd_target() {
+  static constexpr Int8CodesTarget kTarget{interleave3, most, quantize, dequantize, map, add};
+  return &kTarget;
+}
+
+#else
+const Int8CodesTarget* simd_target() { return nullptr; }
+#endif
+}  // namespace
+const Int8CodesTarget* int8_codes_simd_target() { return simd_target(); }
+}  // namespace HWY_NAMESPACE
+}  // namespace mlt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mlt {
+HWY_EXPORT(int8_codes_simd_target);
+const Int8CodesTarget* int8_codes_simd() { return HWY_DYNAMIC_DISPATCH(int8_codes_simd_target)(); }
+}  // namespace mlt
+#endif
