@@ -1,5 +1,5 @@
 // The three functions of Highway's library that its headers call, so that the headers suffice. The library itself times
-// the processor's clock whenever it is loaded (nanobenchmark.cc), which took half of a tool's start.
+// the processor's clock whenever it is loaded (nanobenchmark.cc), which took two fifths of a tool's start.
 #include "lib/kernels/hwy_config.h"
 
 #define HWY_WANT_AVX3_DL

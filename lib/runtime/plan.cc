@@ -1,8 +1,6 @@
 #include "lib/runtime/plan.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <unordered_set>
 
 #include "lib/runtime/attention_plan.h"
@@ -19,10 +17,6 @@ using ir::Type;
 // Results of folding larger than this are computed at run time instead of being kept.
 constexpr int64_t kFoldLimit = int64_t{1} << 24;
 
-bool is_state_op(std::string_view kind) {
-  return kind == "read_state" || kind == "write_state" || kind == "coreml_update_state";
-}
-
 // Values from outside that the blocks of an op read.
 void collect_captured(const ir::Block& block, std::unordered_set<const ir::Value*>* inner, std::vector<const ir::Value*>* captured) {
   for (const auto& input : block.inputs) inner->insert(input.get());
@@ -38,36 +32,16 @@ void collect_captured(const ir::Block& block, std::unordered_set<const ir::Value
   for (const ir::Value* output : block.outputs) see(output);
 }
 
-const std::vector<LowerRow>& lowerings_of(std::string_view kind) {
-  static const auto table = [] {
-    std::unordered_map<std::string_view, std::vector<LowerRow>> rows;
-    for (auto family : {attention_lowerings, conv_lowerings, matmul_lowerings, elementwise_lowerings, movement_lowerings, resampling_lowerings, reduction_lowerings, recurrent_lowerings})
-      for (const LowerRow& row : family()) rows[row.kind].push_back(row);
-    return rows;
-  }();
-  static const std::vector<LowerRow> kNone;
-  auto it = table.find(kind);
-  return it == table.end() ? kNone : it->second;
-}
-
-const std::vector<LowerRow>& channels_last_lowerings_of(std::string_view kind) {
-  static const auto table = [] {
-    std::unordered_map<std::string_view, std::vector<LowerRow>> rows;
-    for (auto family : {channels_last_lowerings, channels_last_resampling_lowerings, elementwise_lowerings})
-      for (const LowerRow& row : family()) rows[row.kind].push_back(row);
-    return rows;
-  }();
-  static const std::vector<LowerRow> kNone;
-  auto it = table.find(kind);
-  return it == table.end() ? kNone : it->second;
-}
-
 std::string bytes_text(size_t bytes) {
   if (bytes < size_t{1} << 20) return std::to_string(bytes) + " bytes";
   return bytes < size_t{10} << 30 ? std::to_string(bytes >> 20) + " MiB" : std::to_string(bytes >> 30) + " GiB";
 }
 
 }  // namespace
+
+bool is_state_op(std::string_view kind) {
+  return kind == "read_state" || kind == "write_state" || kind == "coreml_update_state";
+}
 
 std::string op_place(const ir::Op& op) { return "op " + std::string(op.name()) + " (" + op.kind + ")"; }
 
@@ -85,47 +59,6 @@ Status check_bytes(const std::vector<Type>& types, size_t max_bytes) {
   return {};
 }
 
-const Dims& Lowering::dims(int id) const {
-  const Dims& dims = type(id).dims;
-  if (!node_.channels_last) return dims;
-  auto [it, added] = bytes_dims_.try_emplace(id);
-  if (added) it->second = channels_last_dims(dims);
-  return it->second;
-}
-int64_t Lowering::pitch(int id) const {
-  const PlanValue& v = plan_.values[static_cast<size_t>(id)];
-  return v.pitch > 0 ? v.pitch : v.type.dims[1];
-}
-const Type& Lowering::type(int id) const { return plan_.values[static_cast<size_t>(id)].type; }
-bool Lowering::is_float(int id) const { return type(id).is_tensor() && mlt::is_float(type(id).dtype); }
-bool Lowering::is_constant(int id) const { return id >= 0 && plan_.values[static_cast<size_t>(id)].is_constant; }
-Tensor Lowering::constant(int id) const {
-  if (!is_constant(id)) return {};
-  Tensor stored = plan_.materialize(id, false);
-  return stored.valid() ? to_compute(stored) : stored;
-}
-Tensor Lowering::stored_constant(int id) const { return is_constant(id) ? plan_.materialize(id, false) : Tensor(); }
-DType Lowering::stored_dtype(int id) const {
-  const PlanValue& v = plan_.values[static_cast<size_t>(id)];
-  return v.constant.valid() ? v.constant.dtype() : v.type.dtype;
-}
-std::shared_ptr<CompressedWeight> Lowering::compressed(int id) const {
-  if (!is_constant(id) || plan_.values[static_cast<size_t>(id)].deferred == nullptr) return nullptr;
-  return compressed_weight(*plan_.values[static_cast<size_t>(id)].deferred);
-}
-void Lowering::keep_constant(int id) {
-  if (is_constant(id)) plan_.keep(id);
-}
-PackedName Lowering::packed_name(int id) const {
-  const PlanValue& v = plan_.values[static_cast<size_t>(id)];
-  // Values that have no producer with a name, and those that a fold made, are not told apart by their names.
-  if (plan_.options_.packed == nullptr || v.value == nullptr || v.value->producer == nullptr || v.value->name.empty()) return {};
-  if (!v.value->producer->is_const() && !v.value->producer->kind.starts_with("constexpr_")) return {};
-  return {plan_.options_.packed.get(), plan_.function_->name + "\n" + v.value->name};
-}
-
-std::shared_ptr<void>* Lowering::prepared_place(int id, const std::string& form) { return plan_.prepared_place(id, form); }
-
 std::shared_ptr<void>* Plan::prepared_place(int id, const std::string& form) {
   const ir::Value* value = id >= 0 ? values[static_cast<size_t>(id)].value : nullptr;
   if (prepared_ == nullptr || value == nullptr || value->producer == nullptr) return nullptr;
@@ -135,43 +68,6 @@ std::shared_ptr<void>* Plan::prepared_place(int id, const std::string& form) {
     for (const ir::Operand& operand : arg.operands)
       if (operand.constant() == nullptr) return nullptr;
   return &(*prepared_)[{value, form}];
-}
-
-const ExecOptions& Lowering::options() const { return plan_.options_; }
-
-int64_t Lowering::only_handed_out(int id) const {
-  std::vector<int> ids = {id};
-  int64_t largest = 0;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    const PlanValue& v = plan_.values[static_cast<size_t>(ids[i])];
-    if (!v.type.is_static()) return 0;
-    if (std::find(plan_.output_ids.begin(), plan_.output_ids.end(), ids[i]) != plan_.output_ids.end())
-      largest = std::max(largest, storage_bytes(held_dtype(v), *element_count(v.type.dims)));
-    for (const auto& node : plan_.nodes_) {
-      if (node->dead) continue;
-      const bool reads = std::any_of(node->sources.begin(), node->sources.end(), [&](const Node::Source& s) { return s.id == ids[i]; });
-      if (node->residual == ids[i]) return 0;
-      if (!reads) continue;
-      const std::string& kind = node->op->kind;
-      if (node->attention != nullptr || (kind != "expand_dims" && kind != "squeeze" && kind != "reshape" && kind != "cast" && kind != "concat")) return 0;
-      ids.push_back(node->outs[0]);
-    }
-  }
-  return largest;
-}
-
-bool Lowering::make_inside_output(int id, int64_t offset) {
-  const int out = node_.outs[0], part = plan_.root(id);
-  PlanValue &inner = plan_.values[static_cast<size_t>(part)], &outer = plan_.values[static_cast<size_t>(out)];
-  auto bytes = [](const PlanValue& v) { return storage_bytes(held_dtype(v), *element_count(v.type.dims)); };
-  // Only what a step of this plan makes for itself, as a whole: inputs come from outside, and a part of something else
-  // lies there.
-  if (plan_.options_.keep_all || part == plan_.root(out) || inner.is_constant || inner.dynamic || outer.dynamic || !inner.type.is_static()) return false;
-  if (std::find(plan_.input_ids.begin(), plan_.input_ids.end(), part) != plan_.input_ids.end()) return false;
-  if (plan_.offset_in_root(id) != 0 || bytes(inner) != bytes(plan_.values[static_cast<size_t>(id)]) || offset % 64 != 0) return false;
-  inner.alias_of = out;
-  inner.alias_offset = offset;
-  return true;
 }
 
 int Plan::id_of(const ir::Value* value) const {
@@ -443,201 +339,6 @@ void Plan::fuse() {
   fuse_shuffles(*this, nodes_);
   choose_layouts(*this, nodes_);
   fuse_blocks(*this, nodes_);
-}
-
-Status Plan::lower_all() {
-  for (auto& node : nodes_) {
-    if (node->dead) continue;
-    MLT_TRY(lower_node(*node).in(op_place(*node->op)));
-  }
-  for (int& id : output_ids) {
-    const ir::Value* value = values[static_cast<size_t>(id)].value;
-    id = reordered(id, false, value != nullptr ? value->producer : nullptr);
-  }
-  return {};
-}
-
-Status Plan::lower_node(Node& node) {
-  order_sources(node, node.channels_last);
-  Step step;
-  const ir::Op& last = *node.fused.back();
-  step.info.op = node.op;
-  step.info.name = std::string(last.name());
-  step.info.kind = node.attention != nullptr ? "scaled_dot_product_attention" : node.op->kind;
-  for (const ir::Op* op : node.fused) step.info.fused.push_back(op->kind);
-  for (const Node::Source& s : node.sources) {
-    step.ins.push_back(s.id);
-    step.info.input_types.push_back(values[static_cast<size_t>(s.id)].type);
-  }
-  if (node.attention != nullptr) {
-    step.info.input_types[0].dims = node.attention->query_dims;
-    step.info.input_types[1].dims = node.attention->key_dims;
-  }
-  if (node.block != nullptr) step.info.parts = block_parts(*node.block);
-  if (node.residual >= 0) step.ins.push_back(node.residual);
-  step.outs = node.outs;
-  for (int id : node.outs) {
-    step.info.output_types.push_back(values[static_cast<size_t>(id)].type);
-    step.info.output_names.push_back(values[static_cast<size_t>(id)].value->name);
-  }
-
-  if (is_state_op(node.op->kind) || node.eager) {
-    MLT_TRY(lower_eager(node, step));
-    steps.push_back(std::move(step));
-    in_place_.emplace_back();
-    return {};
-  }
-  if (options_.fast_kernels) {
-    const std::span<const LowerRow> rows = node.int8 != nullptr    ? int8_lowerings()
-                                           : node.block != nullptr ? block_lowerings()
-                                           : node.channels_last ? std::span<const LowerRow>(channels_last_lowerings_of(step.info.kind))
-                                                                : lowerings_of(step.info.kind);
-    if (!node.int8_refusal.empty()) step.info.refused.push_back("int8: " + node.int8_refusal);
-    for (const LowerRow& row : rows) {
-      Lowering lowering(*this, node);
-      std::optional<Lowered> lowered = row.lower(lowering);
-      if (node.call.error()) return *node.call.error();
-      if (failure_) return *failure_;
-      if (!lowered) {
-        step.info.refused.push_back(std::string(row.kernel) + ": " + lowering.refusal);
-        continue;
-      }
-      step.info.kernel = lowered->kernel;
-      if (node.channels_last)
-        for (int id : node.outs) values[static_cast<size_t>(id)].channels_last = is_image(*this, id);
-      info.scratch_bytes = std::max(info.scratch_bytes, lowered->scratch);
-      info.packed_bytes += lowered->packed;
-      step.reads_anywhere = lowered->reads_anywhere || lowered->is_view;
-      step.writes_anywhere = lowered->writes_anywhere || lowered->is_view;
-      if (lowered->is_view && !options_.keep_all) {
-        for (size_t i = 0; i < node.outs.size(); ++i) {
-          PlanValue& view = values[static_cast<size_t>(node.outs[i])];
-          view.alias_of = lowered->in_place[0];
-          view.alias_offset = i < lowered->offsets.size() ? lowered->offsets[i] : 0;
-        }
-      } else if (lowered->is_view) {
-        int from = lowered->in_place[0];
-        keep(from);
-        step.run = [from, outs = node.outs, offsets = lowered->offsets](RunContext& c) {
-          for (size_t i = 0; i < outs.size(); ++i) {
-            Tensor& to = c.out(outs[i]);
-            std::memcpy(to.mutable_bytes(), c.tensor(from).bytes().data() + (i < offsets.size() ? offsets[i] : 0), to.bytes().size());
-          }
-          return Status();
-        };
-      } else {
-        step.run = std::move(lowered->run);
-        in_place_.resize(steps.size());
-        in_place_.push_back(std::move(lowered->in_place));
-      }
-      steps.push_back(std::move(step));
-      in_place_.resize(steps.size());
-      return {};
-    }
-  }
-  if (node.int8 != nullptr || node.block != nullptr) return resource_error(step.info.refused.empty() ? "no kernel for this group" : step.info.refused.back());
-  if (node.channels_last) {
-    // What is made inside a concatenation was promised to be.
-    std::vector<int> ids = step.ins;
-    ids.insert(ids.end(), node.outs.begin(), node.outs.end());
-    for (int id : ids)
-      if (values[static_cast<size_t>(id)].pitch > 0) return resource_error("no kernel for this convolution: " + (step.info.refused.empty() ? std::string() : step.info.refused.back()));
-    node.channels_last = false;
-    return lower_node(node);
-  }
-  MLT_TRY(lower_reference(node, step));
-  steps.push_back(std::move(step));
-  in_place_.resize(steps.size());
-  return {};
-}
-
-void Plan::keep(int id) {
-  PlanValue& v = values[static_cast<size_t>(id)];
-  Tensor& place = regs[static_cast<size_t>(id)].tensor;
-  if (!v.is_constant || regs[static_cast<size_t>(id)].known()) return;
-  std::shared_ptr<void>* shared = prepared_place(id, "tensor");
-  if (shared == nullptr) {
-    place = to_compute(materialize(id, false));
-    return;
-  }
-  if (*shared == nullptr) {
-    Tensor made = to_compute(materialize(id, false));
-    if (failure_) return;
-    *shared = std::make_shared<Tensor>(std::move(made));
-  }
-  place = *std::static_pointer_cast<Tensor>(*shared);
-}
-
-// The op table's evaluation, on the arena's tensors. The call is bound to them at the first run: they do not move.
-Status Plan::lower_reference(Node& node, Step& step) {
-  step.info.kernel = "reference";
-  for (const Node::Source& s : node.sources)
-    if (values[static_cast<size_t>(s.id)].deferred != nullptr) keep(s.id);
-  if (failure_) return *failure_;
-  auto call = std::make_shared<ops::Call>(std::move(node.call));
-  auto bound = std::make_shared<bool>(false);
-  std::vector<Node::Source> sources = node.sources;
-  std::vector<int> outs = node.outs;
-  step.run = [call, bound, sources, outs](RunContext& c) -> Status {
-    if (!*bound) {
-      for (ops::Binding& b : call->bindings())
-        for (const Node::Source& s : sources)
-          if (b.param->name == s.param && s.index < b.items.size() && !b.items[s.index].value.known())
-            b.items[s.index].value = c.regs[static_cast<size_t>(s.id)];
-      *bound = true;
-    }
-    call->outputs().resize(outs.size());
-    for (size_t i = 0; i < outs.size(); ++i) call->outputs()[i].tensor = c.out(outs[i]);
-    MLT_TRY(call->def().eval(*call));
-    if (call->error()) return *call->error();
-    for (size_t i = 0; i < outs.size(); ++i) {
-      const Tensor& result = call->outputs()[i].tensor;
-      Tensor& place = c.out(outs[i]);
-      if (result.dtype() == DType::kString) {
-        place = result;
-      } else if (result.bytes().data() != place.bytes().data()) {
-        if (result.dims() != place.dims() || result.dtype() != place.dtype())
-          return input_error("evaluation gave " + dims_text(result.dims()) + " where " + dims_text(place.dims()) + " was inferred");
-        std::memcpy(place.mutable_bytes(), result.bytes().data(), result.bytes().size());
-      }
-    }
-    return {};
-  };
-  return {};
-}
-
-Status Plan::lower_eager(Node& node, Step& step) {
-  step.info.kernel = is_state_op(node.op->kind) ? "state" : "eager";
-  for (const Node::Source& s : node.sources) keep(s.id);
-  if (failure_) return *failure_;
-  const ir::Op* op = node.op;
-  std::vector<int> outs = node.outs;
-  ops::Opset opset = opset_;
-  ExecOptions options = options_;
-  std::vector<bool> dynamic;
-  for (int id : outs) dynamic.push_back(values[static_cast<size_t>(id)].dynamic);
-  step.run = [this, op, outs, dynamic, opset, options](RunContext& c) -> Status {
-    EagerContext context{opset,
-                         [&](const ir::Value& value) {
-                           int id = id_of(&value);
-                           return id < 0 ? ops::RtValue{} : c.regs[static_cast<size_t>(id)];
-                         },
-                         c.state, options.strict_fp16, options.max_bytes, options.max_iterations, c.findings};
-    MLT_ASSIGN(std::vector<ops::RtValue> results, run_eagerly(*op, context));
-    for (size_t i = 0; i < outs.size(); ++i) {
-      ops::RtValue& place = c.regs[static_cast<size_t>(outs[i])];
-      if (dynamic[i] || !results[i].tensor.valid() || results[i].tensor.dtype() == DType::kString) {
-        place = std::move(results[i]);
-        continue;
-      }
-      const Tensor& result = results[i].tensor;
-      if (result.dims() != place.tensor.dims() || result.dtype() != place.tensor.dtype())
-        return input_error("evaluation gave " + dims_text(result.dims()) + " where " + dims_text(place.tensor.dims()) + " was inferred");
-      std::memcpy(place.tensor.mutable_bytes(), result.bytes().data(), result.bytes().size());
-    }
-    return {};
-  };
-  return {};
 }
 
 }  // namespace mlt

@@ -250,6 +250,7 @@ class Plan {
   void drop_unused();
   void fuse();
   Status lower_all();
+  void find_handed_out();
   Status lower_node(Node& node);
   // An image in the other order of bytes, made by a step of its own unless there is one; `op` is who asks.
   int reordered(int id, bool channels_last, const ir::Op* op);
@@ -268,6 +269,7 @@ class Plan {
   std::unordered_map<const ir::Value*, int> ids_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::vector<int>> in_place_;  // per step
+  std::vector<int64_t> handed_out_;         // by value: Lowering::only_handed_out, or -1
   std::unordered_map<int, int> reordered_;  // images made in a second order, both ways
   AlignedBuffer arena_;
   // A value that may lie in memory of the caller's.
@@ -305,6 +307,7 @@ struct EagerContext {
 // interpreted op by op. One result per output.
 Result<std::vector<ops::RtValue>> run_eagerly(const ir::Op& op, const EagerContext& context);
 
+bool is_state_op(std::string_view kind);
 std::string op_place(const ir::Op& op);  // "op NAME (KIND)", for messages
 
 // kResource when values of these types, in compute types, take more than max_bytes together; kInput when an extent is

@@ -311,3 +311,22 @@ TEST_CASE("plans of other extents share prepared weights and answer alike") {
     for (size_t i = 0; i < 3; ++i) CHECK(max_difference((*got)[i].tensor, (*want)[i].tensor) < 1e-4);
   }
 }
+
+// Each is part of the next: what asks how far a value is handed on must not follow the whole chain from every link.
+TEST_CASE("a long chain of concatenations") {
+  constexpr int64_t kLinks = 4000;
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value *x = net.input("x", {1, 2}), *all = x;
+  for (int64_t i = 0; i < kLinks; ++i) {
+    ir::Value* wider = b.op("expand_dims", {{"x", all}, {"axes", b.ints({0})}});
+    ir::Value* again = b.op("squeeze", {{"x", wider}, {"axes", b.ints({0})}});
+    all = b.op("concat", {{"values", std::vector<ir::Value*>{again, x}}, {"axis", b.i32(1)}, {"interleave", b.boolean(false)}});
+  }
+  const Tensor in = noise({1, 2}, 3);
+  auto got = net.executor({all})->run({in});
+  REQUIRE(got.ok());
+  const Tensor& y = (*got)[0].tensor;
+  REQUIRE(y.dims() == Dims{1, 2 * (kLinks + 1)});
+  for (int64_t i = 0; i < y.size(); ++i) REQUIRE(y.data<float>()[i] == in.data<float>()[i % 2]);
+}
