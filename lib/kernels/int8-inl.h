@@ -75,21 +75,44 @@ HWY_INLINE VB in_order(VB v) {
 #endif
 }
 
-// As narrow() of these rounded, plus `zero` (16 bits), within the bounds: for values that stay well inside int32.
-HWY_INLINE VB narrow_fitting(V v0, V v1, V v2, V v3, VW zero, VB lo, VB hi) {
-  const VI i0 = hn::NearestInt(v0), i1 = hn::NearestInt(v1), i2 = hn::NearestInt(v2), i3 = hn::NearestInt(v3);
+// Halves to even, of values inside int32: Highway's NearestInt has to mind the others.
+HWY_INLINE VI nearest(V v) {
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-  const VB codes{_mm512_packus_epi16(_mm512_adds_epi16(_mm512_packs_epi32(i0.raw, i1.raw), zero.raw), _mm512_adds_epi16(_mm512_packs_epi32(i2.raw, i3.raw), zero.raw))};
+  return VI{_mm512_cvtps_epi32(v.raw)};
 #elif HWY_TARGET == HWY_AVX2
-  const VB codes{_mm256_packus_epi16(_mm256_adds_epi16(_mm256_packs_epi32(i0.raw, i1.raw), zero.raw), _mm256_adds_epi16(_mm256_packs_epi32(i2.raw, i3.raw), zero.raw))};
+  return VI{_mm256_cvtps_epi32(v.raw)};
 #elif HWY_TARGET == HWY_SSE4
-  const VB codes{_mm_packus_epi16(_mm_adds_epi16(_mm_packs_epi32(i0.raw, i1.raw), zero.raw), _mm_adds_epi16(_mm_packs_epi32(i2.raw, i3.raw), zero.raw))};
+  return VI{_mm_cvtps_epi32(v.raw)};
 #else
-  const VB codes(vcombine_u8(vqmovun_s16(vqaddq_s16(vcombine_s16(vqmovn_s32(i0.raw), vqmovn_s32(i1.raw)), zero.raw)),
-                             vqmovun_s16(vqaddq_s16(vcombine_s16(vqmovn_s32(i2.raw), vqmovn_s32(i3.raw)), zero.raw))));
+  return hn::NearestInt(v);
 #endif
-  return hn::Min(hi, hn::Max(lo, codes));
 }
+
+// What is left of the end of a sum where no value comes near the ends of int32: codes are clipped after they are rounded.
+struct Fitting {
+  explicit HWY_INLINE Fitting(const Int8Finish& f)
+      : zero(hn::Set(DW(), static_cast<int16_t>(f.zero))), lo(hn::Set(DB(), f.code_lo)), hi(hn::Set(DB(), f.code_hi)), bare(f.zero == 0 && f.code_lo == 0 && f.code_hi == 255) {}
+  // As narrow() of these rounded, plus `zero`, within the bounds; or kBare, of which there is nothing to do.
+  template <bool kBare = false>
+  HWY_INLINE VB operator()(V v0, V v1, V v2, V v3) const {
+    const VI i0 = nearest(v0), i1 = nearest(v1), i2 = nearest(v2), i3 = nearest(v3);
+    if constexpr (kBare) return narrow(i0, i1, i2, i3);
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+    const VB codes{_mm512_packus_epi16(_mm512_adds_epi16(_mm512_packs_epi32(i0.raw, i1.raw), zero.raw), _mm512_adds_epi16(_mm512_packs_epi32(i2.raw, i3.raw), zero.raw))};
+#elif HWY_TARGET == HWY_AVX2
+    const VB codes{_mm256_packus_epi16(_mm256_adds_epi16(_mm256_packs_epi32(i0.raw, i1.raw), zero.raw), _mm256_adds_epi16(_mm256_packs_epi32(i2.raw, i3.raw), zero.raw))};
+#elif HWY_TARGET == HWY_SSE4
+    const VB codes{_mm_packus_epi16(_mm_adds_epi16(_mm_packs_epi32(i0.raw, i1.raw), zero.raw), _mm_adds_epi16(_mm_packs_epi32(i2.raw, i3.raw), zero.raw))};
+#else
+    const VB codes(vcombine_u8(vqmovun_s16(vqaddq_s16(vcombine_s16(vqmovn_s32(i0.raw), vqmovn_s32(i1.raw)), zero.raw)),
+                               vqmovun_s16(vqaddq_s16(vcombine_s16(vqmovn_s32(i2.raw), vqmovn_s32(i3.raw)), zero.raw))));
+#endif
+    return hn::Min(hi, hn::Max(lo, codes));
+  }
+  VW zero;
+  VB lo, hi;
+  bool bare;
+};
 
 // The first n bytes.
 HWY_INLINE void store_bytes(VB v, uint8_t* p, int64_t n) {
@@ -131,12 +154,9 @@ struct Finish {
     residual_scale = hn::Set(d, f.residual_scale), residual_shift = hn::Set(d, f.residual_shift);
     inverse = hn::Set(d, f.inverse), lo = hn::Set(d, f.lo), hi = hn::Set(d, f.hi);
     zero = hn::Set(DI(), f.zero);
-    zero16 = hn::Set(DW(), static_cast<int16_t>(f.zero));
-    code_lo = hn::Set(DB(), f.code_lo), code_hi = hn::Set(DB(), f.code_hi);
     fits = f.fits;
     scaled = f.inverse != 1.0f;
     between_scaled = f.between_inverse != 1.0f;
-    plain = f.narrow && !f.between && !scaled && op == Unary::kIdentity;
   }
   // Up to the activation; this too where it is_cheap.
   HWY_INLINE V value(V v, const uint8_t* residual) const {
@@ -151,14 +171,12 @@ struct Finish {
     if (scaled) v = hn::Mul(v, inverse);
     return bounded(v);
   }
-  HWY_INLINE VI bounded(V v) const { return hn::Add(hn::NearestInt(hn::Min(hi, hn::Max(v, lo))), zero); }
+  HWY_INLINE VI bounded(V v) const { return hn::Add(nearest(hn::Min(hi, hn::Max(v, lo))), zero); }
   Cheap<D> act;
   V between_inverse, between_scale, between_lo, between_hi, residual_scale, residual_shift, inverse, lo, hi;
   VI zero;
-  VW zero16;
-  VB code_lo, code_hi;
   bool fits = false;
-  bool between, narrows, scaled = false, between_scaled = false, plain = false;
+  bool between, narrows, scaled = false, between_scaled = false;
   Unary op;
 };
 

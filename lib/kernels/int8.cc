@@ -10,6 +10,7 @@
 #include "lib/kernels/conv_target.h"
 #include "lib/kernels/dispatch.h"
 #include "lib/kernels/gemm_target.h"
+#include "lib/kernels/int8_depthwise.h"
 #include "lib/kernels/int8_target.h"
 
 namespace mlt {
@@ -40,36 +41,26 @@ struct Int8Conv::Impl {
   int64_t parts = 1, per_part = 0, padded = 0;    // groups, but for kDepthwise: their output channels, and those in whole vectors
   int64_t segments = 1, length = 1, quads = 1;    // a pixel's window: runs of `length` codes, padded to quads
   int64_t padded_row = 0, lines = 0;              // kLines
-  int64_t columns = 0, blocks = 0, row_groups = 1;  // kDepthwise: the kernel's rows by four
-  int64_t slots = 1;
+  Int8Depthwise depthwise;                        // kDepthwise
   AlignedBuffer weights, start, scale, bias, zeros;
   std::string name;
 
-  int64_t vector_bytes() const { return (target->pairs ? 8 : 4) * target->lanes; }
   int64_t pixels() const { return shape.batch * g.out_pixels(); }
   Panels panels() const {
     GemmTarget shapes{};
     shapes.nv = target->nv, shapes.lanes = target->lanes;
     return Panels(per_part, shapes);
   }
-  // One weight into a vector of a panel: column `lane`, product e of its quad.
-  void put(int8_t* vector, int64_t lane, int64_t e, int8_t w) const {
-    if (!target->pairs) vector[lane * 4 + e] = w;
-    else reinterpret_cast<int16_t*>(vector)[e % 2 * 2 * target->lanes + lane * 2 + e / 2] = w;
-  }
   Status prepare(const int8_t* w, const float* weight_scale, const float* bias_in, bool residual);
   void pack_panels(const int8_t* w);
-  void pack_depthwise(const int8_t* w);
-  size_t slot_bytes() const { return align_up(static_cast<size_t>(row_groups * columns * blocks * 16 * target->lanes)) + kSlack; }
   void run_product(const uint8_t* in_codes, int64_t image, void* out, const uint8_t* residual) const noexcept;
   void run_lines(const uint8_t* in_codes, void* out, const uint8_t* residual, uint8_t* scratch) const noexcept;
-  void run_depthwise(const uint8_t* in_codes, void* out, const uint8_t* residual, uint8_t* scratch) const noexcept;
 };
 
 // Weights as panels: [panel][segment][quad][vector], like the product of a matrix of segments * quads * 4 rows.
 void Int8Conv::Impl::pack_panels(const int8_t* w) {
   const Panels p = panels();
-  const int64_t c = g.channels, taps = g.taps(), bytes = vector_bytes(), lanes = target->lanes;
+  const int64_t c = g.channels, taps = g.taps(), bytes = target->vector_bytes(), lanes = target->lanes;
   std::memset(weights.data<void>(), 0, weights.bytes());
   parallel_for(parts * p.count, 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
@@ -82,22 +73,11 @@ void Int8Conv::Impl::pack_panels(const int8_t* w) {
           for (int64_t i = 0; i < c; ++i) {
             // A segment is a tap, or a row of taps.
             const int64_t s = method == Method::kLines ? t / g.kernel[2] : t, at = method == Method::kLines ? t % g.kernel[2] * c + i : i;
-            put(to + ((s * quads + at / 4) * nv + vector) * bytes, lane, at % 4, from[i * taps + t]);
+            target->put(to + ((s * quads + at / 4) * nv + vector) * bytes, lane, at % 4, from[i * taps + t]);
           }
       }
     }
   });
-}
-
-void Int8Conv::Impl::pack_depthwise(const int8_t* w) {
-  const int64_t kh = g.kernel[1], kw = g.kernel[2], lanes = target->lanes, bytes = vector_bytes();
-  std::memset(weights.data<void>(), 0, weights.bytes());
-  for (int64_t c = 0; c < rows; ++c) {
-    const int64_t block = c / (4 * lanes), place = interleaved_place(c % (4 * lanes), lanes);
-    for (int64_t ky = 0; ky < kh; ++ky)
-      for (int64_t kx = 0; kx < kw; ++kx)
-        put(weights.data<int8_t>() + (((block * row_groups + ky / 4) * kw + kx) * 4 + place / lanes) * bytes, place % lanes, ky % 4, w[(c * kh + ky) * kw + kx]);
-  }
 }
 
 Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const float* bias_in, bool residual) {
@@ -108,11 +88,7 @@ Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const
   const bool flat = g.in[0] == 1 && g.out[0] == 1 && g.kernel[0] == 1 && g.pad[0] == 0;
   if (shape.groups > 1 && shape.groups == shape.in_channels && shape.groups == shape.out_channels && flat) {
     method = Method::kDepthwise;
-    row_groups = (g.kernel[1] + 3) / 4;
-    blocks = (rows + 4 * lanes - 1) / (4 * lanes);
-    columns = (g.out[2] - 1) * g.stride[2] + (g.kernel[2] - 1) * g.dilation[2] + 1;
-    padded = blocks * 4 * lanes;
-    weight_size = static_cast<size_t>(blocks * row_groups * g.kernel[2] * 4 * vector_bytes());
+    padded = rows;
   } else {
     segments = g.taps(), length = g.channels;
     parts = shape.groups, per_part = rows / parts;
@@ -126,7 +102,7 @@ Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const
     }
     quads = (length + 3) / 4;
     padded = panels().padded_columns();
-    weight_size = static_cast<size_t>(parts * padded / lanes * segments * quads * vector_bytes());
+    weight_size = static_cast<size_t>(parts * padded / lanes * segments * quads * target->vector_bytes());
   }
   name = std::string(method == Method::kDepthwise ? "depthwise " : method == Method::kLines ? "lines " : segments == 1 ? "product " : "taps ") + target->name;
   const auto vectors = static_cast<size_t>(parts * padded) * sizeof(float);
@@ -155,7 +131,7 @@ Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const
   for (int64_t o = 0; o < rows; ++o) {
     int64_t sum = 0;
     for (int64_t i = 0; i < per_row; ++i) sum += w[o * per_row + i];
-    const int64_t at = method == Method::kDepthwise ? o / (4 * lanes) * 4 * lanes + interleaved_place(o % (4 * lanes), lanes) : o / per_part * padded + o % per_part;
+    const int64_t at = method == Method::kDepthwise ? o : o / per_part * padded + o % per_part;
     start.data<int32_t>()[at] = static_cast<int32_t>(-in.zero * sum);
     scale.data()[at] = in.scale * weight_scale[o] * factor;
     bias.data()[at] = bias_in != nullptr ? bias_in[o] * factor : 0;
@@ -165,8 +141,8 @@ Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const
   finish.fits = finish.narrow && most < 0x1p29 && (finish.between || !residual);
   finish.code_lo = static_cast<uint8_t>(std::clamp(static_cast<int32_t>(std::nearbyint(finish.lo)) + finish.zero, 0, 255));
   finish.code_hi = static_cast<uint8_t>(std::clamp(static_cast<int32_t>(std::nearbyint(finish.hi)) + finish.zero, 0, 255));
-  if (method == Method::kDepthwise) pack_depthwise(w);
-  else pack_panels(w);
+  if (method == Method::kDepthwise) return depthwise.prepare(g, rows, *target, finish, residual, w, start.data<int32_t>(), scale.data(), bias.data());
+  pack_panels(w);
   return {};
 }
 
@@ -243,10 +219,10 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
         t.nv = static_cast<int>(p.width_in_vectors(panel));
         t.cols = std::min<int64_t>(t.nv * lanes, per_part - n0);
         t.shift = part * g.channels;
-        t.b = weights.data<int8_t>() + column / lanes * segments * quads * vector_bytes();
+        t.b = weights.data<int8_t>() + column / lanes * segments * quads * target->vector_bytes();
         t.start = start.data<int32_t>() + column, t.scale = scale.data() + column, t.bias = bias.data() + column;
         // The panel behind this one comes from memory meanwhile, a share with every tile.
-        const int64_t size = t.nv * segments * quads * vector_bytes(), shared = size / 64 / tiles;
+        const int64_t size = t.nv * segments * quads * target->vector_bytes(), shared = size / 64 / tiles;
         const int8_t* next = t.b + size;
         const bool fetches = tiles > 1 && shared > 0 && next + size <= weights_end;
         t.ahead_every = fetches ? std::max<int64_t>(1, segments * quads / shared) : quads;
@@ -289,45 +265,6 @@ void Int8Conv::Impl::run_lines(const uint8_t* codes, void* out, const uint8_t* r
   }
 }
 
-void Int8Conv::Impl::run_depthwise(const uint8_t* codes, void* out, const uint8_t* residual, uint8_t* scratch) const noexcept {
-  const int64_t c = rows, h = g.in[1], w = g.in[2], oh = g.out[1], ow = g.out[2], column = blocks * 16 * target->lanes;
-  for_slots(std::min<int64_t>(slots, thread_count()), shape.batch * oh, [&](int64_t slot, int64_t line) {
-    uint8_t* quads_of_row = scratch + static_cast<size_t>(slot) * slot_bytes();
-    const int64_t image = line / oh, y = line % oh;
-    const uint8_t* x = codes + image * h * w * c;
-    const int64_t left = std::min(g.pad[2], columns), right = std::clamp<int64_t>(columns - left - w, 0, columns - left), inner = columns - left - right;
-    for (int64_t group = 0; group < row_groups; ++group) {
-      const uint8_t *lines_in[4], *outside[4];
-      int64_t steps[4], none[4] = {0, 0, 0, 0};
-      for (int64_t e = 0; e < 4; ++e) {
-        const int64_t ky = group * 4 + e, iy = y * g.stride[1] - g.pad[1] + ky * g.dilation[1];
-        const bool real = ky < g.kernel[1] && iy >= 0 && iy < h;
-        outside[e] = zeros.data<uint8_t>();
-        lines_in[e] = real ? x + iy * w * c : outside[e];
-        steps[e] = real ? c : 0;
-      }
-      uint8_t* to = quads_of_row + group * columns * column;
-      target->interleave(outside, none, left, blocks, to);
-      target->interleave(lines_in, steps, inner, blocks, to + left * column);
-      target->interleave(outside, none, right, blocks, to + (left + inner) * column);
-    }
-    Int8DepthwiseRow r;
-    r.quads = quads_of_row;
-    r.groups = row_groups, r.columns = columns, r.blocks = blocks, r.channels = c;
-    r.weights = weights.data<int8_t>();
-    r.kernel_w = g.kernel[2], r.stride = g.stride[2], r.dilation = g.dilation[2];
-    r.start = start.data<int32_t>(), r.scale = scale.data(), r.bias = bias.data();
-    r.finish = &finish;
-    r.table = table ? table->data() : nullptr;
-    const int64_t at = line * ow * c;
-    r.residual = residual != nullptr ? residual + at : nullptr;
-    r.out = finish.narrow ? static_cast<uint8_t*>(out) + at : nullptr;
-    r.out_float = finish.narrow ? nullptr : static_cast<float*>(out) + at;
-    r.count = ow;
-    target->depthwise(r);
-  });
-}
-
 bool Int8Conv::takes(const ConvShape& s) noexcept {
   int64_t taps = 1;
   for (size_t i = 0; i < static_cast<size_t>(s.rank); ++i) {
@@ -350,7 +287,6 @@ Result<Int8Conv> Int8Conv::create(const ConvShape& s, const Codes& in, const int
   impl->table = epilogue.table;
   impl->target = &int8_target();
   impl->rows = s.out_channels;
-  impl->slots = thread_count();
   MLT_TRY(impl->prepare(weights, weight_scale, bias, epilogue.residual.has_value()));
   return Int8Conv(std::move(impl));
 }
@@ -363,9 +299,9 @@ Int8Conv::~Int8Conv() = default;
 size_t Int8Conv::scratch_bytes() const {
   const Impl& p = *impl_;
   if (p.method == Method::kLines) return static_cast<size_t>(p.lines * p.padded_row) + kSlack;
-  return p.method == Method::kDepthwise ? p.slot_bytes() * static_cast<size_t>(p.slots) : 0;
+  return p.method == Method::kDepthwise ? p.depthwise.scratch_bytes() : 0;
 }
-size_t Int8Conv::weight_bytes() const { return impl_->weights.bytes(); }
+size_t Int8Conv::weight_bytes() const { return impl_->method == Method::kDepthwise ? impl_->depthwise.weight_bytes() : impl_->weights.bytes(); }
 const char* Int8Conv::kernel() const { return impl_->name.c_str(); }
 
 void Int8Conv::run(const uint8_t* in, void* out, const uint8_t* residual, void* scratch) const noexcept {
@@ -373,7 +309,8 @@ void Int8Conv::run(const uint8_t* in, void* out, const uint8_t* residual, void* 
   switch (p.method) {
     case Method::kTaps: return p.run_product(in, -1, out, residual);
     case Method::kLines: return p.run_lines(in, out, residual, static_cast<uint8_t*>(scratch));
-    case Method::kDepthwise: return p.run_depthwise(in, out, residual, static_cast<uint8_t*>(scratch));
+    case Method::kDepthwise: 
+      return p.depthwise.run(p.shape.batch, in, p.zeros.data<uint8_t>(), p.finish, p.table ? p.table->data() : nullptr, residual, out, static_cast<uint8_t*>(scratch));
   }
 }
 

@@ -68,7 +68,7 @@ void quantize(const float* in, uint8_t* out, int64_t count, float scale, int32_t
   const auto code = [&](V v) {
     v = hn::Div(v, s);
     v = hn::IfThenElse(hn::Eq(v, v), v, none);
-    return hn::Add(hn::NearestInt(hn::Min(hi, hn::Max(v, lo))), z);
+    return hn::Add(nearest(hn::Min(hi, hn::Max(v, lo))), z);
   };
   int64_t i = 0;
   for (; i + 4 * kLanes <= count; i += 4 * kLanes)

@@ -63,31 +63,31 @@ void reference_tile(const Int8Tile& t) noexcept {
     }
 }
 
-void reference_interleave(const uint8_t* const rows[4], const int64_t steps[4], int64_t count, int64_t blocks, uint8_t* out) noexcept {
-  const int64_t width = blocks * 4 * kRefLanes;
-  for (int64_t i = 0; i < count; ++i, out += 4 * width)
-    for (int64_t c = 0; c < width; ++c)
-      for (int e = 0; e < 4; ++e) out[(c / 16 * 16 + interleaved_place(c % 16, kRefLanes)) * 4 + e] = rows[e][i * steps[e] + c];
+void reference_interleave(const Int8Columns& t) noexcept {
+  constexpr int64_t kWidth = 4 * kRefLanes;
+  for (int64_t i = 0; i < t.count; ++i)
+    for (int64_t c = 0; c < kWidth; ++c)
+      for (int e = 0; e < 4; ++e) t.out[(i * kWidth + interleaved_place(c, kRefLanes)) * 4 + e] = t.from[e][0][i * t.step[e] + c];
 }
 
 void reference_interleave3(const uint8_t* planes, int64_t count, uint8_t* out) noexcept {
   for (int64_t i = 0; i < 3 * count; ++i) out[i] = planes[i % 3 * count + i / 3];
 }
 
-void reference_depthwise(const Int8DepthwiseRow& r) noexcept {
-  const int64_t column = r.blocks * 16 * kRefLanes;
+void reference_depthwise(const Int8DepthwiseRun& r) noexcept {
+  constexpr int64_t kColumn = 16 * kRefLanes;
   for (int64_t x = 0; x < r.count; ++x)
     for (int64_t c = 0; c < r.channels; ++c) {
-      const int64_t block = c / 16, place = interleaved_place(c % 16, kRefLanes), at = block * 16 + place;
-      auto sum = static_cast<uint32_t>(r.start[at]);
+      const int64_t place = interleaved_place(c, kRefLanes);
+      auto sum = static_cast<uint32_t>(r.start[place]);
       for (int64_t g = 0; g < r.groups; ++g)
         for (int64_t kx = 0; kx < r.kernel_w; ++kx)
           for (int e = 0; e < 4; ++e)
-            sum += static_cast<uint32_t>(static_cast<int32_t>(r.quads[(g * r.columns + x * r.stride + kx * r.dilation) * column + at * 4 + e]) *
-                                         r.weights[((block * r.groups + g) * r.kernel_w + kx) * 16 * kRefLanes + place * 4 + e]);
-      const int64_t to = x * r.channels + c;
-      const float v = finished(*r.finish, static_cast<float>(static_cast<int32_t>(sum)) * r.scale[at] + r.bias[at], r.residual != nullptr ? r.residual + to : nullptr);
-      if (r.finish->narrow) r.out[to] = looked_up(r.table, int8_code(*r.finish, v));
+            sum += static_cast<uint32_t>(static_cast<int32_t>(r.quads[(g * r.columns + x * r.stride + kx * r.dilation) * kColumn + place * 4 + e]) *
+                                         r.weights[(g * r.kernel_w + kx) * kColumn + place * 4 + e]);
+      const int64_t to = r.at[0] + x * r.pitch + c;
+      const float v = finished(*r.finish, static_cast<float>(static_cast<int32_t>(sum)) * r.scale[place] + r.bias[place], r.residual != nullptr ? r.residual + to : nullptr);
+      if (r.finish->narrow) r.out[to] = int8_code(*r.finish, v);
       else r.out_float[to] = v;
     }
 }

@@ -37,6 +37,7 @@ template <int kVectors>
 HWY_NOINLINE void finish_rows(const Int8Tile& t, const int32_t* sums) {
   const D d;
   const Finish finish(*t.finish);
+  const Fitting fitting(*t.finish);
   V scale[kVectors], bias[kVectors];
   HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
     scale[j] = hn::LoadU(d, t.scale + j * kLanes);
@@ -69,7 +70,7 @@ HWY_NOINLINE void finish_rows(const Int8Tile& t, const int32_t* sums) {
         v[j] = hn::MulAdd(v[j], finish.between_scale, other);
       }
       if (finish.fits) {
-        store_bytes(in_order(narrow_fitting(v[0], v[kVectors > 1 ? 1 : 0], v[kVectors > 2 ? 2 : 0], v[0], finish.zero16, finish.code_lo, finish.code_hi)),
+        store_bytes(in_order(fitting(v[0], v[kVectors > 1 ? 1 : 0], v[kVectors > 2 ? 2 : 0], v[0])),
                     t.out + i * t.pitch, t.cols);
         continue;
       }
@@ -112,6 +113,38 @@ HWY_INLINE void store_rows(VB codes, uint8_t* to, int64_t pitch, int64_t cols, i
   }
 }
 
+// Stores all rows, as many at once as fill a vector of codes: four, two or one.
+template <int kRows, int kVectors, bool kBare>
+HWY_INLINE void finish_fitting(const Int8Tile& t, VI (&acc)[kRows][kVectors], const V (&scale)[kVectors], const V (&bias)[kVectors], const Fitting& fitting) {
+  constexpr int kTogether = 4 / kVectors;
+  uint8_t* to = t.out;
+  const int64_t pitch = t.pitch, cols = t.cols;
+#if MLT_INT8_DOT
+  const uint8_t* table = t.table;
+  const Lookup lookup(table != nullptr ? table : kNoTable);
+#endif
+  HWY_UNROLL(16) for (int i = 0; i < kRows; i += kTogether, to += kTogether * pitch) {
+    V v[4];
+    HWY_UNROLL(4) for (int j = 0; j < 4; ++j) {
+      if (j >= kTogether * kVectors) {
+        v[j] = v[0];
+        continue;
+      }
+      const int row = i + j / kVectors < kRows ? i + j / kVectors : i, column = j % kVectors;
+      v[j] = hn::MulAdd(hn::ConvertTo(D(), acc[row][column]), scale[column], bias[column]);
+    }
+    VB codes = in_order(fitting.template operator()<kBare>(v[0], v[1], v[2], v[3]));
+#if MLT_INT8_DOT
+    if (table != nullptr) codes = VB{lookup(codes.raw)};
+#endif
+    if (kTogether == 1) {
+      store_bytes(codes, to, cols);
+    } else {
+      store_rows<kTogether, kVectors>(codes, to, pitch, cols, kRows - i);
+    }
+  }
+}
+
 // False when codes are stored that the table has yet to be asked for.
 template <int kRows, int kVectors>
 HWY_INLINE bool finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
@@ -134,41 +167,16 @@ HWY_INLINE bool finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
     bias[j] = hn::LoadU(d, t.bias + j * kLanes);
   }
   if (f.fits) {
-    const VW zero16 = hn::Set(DW(), static_cast<int16_t>(f.zero));
-    const VB code_lo = hn::Set(DB(), f.code_lo), code_hi = hn::Set(DB(), f.code_hi);
-    // As many rows as fill a vector of codes: four, two or one.
-    constexpr int kTogether = 4 / kVectors;
-#if MLT_INT8_DOT
-    const Lookup lookup(t.table != nullptr ? t.table : kNoTable);
-#endif
-    HWY_UNROLL(16) for (int i = 0; i < kRows; i += kTogether) {
-      V v[4];
-      HWY_UNROLL(4) for (int j = 0; j < 4; ++j) {
-        if (j >= kTogether * kVectors) {
-          v[j] = v[0];
-          continue;
-        }
-        const int row = i + j / kVectors < kRows ? i + j / kVectors : i, column = j % kVectors;
-        v[j] = hn::MulAdd(hn::ConvertTo(d, acc[row][column]), scale[column], bias[column]);
-      }
-      VB codes = in_order(narrow_fitting(v[0], v[1], v[2], v[3], zero16, code_lo, code_hi));
-#if MLT_INT8_DOT
-      if (t.table != nullptr) codes = VB{lookup(codes.raw)};
-#endif
-      uint8_t* to = t.out + i * t.pitch;
-      if (kTogether == 1) {
-        store_bytes(codes, to, t.cols);
-      } else {
-        store_rows<kTogether, kVectors>(codes, to, t.pitch, t.cols, kRows - i);
-      }
-    }
+    const Fitting fitting(f);
+    if (fitting.bare) finish_fitting<kRows, kVectors, true>(t, acc, scale, bias, fitting);
+    else finish_fitting<kRows, kVectors, false>(t, acc, scale, bias, fitting);
     return MLT_INT8_DOT;
   }
   HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
     VI c[4] = {none, none, none, none};
     HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
       const V v = hn::MulAdd(hn::ConvertTo(d, acc[i][j]), scale[j], bias[j]);
-      c[j] = hn::Add(hn::NearestInt(hn::Min(hi, hn::Max(v, lo))), zero);
+      c[j] = hn::Add(nearest(hn::Min(hi, hn::Max(v, lo))), zero);
     }
     store_bytes(in_order(narrow(c[0], c[1], c[2], c[3])), t.out + i * t.pitch, t.cols);
   }
@@ -258,119 +266,177 @@ void tile_any(const Int8Tile& t) noexcept {
   }
 }
 
-void interleave(const uint8_t* const rows[4], const int64_t steps[4], int64_t count, int64_t blocks, uint8_t* out) noexcept {
-  const DB db;
-  const hn::ScalableTag<uint16_t> dh;
-  const uint8_t *r0 = rows[0], *r1 = rows[1], *r2 = rows[2], *r3 = rows[3];
-  for (int64_t i = 0; i < count; ++i, r0 += steps[0], r1 += steps[1], r2 += steps[2], r3 += steps[3])
-    for (int64_t block = 0; block < blocks; ++block, out += 16 * kLanes) {
-      const int64_t c = block * 4 * kLanes;
-      const VB v0 = hn::LoadU(db, r0 + c), v1 = hn::LoadU(db, r1 + c), v2 = hn::LoadU(db, r2 + c), v3 = hn::LoadU(db, r3 + c);
-      const auto lo01 = hn::BitCast(dh, hn::InterleaveLower(db, v0, v1)), hi01 = hn::BitCast(dh, hn::InterleaveUpper(db, v0, v1));
-      const auto lo23 = hn::BitCast(dh, hn::InterleaveLower(db, v2, v3)), hi23 = hn::BitCast(dh, hn::InterleaveUpper(db, v2, v3));
-      hn::StoreU(hn::BitCast(db, hn::InterleaveLower(dh, lo01, lo23)), db, out);
-      hn::StoreU(hn::BitCast(db, hn::InterleaveUpper(dh, lo01, lo23)), db, out + 4 * kLanes);
-      hn::StoreU(hn::BitCast(db, hn::InterleaveLower(dh, hi01, hi23)), db, out + 8 * kLanes);
-      hn::StoreU(hn::BitCast(db, hn::InterleaveUpper(dh, hi01, hi23)), db, out + 12 * kLanes);
+// The share of each place, side by side.
+template <int kPlaces>
+HWY_INLINE VB load_places(const uint8_t* const (&from)[kInt8Places], int64_t at) {
+  if constexpr (kPlaces == 1) {
+    return hn::LoadU(DB(), from[0] + at);
+  } else {
+    const hn::Half<DB> half;
+    if constexpr (kPlaces == 2) {
+      return hn::Combine(DB(), hn::LoadU(half, from[1] + at), hn::LoadU(half, from[0] + at));
+    } else {
+      const hn::Half<decltype(half)> quarter;
+      return hn::Combine(DB(), hn::Combine(half, hn::LoadU(quarter, from[3] + at), hn::LoadU(quarter, from[2] + at)),
+                         hn::Combine(half, hn::LoadU(quarter, from[1] + at), hn::LoadU(quarter, from[0] + at)));
     }
+  }
 }
 
-// What a column of the kernel adds to four vectors of sums.
-HWY_INLINE void add_column(VI (&acc)[4], const uint8_t* in, const int8_t* w) {
+template <int kPlaces>
+HWY_INLINE void interleave_places(const Int8Columns& t) {
+  const DB db;
+  const hn::ScalableTag<uint16_t> dh;
+  int64_t at[4] = {0, 0, 0, 0};
+  uint8_t* out = t.out;
+  for (int64_t i = 0; i < t.count; ++i, out += 16 * kLanes) {
+    const VB v0 = load_places<kPlaces>(t.from[0], at[0]), v1 = load_places<kPlaces>(t.from[1], at[1]);
+    const VB v2 = load_places<kPlaces>(t.from[2], at[2]), v3 = load_places<kPlaces>(t.from[3], at[3]);
+    const auto lo01 = hn::BitCast(dh, hn::InterleaveLower(db, v0, v1)), hi01 = hn::BitCast(dh, hn::InterleaveUpper(db, v0, v1));
+    const auto lo23 = hn::BitCast(dh, hn::InterleaveLower(db, v2, v3)), hi23 = hn::BitCast(dh, hn::InterleaveUpper(db, v2, v3));
+    hn::StoreU(hn::BitCast(db, hn::InterleaveLower(dh, lo01, lo23)), db, out);
+    hn::StoreU(hn::BitCast(db, hn::InterleaveUpper(dh, lo01, lo23)), db, out + 4 * kLanes);
+    hn::StoreU(hn::BitCast(db, hn::InterleaveLower(dh, hi01, hi23)), db, out + 8 * kLanes);
+    hn::StoreU(hn::BitCast(db, hn::InterleaveUpper(dh, hi01, hi23)), db, out + 12 * kLanes);
+    HWY_UNROLL(4) for (int e = 0; e < 4; ++e) at[e] += t.step[e];
+  }
+}
+
+void interleave(const Int8Columns& t) noexcept {
+  if constexpr (kLanes >= 16)
+    if (t.places == 4) return interleave_places<4>(t);
+  if constexpr (kLanes >= 8)
+    if (t.places == 2) return interleave_places<2>(t);
+  interleave_places<1>(t);
+}
+
+// What a column of the kernel adds to the sums of pixels whose columns lie `step` bytes apart.
+template <int kCount>
+HWY_INLINE void add_column(VI (&acc)[kCount][4], const uint8_t* in, int64_t step, const int8_t* w) {
   const DI di;
   HWY_UNROLL(4) for (int j = 0; j < 4; ++j) {
-    const VI a = hn::BitCast(di, hn::LoadU(DB(), in + 4 * j * kLanes));
 #if MLT_INT8_DOT
-    acc[j] = dot(acc[j], a, hn::BitCast(di, hn::LoadU(hn::ScalableTag<int8_t>(), w + j * kVectorBytes)));
+    const VI weights = hn::BitCast(di, hn::LoadU(hn::ScalableTag<int8_t>(), w + j * kVectorBytes));
+    HWY_UNROLL(4) for (int i = 0; i < kCount; ++i) acc[i][j] = dot(acc[i][j], hn::BitCast(di, hn::LoadU(DB(), in + i * step + 4 * j * kLanes)), weights);
 #else
     const DW dw;
     const auto* pairs = reinterpret_cast<const int16_t*>(w + j * kVectorBytes);
-    const VW even = hn::BitCast(dw, hn::And(a, hn::Set(di, 0x00ff00ff)));
-    const VW odd = hn::BitCast(dw, hn::ShiftRight<8>(hn::BitCast(hn::ScalableTag<uint16_t>(), a)));
-    acc[j] = hn::Add(acc[j], hn::Add(pair_sums(even, hn::LoadU(dw, pairs)), pair_sums(odd, hn::LoadU(dw, pairs + 2 * kLanes))));
-#endif
-  }
-}
-
-// Three columns of at most four rows, and nothing but bounds: the weights stay in registers.
-HWY_INLINE void depthwise3(const Int8DepthwiseRow& r, const Finish& finish, int64_t block, const int8_t* weights, const VI (&start)[4], const V (&scale)[4],
-                           const V (&bias)[4]) {
-  const D d;
-  const int64_t column = r.blocks * 16 * kLanes, n = std::min<int64_t>(4 * kLanes, r.channels - block * 4 * kLanes);
-  const uint8_t* in = r.quads + block * 16 * kLanes;
-  uint8_t* out = r.out + block * 4 * kLanes;
-#if MLT_INT8_DOT
-  VI w[12];
-  HWY_UNROLL(12) for (int i = 0; i < 12; ++i) w[i] = hn::BitCast(DI(), hn::LoadU(hn::ScalableTag<int8_t>(), weights + i * kVectorBytes));
-#endif
-  for (int64_t x = 0; x < r.count; ++x, in += r.stride * column, out += r.channels) {
-    VI acc[4] = {start[0], start[1], start[2], start[3]};
-    HWY_UNROLL(3) for (int kx = 0; kx < 3; ++kx) {
-#if MLT_INT8_DOT
-      HWY_UNROLL(4) for (int j = 0; j < 4; ++j)
-        acc[j] = dot(acc[j], hn::BitCast(DI(), hn::LoadU(DB(), in + kx * r.dilation * column + 4 * j * kLanes)), w[kx * 4 + j]);
-#else
-      add_column(acc, in + kx * r.dilation * column, weights + kx * 4 * kVectorBytes);
-#endif
+    HWY_UNROLL(4) for (int i = 0; i < kCount; ++i) {
+      const VI a = hn::BitCast(di, hn::LoadU(DB(), in + i * step + 4 * j * kLanes));
+      const VW even = hn::BitCast(dw, hn::And(a, hn::Set(di, 0x00ff00ff)));
+      const VW odd = hn::BitCast(dw, hn::ShiftRight<8>(hn::BitCast(hn::ScalableTag<uint16_t>(), a)));
+      acc[i][j] = hn::Add(acc[i][j], hn::Add(pair_sums(even, hn::LoadU(dw, pairs)), pair_sums(odd, hn::LoadU(dw, pairs + 2 * kLanes))));
     }
-    V v[4];
-    HWY_UNROLL(4) for (int j = 0; j < 4; ++j) v[j] = hn::MulAdd(hn::ConvertTo(d, acc[j]), scale[j], bias[j]);
-    store_bytes(narrow_fitting(v[0], v[1], v[2], v[3], finish.zero16, finish.code_lo, finish.code_hi), out, n);
+#endif
   }
 }
 
-void depthwise(const Int8DepthwiseRow& r) noexcept {
+// Four codes of each sixteen channels lie in each vector of sums: narrow() brings them in order.
+template <int kPlaces>
+HWY_INLINE void store_places(VB v, uint8_t* out, const int64_t (&at)[kInt8Places], int64_t n) {
+  if constexpr (kPlaces == 1) {
+    store_bytes(v, out + at[0], n);
+  } else {
+    HWY_ALIGN uint8_t edge[4 * kLanes];
+    hn::Store(v, DB(), edge);
+    HWY_UNROLL(4) for (int i = 0; i < kPlaces; ++i) {
+      if (n == 4 * kLanes / kPlaces) std::memcpy(out + at[i], edge + i * 4 * kLanes / kPlaces, 4 * kLanes / kPlaces);
+      else std::memcpy(out + at[i], edge + i * 4 * kLanes / kPlaces, static_cast<size_t>(n));
+    }
+  }
+}
+
+// Pixels whose sums are made at once, so that the weights are loaded once for all.
+constexpr int kPixels = kLanes == 16 ? 4 : 2;
+
+template <int kCount>
+HWY_INLINE void depthwise_sums(const Int8DepthwiseRun& r, int64_t x, VI (&acc)[kCount][4]) {
+  constexpr int64_t kColumn = 16 * kLanes;
+  HWY_UNROLL(4) for (int j = 0; j < 4; ++j) {
+    const VI start = hn::LoadU(DI(), r.start + j * kLanes);
+    HWY_UNROLL(4) for (int i = 0; i < kCount; ++i) acc[i][j] = start;
+  }
+  const int8_t* w = r.weights;
+  const uint8_t* in = r.quads + x * r.stride * kColumn;
+  for (int64_t g = 0; g < r.groups; ++g, in += r.columns * kColumn) {
+    const uint8_t* column = in;
+    for (int64_t kx = 0; kx < r.kernel_w; ++kx, column += r.dilation * kColumn, w += 4 * kVectorBytes)
+      add_column<kCount>(acc, column, r.stride * kColumn, w);
+  }
+}
+
+template <int kPlaces, int kCount, bool kBare>
+HWY_INLINE void depthwise_plain(const Int8DepthwiseRun& r, const Fitting& fitting, const V (&scale)[4], const V (&bias)[4], int64_t x) {
+  VI acc[kCount][4];
+  depthwise_sums<kCount>(r, x, acc);
+  const int64_t pitch = r.pitch, n = r.channels;
+  uint8_t* to = r.out + x * pitch;
+  HWY_UNROLL(4) for (int i = 0; i < kCount; ++i, to += pitch) {
+    V v[4];
+    HWY_UNROLL(4) for (int j = 0; j < 4; ++j) v[j] = hn::MulAdd(hn::ConvertTo(D(), acc[i][j]), scale[j], bias[j]);
+    store_places<kPlaces>(fitting.template operator()<kBare>(v[0], v[1], v[2], v[3]), to, r.at, n);
+  }
+}
+
+template <int kPlaces, bool kBare>
+HWY_NOINLINE void depthwise_plain(const Int8DepthwiseRun& run) {
+  const Int8DepthwiseRun r = run;  // which no store can change
+  const Fitting fitting(*r.finish);
+  V scale[4], bias[4];
+  HWY_UNROLL(4) for (int j = 0; j < 4; ++j) {
+    scale[j] = hn::LoadU(D(), r.scale + j * kLanes);
+    bias[j] = hn::LoadU(D(), r.bias + j * kLanes);
+  }
+  int64_t x = 0;
+  for (; x + kPixels <= r.count; x += kPixels) depthwise_plain<kPlaces, kPixels, kBare>(r, fitting, scale, bias, x);
+  if (kPixels > 2 && r.count - x >= 2) depthwise_plain<kPlaces, 2, kBare>(r, fitting, scale, bias, x), x += 2;
+  if (x < r.count) depthwise_plain<kPlaces, 1, kBare>(r, fitting, scale, bias, x);
+}
+
+template <int kPlaces>
+HWY_INLINE void depthwise_plain(const Int8DepthwiseRun& r) {
+  if (Fitting(*r.finish).bare) depthwise_plain<kPlaces, true>(r);
+  else depthwise_plain<kPlaces, false>(r);
+}
+
+void depthwise(const Int8DepthwiseRun& r) noexcept {
+  if (int8_is_plain(*r.finish) && r.residual == nullptr) {
+    if constexpr (kLanes >= 16)
+      if (r.places == 4) return depthwise_plain<4>(r);
+    if constexpr (kLanes >= 8)
+      if (r.places == 2) return depthwise_plain<2>(r);
+    return depthwise_plain<1>(r);
+  }
   const D d;
-  const DI di;
   const Finish finish(*r.finish);
   const bool cheap = is_cheap(r.finish->f.op);
-  const int64_t column = r.blocks * 16 * kLanes, group = r.columns * column;
-  for (int64_t block = 0; block < r.blocks; ++block) {
-    const int64_t c0 = block * 4 * kLanes, n = std::min<int64_t>(4 * kLanes, r.channels - c0);
-    const int8_t* weights = r.weights + block * r.groups * r.kernel_w * 4 * kVectorBytes;
-    VI start[4];
-    V scale[4], bias[4];
+  const int64_t n = r.channels;
+  for (int64_t x = 0; x < r.count; ++x) {
+    VI acc[1][4];
+    depthwise_sums<1>(r, x, acc);
+    const int64_t at = r.at[0] + x * r.pitch;
+    V v[4];
+    HWY_ALIGN uint8_t others[4 * kLanes];
+    if (r.residual != nullptr)
+      for (int64_t c = 0; c < n; ++c) others[interleaved_place(c, kLanes)] = r.residual[at + c];
     HWY_UNROLL(4) for (int j = 0; j < 4; ++j) {
-      start[j] = hn::LoadU(di, r.start + c0 + j * kLanes);
-      scale[j] = hn::LoadU(d, r.scale + c0 + j * kLanes);
-      bias[j] = hn::LoadU(d, r.bias + c0 + j * kLanes);
+      v[j] = hn::MulAdd(hn::ConvertTo(d, acc[0][j]), hn::LoadU(d, r.scale + j * kLanes), hn::LoadU(d, r.bias + j * kLanes));
+      v[j] = finish.value(v[j], r.residual != nullptr ? others + j * kLanes : nullptr);
     }
-    if (finish.plain && finish.fits && r.residual == nullptr && r.groups == 1 && r.kernel_w == 3) {
-      depthwise3(r, finish, block, weights, start, scale, bias);
+    if (cheap && finish.narrows) {
+      store_bytes(narrow(finish.code(v[0]), finish.code(v[1]), finish.code(v[2]), finish.code(v[3])), r.out + at, n);
       continue;
     }
-    for (int64_t x = 0; x < r.count; ++x) {
-      VI acc[4] = {start[0], start[1], start[2], start[3]};
-      const uint8_t* in = r.quads + x * r.stride * column + block * 16 * kLanes;
-      const int8_t* w = weights;
-      for (int64_t g = 0; g < r.groups; ++g, in += group)
-        for (int64_t kx = 0; kx < r.kernel_w; ++kx, w += 4 * kVectorBytes) add_column(acc, in + kx * r.dilation * column, w);
-      // Four codes of each sixteen channels lie in each vector: narrow() brings them in order.
-      V v[4];
-      HWY_ALIGN uint8_t others[4 * kLanes];
-      if (r.residual != nullptr)
-        for (int64_t c = 0; c < n; ++c) others[interleaved_place(c, kLanes)] = r.residual[x * r.channels + c0 + c];
-      HWY_UNROLL(4) for (int j = 0; j < 4; ++j) {
-        v[j] = hn::MulAdd(hn::ConvertTo(d, acc[j]), scale[j], bias[j]);
-        v[j] = finish.value(v[j], r.residual != nullptr ? others + j * kLanes : nullptr);
-      }
-      const int64_t at = x * r.channels + c0;
-      if (cheap && finish.narrows) {
-        store_bytes(narrow(finish.code(v[0]), finish.code(v[1]), finish.code(v[2]), finish.code(v[3])), r.out + at, n);
-        continue;
-      }
-      HWY_ALIGN float mixed[4 * kLanes];
-      HWY_ALIGN float values[4 * kLanes];
-      HWY_UNROLL(4) for (int j = 0; j < 4; ++j) hn::Store(v[j], d, mixed + j * kLanes);
-      for (int64_t c = 0; c < n; ++c) values[c] = mixed[interleaved_place(c, kLanes)];
-      if (cheap) {
-        std::memcpy(r.out_float + at, values, static_cast<size_t>(n) * sizeof(float));
-      } else {
-        finish_slowly(*r.finish, finish, values, n, r.out + at, r.out_float + at);
-      }
+    HWY_ALIGN float mixed[4 * kLanes];
+    HWY_ALIGN float values[4 * kLanes];
+    HWY_UNROLL(4) for (int j = 0; j < 4; ++j) hn::Store(v[j], d, mixed + j * kLanes);
+    for (int64_t c = 0; c < n; ++c) values[c] = mixed[interleaved_place(c, kLanes)];
+    if (cheap) {
+      std::memcpy(r.out_float + at, values, static_cast<size_t>(n) * sizeof(float));
+    } else {
+      finish_slowly(*r.finish, finish, values, n, finish.narrows ? r.out + at : nullptr, finish.narrows ? nullptr : r.out_float + at);
     }
   }
-  if (r.table != nullptr) int8_codes_target().map(r.out, 0, r.out, 0, 1, r.count * r.channels, r.table);
 }
 
 const Int8Target* simd_target() {

@@ -44,22 +44,36 @@ struct Int8Tile {
   int64_t pitch = 0;           // of out and residual, elements
 };
 
-// Channels in blocks of 4 * lanes: `quads` holds for each column of the padded input row, and each group of four kernel
-// rows, the codes of the group's rows next to one another, in the order interleave() makes.
-struct Int8DepthwiseRow {
-  const uint8_t* quads = nullptr;  // [group][column][block][4 * lanes][4]
-  int64_t groups = 1, columns = 0, blocks = 1, channels = 0;
-  const int8_t* weights = nullptr;  // [block][group][kx][4 vectors], as of a panel of 4 vectors
+// Where a vector of codes holds a few channels of several pixels: of so many at most.
+constexpr int kInt8Places = 4;
+
+// Columns of four lines of an image, for interleave(). Each place has its share of the 4 * lanes channels of a block,
+// and whole shares are read.
+struct Int8Columns {
+  const uint8_t* from[4][kInt8Places];  // of each line, for each place
+  int64_t step[4];                      // from a column to the next, by line
+  int places = 1;                       // 1, 2 or 4, of no fewer than 16 channels each
+  int64_t count = 0;
+  uint8_t* out = nullptr;  // [column][4 * lanes][4], in an order of its own: interleaved_place()
+};
+
+struct Int8DepthwiseRun {
+  const uint8_t* quads = nullptr;  // by interleave(), for each group of four kernel rows: [group][column][4 * lanes][4]
+  int64_t groups = 1, columns = 0;
+  const int8_t* weights = nullptr;  // [group][kx][4 vectors], as of a panel of 4 vectors, in interleave()'s order
   int64_t kernel_w = 0, stride = 1, dilation = 1;
-  const int32_t* start = nullptr;  // in interleave()'s order
+  const int32_t* start = nullptr;  // in this order too
   const float* scale = nullptr;
   const float* bias = nullptr;
   const Int8Finish* finish = nullptr;
-  const uint8_t* table = nullptr;
+  int64_t channels = 0;  // of a place
+  int places = 1;        // more only where int8_is_plain()
+  int64_t at[kInt8Places] = {};  // elements from out and residual to each place's first pixel,
+  int64_t pitch = 0;             // and from a pixel to the next
   const uint8_t* residual = nullptr;
   uint8_t* out = nullptr;
   float* out_float = nullptr;
-  int64_t count = 0;
+  int64_t count = 0;  // pixels
 };
 
 struct Int8Target {
@@ -68,9 +82,15 @@ struct Int8Target {
   int nv, lanes;
   bool pairs;
   void (*tile)(const Int8Tile& t) noexcept;
-  // Codes of four rows to `blocks` blocks of quads, for `count` pixels that are `steps` bytes apart; whole blocks are read.
-  void (*interleave)(const uint8_t* const rows[4], const int64_t steps[4], int64_t count, int64_t blocks, uint8_t* out) noexcept;
-  void (*depthwise)(const Int8DepthwiseRow& r) noexcept;
+  void (*interleave)(const Int8Columns& c) noexcept;
+  void (*depthwise)(const Int8DepthwiseRun& r) noexcept;
+
+  int64_t vector_bytes() const { return (pairs ? 8 : 4) * lanes; }
+  // One weight into a vector of a panel: column `lane`, product e of its quad.
+  void put(int8_t* vector, int64_t lane, int64_t e, int8_t w) const {
+    if (!pairs) vector[lane * 4 + e] = w;
+    else reinterpret_cast<int16_t*>(vector)[e % 2 * 2 * lanes + lane * 2 + e / 2] = w;
+  }
 };
 
 // What works on codes alone.
@@ -95,6 +115,8 @@ inline float lowest(const Codes& q) { return -static_cast<float>(q.zero); }
 inline float highest(const Codes& q) { return 255.0f - static_cast<float>(q.zero); }
 Int8Finish int8_finish(const Int8Epilogue& e);
 uint8_t int8_code(const Int8Finish& f, float v);
+// Scaling, rounding and bounds are all there is.
+inline bool int8_is_plain(const Int8Finish& f) { return f.narrow && !f.between && f.inverse == 1.0f && f.f.op == Unary::kIdentity && f.fits; }
 
 // Where interleave() puts channel c of a block, counted in quads: vector j has channels 4 j to 4 j + 3 of each sixteen.
 inline int64_t interleaved_place(int64_t c, int64_t lanes) { return (c % 16) / 4 * lanes + c / 16 * 4 + c % 4; }

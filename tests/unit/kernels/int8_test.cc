@@ -247,6 +247,18 @@ TEST_CASE("int8: depthwise convolutions") {
   }
 }
 
+TEST_CASE("int8: depthwise convolutions of rows longer than what is gathered at once") {
+  for (int64_t channels : {5, 16, 32, 80})
+    for (int64_t stride : {1, 2})
+      for (int64_t kernel : {3, 5}) {
+        CAPTURE(channels);
+        CAPTURE(stride);
+        CAPTURE(kernel);
+        check({image(1, channels, 5, 401, channels, kernel, kernel, stride, kernel / 2, channels), kIn, {.out = Codes{0.05f, 20}}});
+        check({image(1, channels, 5, 3, channels, kernel, kernel, stride, kernel / 2, channels), kIn, {.f = {Unary::kRelu}, .out = Codes{0.05f, 0}}});
+      }
+}
+
 TEST_CASE("int8: epilogues") {
   const ConvShape shape = image(1, 24, 7, 5, 53, 1, 1), window = image(1, 24, 7, 5, 53, 3, 3, 1, 1);
   for (const Activation& f : {Activation{}, Activation{Unary::kRelu}, Activation{Unary::kClip, -1, 6}, Activation{Unary::kClip, 5, -5}, Activation{Unary::kLeakyRelu, 0.1f},
