@@ -58,6 +58,36 @@ std::string scatter_mode(Ctx& c) {
   return reduction == "none" ? "update" : reduction;
 }
 
+// [n, rank]: for each of the n elements of indices, in order, where it is, with its value in place of the axis' coordinate.
+V element_tuples(Ctx& c, V indices, const Dims& extents, int64_t axis) {
+  constexpr int64_t kMostElements = 1 << 24;
+  int64_t n = 1;
+  for (int64_t extent : extents) {
+    if (extent < 0) unsupported("indices that cover the data in part and whose extents are not known");
+    if (extent > kMostElements || (n *= extent) > kMostElements) unsupported("indices that cover the data in part and are more than " + std::to_string(kMostElements));
+  }
+  // The coordinates of axes [from, to).
+  auto coordinates = [&](size_t from, size_t to) {
+    Tensor columns = Tensor::uninitialized(DType::kI32, {n, static_cast<int64_t>(to - from)});
+    int32_t* next = columns.mutable_data<int32_t>();
+    Dims at(extents.size(), 0);
+    for (int64_t i = 0; i < n; ++i) {
+      for (size_t d = from; d < to; ++d) *next++ = static_cast<int32_t>(at[d]);
+      for (size_t d = at.size(); d-- > 0;) {
+        if (++at[d] < extents[d]) break;
+        at[d] = 0;
+      }
+    }
+    return c.l.constant(std::move(columns));
+  };
+  const size_t on = static_cast<size_t>(axis);
+  std::vector<V> parts;
+  if (on > 0) parts.push_back(coordinates(0, on));
+  parts.push_back(c.l.reshape(c.l.cast(indices, DType::kI32), {n, 1}));
+  if (on + 1 < extents.size()) parts.push_back(coordinates(on + 1, extents.size()));
+  return parts.size() == 1 ? parts[0] : c.l.concat(parts, 1);
+}
+
 void scatter_elements(Ctx& c) {
   V x = c.in(0), updates = c.in(2);
   int64_t axis = c.axis("axis", 0, Lower::rank(x));
@@ -77,20 +107,8 @@ void scatter_elements(Ctx& c) {
   for (size_t i = 0; i < data.size() && i < part.size(); ++i) partial = partial || (static_cast<int64_t>(i) != axis && data[i] != part[i]);
   if (partial) {
     // MIL's op wants equal extents off the axis: scatter index tuples instead.
-    const Tensor* known = Lower::known(indices);
-    if (known == nullptr) unsupported("indices that cover the data in part and are not constant");
-    int64_t rank = static_cast<int64_t>(part.size());
-    Tensor tuples = Tensor::uninitialized(DType::kI32, {known->size(), rank});
-    Dims at(part.size(), 0);
-    for (int64_t i = 0; i < known->size(); ++i) {
-      for (size_t d = 0; d < at.size(); ++d)
-        tuples.mutable_data<int32_t>()[i * rank + static_cast<int64_t>(d)] = static_cast<int32_t>(static_cast<int64_t>(d) == axis ? known->data<int32_t>()[i] : at[d]);
-      for (size_t d = at.size(); d-- > 0;) {
-        if (++at[d] < part[d]) break;
-        at[d] = 0;
-      }
-    }
-    y = c.l.op("scatter_nd", {{"data", x}, {"indices", c.l.constant(std::move(tuples))}, {"updates", c.l.reshape(updates, {known->size()})}, {"mode", c.l.str(mode)}});
+    V tuples = element_tuples(c, indices, part, axis);
+    y = c.l.op("scatter_nd", {{"data", x}, {"indices", tuples}, {"updates", c.l.reshape(updates, {Lower::dims(tuples)[0]})}, {"mode", c.l.str(mode)}});
   } else {
     y = c.l.op("scatter_along_axis", {{"data", x}, {"indices", indices}, {"updates", updates}, {"axis", c.l.i32(axis)}, {"mode", c.l.str(mode)}});
   }

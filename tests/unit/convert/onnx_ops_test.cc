@@ -92,6 +92,15 @@ TEST_CASE("onnx: the indices of maxima count through the whole input, by rows or
   check({node_of("MaxPool", 1, at, {"m", "out"}), {x}, {2, 5, 8, 15}});
 }
 
+TEST_CASE("onnx: elements are scattered by computed indices that cover a part of the data") {
+  auto zeros = [](Dims dims) { return f(dims, std::vector<float>(static_cast<size_t>(dims[0] * dims[1]), 0.0f)); };
+  auto along = [](int64_t axis) { return node_of("ScatterElements", 3, {ob::attribute_int("axis", axis)}); };
+  check({along(1), {zeros({3, 4}), n({2, 2}, {3, -4, 1, 2}), f({2, 2}, {1, 2, 3, 4})}, {2, 0, 0, 1, 0, 3, 4, 0, 0, 0, 0, 0}});
+  check({along(0), {zeros({3, 3}), n({2, 2}, {2, 0, -2, 2}), f({2, 2}, {1, 2, 3, 4})}, {0, 2, 0, 3, 0, 0, 1, 4, 0}});
+  check({node_of("ScatterElements", 3, {ob::attribute_int("axis", 0), ob::attribute_string("reduction", "add")}),
+         {f({2, 3}, {1, 1, 1, 1, 1, 1}), n({3, 2}, {1, 0, 1, 1, 1, 0}), f({3, 2}, {1, 2, 4, 8, 16, 32})}, {1, 35, 1, 22, 9, 1}});
+}
+
 TEST_CASE("onnx: a dilated pool of many elements goes axis by axis") {
   std::vector<float> values(81);
   for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
