@@ -24,7 +24,8 @@ class WorkShare {
     const uint64_t units = static_cast<uint64_t>((items + unit_ - 1) / unit_), n = static_cast<uint64_t>(owners_);
     for (uint64_t i = 0; i < n; ++i) ranges_[i].span.store(units * i / n << 32 | units * (i + 1) / n, std::memory_order_relaxed);
   }
-  Span next(int owner) {
+  // A unit, or as much as one part in `parts` of what is left of a range.
+  Span next(int owner, uint64_t parts = ~uint64_t{0}) {
     owner %= owners_;
     for (int i = 0; i < owners_; ++i) {
       std::atomic<uint64_t>& span = ranges_[static_cast<size_t>((owner + i) % owners_)].span;
@@ -32,10 +33,11 @@ class WorkShare {
       for (;;) {
         const uint64_t begin = old >> 32, end = old & 0xffffffff;
         if (begin >= end) break;
-        const uint64_t taken = i == 0 ? begin : end - 1, left = i == 0 ? (begin + 1) << 32 | end : begin << 32 | (end - 1);
+        const uint64_t units = std::max<uint64_t>(1, (end - begin) / parts);
+        const uint64_t taken = i == 0 ? begin : end - units, left = i == 0 ? (begin + units) << 32 | end : begin << 32 | taken;
         if (!span.compare_exchange_weak(old, left, std::memory_order_relaxed)) continue;
         const int64_t first = static_cast<int64_t>(taken) * unit_;
-        return {first, std::min(items_, first + unit_)};
+        return {first, std::min(items_, first + static_cast<int64_t>(units) * unit_)};
       }
     }
     return {0, 0};

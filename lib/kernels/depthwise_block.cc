@@ -20,6 +20,7 @@ namespace {
 constexpr int64_t kColumnFloats = 8 * 1024;   // one vector of channels of a band, in the first cache
 constexpr int64_t kBandFloats = 224 * 1024;   // all channels of a band, and its results, in the second
 constexpr int64_t kSmallImage = 400;          // pixels; such are cut by channels
+constexpr int64_t kManyRows = 12;
 constexpr int64_t kMostRows = 4096;
 constexpr int64_t kMostReach = 40;            // rows under one window, which are kept
 
@@ -126,7 +127,9 @@ struct DepthwiseBlock::Impl {
     int64_t pitch;
     const float* residual;
     float* sums;
+    float* mean;
   };
+  void take_mean(const Work& work, int64_t image, int64_t c0, int64_t c1) const noexcept;
   void run_item(const Work& work, float* memory, int64_t image, int64_t strip, int64_t part) const noexcept;
   void fill_row(const float* in, const Panels& middle_panels, int64_t panel, const float* panel_weights, const Ahead& ahead, int64_t index, float* row) const noexcept;
   void run_project(const Work& work, const float* results, int64_t lda, float* panel_memory, int64_t image, int64_t pixel, int64_t count, int64_t part) const noexcept;
@@ -141,6 +144,8 @@ void DepthwiseBlock::Impl::choose() {
   if (project) {
     // The order of sums is part of the result.
     parts = std::max<int64_t>((middle + kProductDepth - 1) / kProductDepth, small && p.count >= 4 ? 2 : 1);
+    // Where halves would be uneven the rows are cut instead, if they are not so few that those at the cut would count.
+    if (parts == 2 && middle <= kProductDepth && rows >= kManyRows && 7 * widest_part(p) > 4 * p.padded_columns()) parts = 1;
   } else if (small || p.count >= 4 * threads) {
     parts = std::min(threads, p.count);
   }
@@ -353,6 +358,14 @@ void DepthwiseBlock::Impl::run_item(const Work& work, float* memory, int64_t ima
     done = last;
     if (project) run_project(work, results, lda, panel_memory, image, y * ow, b.count_y * ow, part);
   }
+  if (shape.mean && strips == 1) take_mean(work, image, c0, std::min(middle, c0 + lda));
+}
+
+// Of channels [c0, c1), whose rows are summed.
+void DepthwiseBlock::Impl::take_mean(const Work& work, int64_t image, int64_t c0, int64_t c1) const noexcept {
+  float* to = work.mean + image * middle;
+  target->sum(work.sums + image * oh * middle + c0, middle, oh, c1 - c0, to + c0);
+  for (int64_t c = c0; c < c1; ++c) to[c] /= static_cast<float>(pixels());
 }
 
 bool DepthwiseBlock::takes(const Shape& shape) noexcept {
@@ -406,19 +419,16 @@ const char* DepthwiseBlock::kernel() const { return impl_->name.c_str(); }
 void DepthwiseBlock::run(const float* in, float* out, int64_t pitch, const float* residual, void* scratch, float* mean) const noexcept {
   const Impl& p = *impl_;
   float* memory = static_cast<float*>(scratch);
-  const Impl::Work work{in, out, pitch, residual, memory + p.slot_floats() * p.threads};
+  const Impl::Work work{in, out, pitch, residual, memory + p.slot_floats() * p.threads, mean};
   const int64_t batch = p.shape.depthwise.batch, each = p.strips * p.parts;
   for_slots(std::min<int64_t>(p.threads, thread_count()), batch * each, [&](int64_t slot, int64_t item) {
     p.run_item(work, memory + slot * p.slot_floats(), item / each, item % each / p.parts, item % p.parts);
   });
-  for (int64_t image = 0; p.shape.mean && image < batch; ++image) {
-    float* to = mean + image * p.middle;
-    p.target->sum(work.sums + image * p.oh * p.middle, p.middle, p.oh, p.middle, to);
-    for (int64_t c = 0; c < p.middle; ++c) to[c] /= static_cast<float>(p.pixels());
-  }
+  for (int64_t image = 0; p.shape.mean && p.strips > 1 && image < batch; ++image) p.take_mean(work, image, 0, p.middle);
   if (!p.project || p.parts == 1) return;
   const int64_t channels = p.shape.out_channels, pixels = p.pixels();
-  parallel_for(batch * pixels, grain_for(channels * p.parts / 4), [&](int64_t begin, int64_t end) {
+  // Sums are in the caches of those who made them.
+  parallel_for(batch * pixels, grain_for(channels * p.parts * 4), [&](int64_t begin, int64_t end) {
     PartSums s;
     s.part_count = p.parts, s.part_step = pixels * channels;
     s.bias = p.project_bias.data();

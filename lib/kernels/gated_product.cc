@@ -68,7 +68,7 @@ void GatedProduct::run_parts(const float* in, const float* gate, float* out, int
       run_product(product);
     }
   });
-  parallel_for(m, grain_for(n * parts_ / 4), [&](int64_t begin, int64_t end) {
+  parallel_for(m, grain_for(n * parts_ * 4), [&](int64_t begin, int64_t end) {
     loops.combine({sums + begin * n, parts_, m * n, bias_.data(), residual != nullptr ? residual + begin * n : nullptr, out + begin * pitch, pitch, n, end - begin, f_});
   });
 }

@@ -71,6 +71,7 @@ constexpr GemmTarget kReference{"reference", 4, 3, 4, reference_tile<Form::kDire
 constexpr int64_t kABlockFloats = 96 * 1024, kAWholeFloats = 256 * 1024;
 constexpr int64_t kBlockFloats = 128 * 1024;  // read and written by a block of rows, where threads have rows of their own
 constexpr int64_t kFarFloats = 128 * 1024;   // a residual this large has left that cache since it was made
+constexpr int64_t kReadingRows = 8;          // reading a panel takes as long as multiplying so many rows by it
 constexpr int64_t kDepth = kProductDepth;
 
 // [k, n] block of B with any strides into panels of `width` columns, zero-padded.
@@ -214,7 +215,7 @@ void run_product(const Product& g) noexcept {
   }
   by_rows = by_rows || blocks == 1;
   const auto first_row = [&](int64_t block) { return std::min(g.m, tiles * block / blocks * tile_rows); };
-  const int64_t work = g.m * g.k / blocks * panels.widest * panels.lanes / 8;
+  const int64_t work = std::max(g.m / blocks, kReadingRows) * g.k * panels.widest * panels.lanes / 8;
   parallel_for(blocks * panels.count, grain_for(work), [&](int64_t begin, int64_t end) {
     const auto run = [&](int64_t r0, int64_t r1, int64_t p0, int64_t p1) {
       const int64_t m0 = first_row(r0), m1 = first_row(r1);

@@ -124,6 +124,17 @@ TEST_CASE("shared work: every item once, one's own first and in order, then the 
       if (owners == 2 && items == 7) CHECK(order == std::vector<int64_t>{3, 4, 5, 6, 2, 1, 0});
     }
   }
+  // A quarter of what is left at a time, and at least one.
+  auto quarters = std::make_unique<WorkShare>();
+  quarters->reset(2, 32);
+  std::vector<std::pair<int64_t, int64_t>> spans;
+  for (WorkShare::Span span; (span = quarters->next(0, 4)).begin < span.end;) spans.emplace_back(span.begin, span.end);
+  REQUIRE(spans.size() == 20);
+  CHECK(spans[0] == std::pair<int64_t, int64_t>{0, 4});
+  CHECK(spans[1] == std::pair<int64_t, int64_t>{4, 7});
+  CHECK(spans[9] == std::pair<int64_t, int64_t>{15, 16});
+  CHECK(spans[10] == std::pair<int64_t, int64_t>{28, 32});
+  CHECK(spans[19] == std::pair<int64_t, int64_t>{16, 17});
   // More than 2^30 items come in pieces.
   auto share = std::make_unique<WorkShare>();
   const int64_t many = (int64_t{1} << 40) + 3;

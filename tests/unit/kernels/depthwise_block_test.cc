@@ -153,6 +153,7 @@ TEST_CASE("depthwise block: expansion, depthwise, projection") {
 
 TEST_CASE("depthwise block: sums of channels in two parts") {
   check({.h = 7, .w = 7, .in = 20, .middle = 200, .out = 40, .kernel = 3, .stride = 1, .residual = true});
+  check({.h = 28, .w = 13, .in = 20, .middle = 240, .out = 40, .kernel = 3, .stride = 2});  // halves of the channels would be uneven
   check({.h = 7, .w = 9, .in = 20, .middle = 211, .out = 33, .kernel = 5, .stride = 1, .batch = 3, .project = {Unary::kHardSwish, 1.0f / 6, 0.5f}, .residual = true});
   check({.h = 11, .w = 10, .in = 0, .middle = 1030, .out = 17, .kernel = 3, .stride = 2});
 }
