@@ -161,35 +161,34 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
   const int64_t block = ((total + even - 1) / even + step - 1) / step * step;
   const int64_t row_blocks = (total + block - 1) / block;
   const auto fill = [&](int64_t first, int64_t last, const uint8_t** pointers) {
+    if (plain) {
+      for (int64_t m = first; m < last; ++m) *pointers++ = codes + m * c;
+      return;
+    }
     int64_t line = first / ow, ox = first - line * ow, oy = line % oh, oz = line / oh % od, picture = line / oh / od;
     for (int64_t m = first; m < last; m += step) {
       const int64_t n = std::min(step, last - m);
-      for (int64_t i = 0; i < n; ++i) {
+      for (int64_t i = 0; i < n;) {
+        const int64_t run = std::min(n - i, ow - ox);  // pixels of one line
         const uint8_t** to = pointers + i;
-        if (plain) {
-          *to = codes + (m + i) * c;
-        } else if (method == Method::kLines) {
+        if (method == Method::kLines) {
           const uint8_t* from = codes + oy * g.stride[1] * padded_row + ox * g.stride[2] * c;
-          for (int64_t ky = 0; ky < g.kernel[1]; ++ky, to += n) *to = from + ky * g.dilation[1] * padded_row;
+          for (int64_t ky = 0; ky < g.kernel[1]; ++ky, to += n, from += g.dilation[1] * padded_row)
+            for (int64_t x = 0; x < run; ++x) to[x] = from + x * g.stride[2] * c;
         } else {
           const int64_t front = oz * g.stride[0] - g.pad[0], top = oy * g.stride[1] - g.pad[1], left = ox * g.stride[2] - g.pad[2];
-          const int64_t right = left + (g.kernel[2] - 1) * g.dilation[2];
           for (int64_t kz = 0; kz < g.kernel[0]; ++kz)
             for (int64_t ky = 0; ky < g.kernel[1]; ++ky) {
               const int64_t iz = front + kz * g.dilation[0], iy = top + ky * g.dilation[1];
               const bool real = iz >= 0 && iz < g.in[0] && iy >= 0 && iy < h;
-              const uint8_t* from = codes + (((picture * g.in[0] + iz) * h + iy) * w + left) * c;
-              if (real && left >= 0 && right < w) {
-                for (int64_t kx = 0; kx < g.kernel[2]; ++kx, to += n, from += g.dilation[2] * c) *to = from;
-                continue;
-              }
-              for (int64_t kx = 0; kx < g.kernel[2]; ++kx, to += n, from += g.dilation[2] * c) {
-                const int64_t ix = left + kx * g.dilation[2];
-                *to = real && ix >= 0 && ix < w ? from : zeros.data<uint8_t>();
-              }
+              const uint8_t* from = codes + ((picture * g.in[0] + iz) * h + iy) * w * c;
+              for (int64_t kx = 0; kx < g.kernel[2]; ++kx, to += n)
+                for (int64_t x = 0, ix = left + kx * g.dilation[2]; x < run; ++x, ix += g.stride[2])
+                  to[x] = real && ix >= 0 && ix < w ? from + ix * c : zeros.data<uint8_t>();
             }
         }
-        if (++ox < ow) continue;
+        i += run;
+        if ((ox += run) < ow) continue;
         ox = 0;
         if (++oy < oh) continue;
         oy = 0;

@@ -10,7 +10,9 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <utility>
 
 #include "lib/kernels/gemm_target.h"
 #include "lib/kernels/int8-inl.h"
@@ -250,20 +252,18 @@ HWY_NOINLINE void tile(const Int8Tile& t) {
   if (!finish_tile<kRows, kVectors>(t, acc) && t.table != nullptr) int8_codes_target().map(t.out, t.pitch, t.out, t.pitch, t.rows, t.cols, t.table);
 }
 
-template <int kVectors, int kRows = 1>
-void tile_rows(const Int8Tile& t) {
-  if constexpr (kRows < most_rows(kVectors)) {
-    if (t.rows > kRows) return tile_rows<kVectors, kRows + 1>(t);
-  }
-  tile<kRows, kVectors>(t);
+using TileFunction = void (*)(const Int8Tile& t);
+constexpr int kMostRows = 16;
+
+template <int kVectors, int... kRows>
+constexpr std::array<TileFunction, kMostRows> tiles_of(std::integer_sequence<int, kRows...>) {
+  return {tile<kRows + 1, kVectors>...};
 }
 
 void tile_any(const Int8Tile& t) noexcept {
-  switch (t.nv) {
-    case 1: return tile_rows<1>(t);
-    case 2: return tile_rows<2>(t);
-    default: return tile_rows<3>(t);
-  }
+  static constexpr std::array<TileFunction, kMostRows> kTiles[kNv] = {tiles_of<1>(std::make_integer_sequence<int, most_rows(1)>()), tiles_of<2>(std::make_integer_sequence<int, most_rows(2)>()),
+                                                                      tiles_of<3>(std::make_integer_sequence<int, most_rows(3)>())};
+  kTiles[t.nv - 1][static_cast<size_t>(t.rows - 1)](t);
 }
 
 // The share of each place, side by side.
