@@ -68,9 +68,9 @@ class Int8Conv {
 
 // code = clip(round(x / scale) + zero), halves to even; `nan` where x is no number. Divides, as MIL's quantize does.
 void quantize_codes(const float* in, uint8_t* out, int64_t count, const Codes& q, uint8_t nan) noexcept;
+// The same of three planes of `count` numbers each, to pixels of three channels.
+void quantize_pixels(const float* in, uint8_t* out, int64_t count, const Codes& q, uint8_t nan) noexcept;
 void dequantize_codes(const uint8_t* in, float* out, int64_t count, const Codes& q) noexcept;
-// Three planes of `count` codes each to pixels of three channels. Not in place.
-void interleave_codes(const uint8_t* planes, uint8_t* out, int64_t count) noexcept;
 // out = f(a + b).
 void add_codes(const uint8_t* a, const Codes& qa, const uint8_t* b, const Codes& qb, const Activation& f, uint8_t* out, const Codes& qo,
                int64_t count) noexcept;

@@ -1,6 +1,7 @@
 // Tensors of codes: to and from floats, functions, sums, windows.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "lib/kernels/dispatch.h"
 #include "lib/kernels/int8.h"
@@ -18,7 +19,18 @@ void dequantize_codes(const uint8_t* in, float* out, int64_t count, const Codes&
   parallel_for(count, kMinWork, [&](int64_t begin, int64_t end) { target.dequantize(in + begin, out + begin, end - begin, q.scale, q.zero); });
 }
 
-void interleave_codes(const uint8_t* planes, uint8_t* out, int64_t count) noexcept { int8_codes_target().interleave3(planes, count, out); }
+void quantize_pixels(const float* in, uint8_t* out, int64_t count, const Codes& q, uint8_t nan) noexcept {
+  const Int8CodesTarget& target = int8_codes_target();
+  parallel_for(count, grain_for(3), [&](int64_t begin, int64_t end) {
+    constexpr int64_t kPart = 512;
+    uint8_t planes[3 * kPart];
+    for (int64_t i = begin; i < end; i += kPart) {
+      const int64_t n = std::min(kPart, end - i);
+      for (int64_t c = 0; c < 3; ++c) target.quantize(in + c * count + i, planes + c * kPart, n, q.scale, q.zero, nan);
+      target.interleave3(planes, kPart, n, out + 3 * i);
+    }
+  });
+}
 
 void add_codes(const uint8_t* a, const Codes& qa, const uint8_t* b, const Codes& qb, const Activation& f, uint8_t* out, const Codes& qo,
                int64_t count) noexcept {
@@ -57,30 +69,27 @@ void pool_codes_nhwc(Pool op, const PoolShape& s, const uint8_t* in, const Codes
   };
   if (op == Pool::kMax) {
     const Int8CodesTarget& target = int8_codes_target();
+    // The first and the last tap that are inside, of windows that begin at `start`.
+    const auto taps = [](int64_t start, int64_t kernel, int64_t dilation, int64_t size) {
+      const int64_t first = start >= 0 ? 0 : (-start + dilation - 1) / dilation;
+      return std::pair(first, std::min(kernel, (size - start + dilation - 1) / dilation));
+    };
     parallel_for(s.batch * oh, grain_for(ow * c * s.kernel[0] * s.kernel[1] / 32), [&](int64_t begin, int64_t end) {
-      constexpr int64_t kTaps = 64;
-      const uint8_t* taps[kTaps + 1];
       for (int64_t line = begin; line < end; ++line) {
         const int64_t image = line / oh, top = line % oh * s.stride[0] - s.pad_before[0];
-        for (int64_t x = 0; x < ow; ++x) {
-          const int64_t left = x * s.stride[1] - s.pad_before[1];
-          uint8_t* to = out + (line * ow + x) * c;
-          int64_t n = 0;
-          bool begun = false;
-          for (int64_t ky = 0; ky < s.kernel[0]; ++ky) {
-            const int64_t iy = top + ky * s.dilation[0];
-            if (iy < 0 || iy >= h) continue;
-            for (int64_t kx = 0; kx < s.kernel[1]; ++kx) {
-              const int64_t ix = left + kx * s.dilation[1];
-              if (ix < 0 || ix >= w) continue;
-              taps[n++] = in + ((image * h + iy) * w + ix) * c;
-              if (n < kTaps) continue;
-              target.most(taps, n, c, to);
-              // What there is so far is one of the next.
-              taps[0] = to, n = 1, begun = true;
-            }
-          }
-          if (n > (begun ? 1 : 0)) target.most(taps, n, c, to);
+        const auto [ky0, ky1] = taps(top, s.kernel[0], s.dilation[0], h);
+        Int8Windows t;
+        t.rows = ky1 - ky0, t.row_step = s.dilation[0] * w * c, t.column_step = s.dilation[1] * c, t.step = s.stride[1] * c, t.channels = c;
+        const uint8_t* row = in + (image * h + top + ky0 * s.dilation[0]) * w * c;
+        for (int64_t x = 0; x < ow; x += t.count) {
+          const int64_t left = x * s.stride[1] - s.pad_before[1], reach = (s.kernel[1] - 1) * s.dilation[1];
+          const auto [kx0, kx1] = taps(left, s.kernel[1], s.dilation[1], w);
+          t.columns = kx1 - kx0;
+          // All that follow with every column inside.
+          t.count = t.columns == s.kernel[1] ? std::min(ow - x, (w - 1 - left - reach) / s.stride[1] + 1) : 1;
+          t.in = row + (left + kx0 * s.dilation[1]) * c;
+          t.out = out + (line * ow + x) * c;
+          target.most(t);
         }
       }
     });

@@ -70,8 +70,8 @@ void reference_interleave(const Int8Columns& t) noexcept {
       for (int e = 0; e < 4; ++e) t.out[(i * kWidth + interleaved_place(c, kRefLanes)) * 4 + e] = t.from[e][0][i * t.step[e] + c];
 }
 
-void reference_interleave3(const uint8_t* planes, int64_t count, uint8_t* out) noexcept {
-  for (int64_t i = 0; i < 3 * count; ++i) out[i] = planes[i % 3 * count + i / 3];
+void reference_interleave3(const uint8_t* planes, int64_t plane, int64_t count, uint8_t* out) noexcept {
+  for (int64_t i = 0; i < 3 * count; ++i) out[i] = planes[i % 3 * plane + i / 3];
 }
 
 void reference_depthwise(const Int8DepthwiseRun& r) noexcept {
@@ -92,11 +92,14 @@ void reference_depthwise(const Int8DepthwiseRun& r) noexcept {
     }
 }
 
-void reference_most(const uint8_t* const* taps, int64_t count, int64_t channels, uint8_t* out) noexcept {
-  for (int64_t c = 0; c < channels; ++c) {
-    out[c] = 0;
-    for (int64_t i = 0; i < count; ++i) out[c] = std::max(out[c], taps[i][c]);
-  }
+void reference_most(const Int8Windows& t) noexcept {
+  for (int64_t x = 0; x < t.count; ++x)
+    for (int64_t c = 0; c < t.channels; ++c) {
+      uint8_t v = 0;
+      for (int64_t y = 0; y < t.rows; ++y)
+        for (int64_t k = 0; k < t.columns; ++k) v = std::max(v, t.in[x * t.step + y * t.row_step + k * t.column_step + c]);
+      t.out[x * t.channels + c] = v;
+    }
 }
 
 void reference_quantize(const float* in, uint8_t* out, int64_t count, float scale, int32_t zero, uint8_t nan) noexcept {

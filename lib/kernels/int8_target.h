@@ -93,12 +93,21 @@ struct Int8Target {
   }
 };
 
+// Windows of a line, which have all of their rows and columns inside the image.
+struct Int8Windows {
+  const uint8_t* in = nullptr;                   // the first window's first pixel
+  int64_t rows = 1, columns = 1;                 // of a window
+  int64_t row_step = 0, column_step = 0, step = 0;  // codes from a row, a column, a window to the next
+  int64_t count = 0, channels = 0;
+  uint8_t* out = nullptr;  // [count, channels]
+};
+
 // What works on codes alone.
 struct Int8CodesTarget {
-  // Planes of three channels to pixels.
-  void (*interleave3)(const uint8_t* planes, int64_t count, uint8_t* out) noexcept;
-  // The greatest of `count` pixels, channel by channel.
-  void (*most)(const uint8_t* const* taps, int64_t count, int64_t channels, uint8_t* out) noexcept;
+  // Three planes, `plane` codes apart, to `count` pixels.
+  void (*interleave3)(const uint8_t* planes, int64_t plane, int64_t count, uint8_t* out) noexcept;
+  // The greatest code of each window, channel by channel.
+  void (*most)(const Int8Windows& t) noexcept;
   void (*quantize)(const float* in, uint8_t* out, int64_t count, float scale, int32_t zero, uint8_t nan) noexcept;
   void (*dequantize)(const uint8_t* in, float* out, int64_t count, float scale, int32_t zero) noexcept;
   // out[i] = table[in[i]] for rows of `columns` codes; in place is allowed.

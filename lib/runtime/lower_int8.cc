@@ -37,17 +37,18 @@ Lowered lower_quantize(Lowering& l, const Int8Plan& p) {
   const int x = l.in("x"), out = l.out();
   const int64_t count = elements(l, x);
   const Turned t = turned(l, x);
+  const bool pixels = t.needed && t.first[1] == 3;
   Lowered lowered;
   lowered.kernel = "int8 quantize";
-  if (t.needed) lowered.scratch = static_cast<size_t>(count) + kSlack;
+  if (t.needed && !pixels) lowered.scratch = static_cast<size_t>(count) + kSlack;
   lowered.run = [=, q = p.x, nan = p.nan](RunContext& c) {
+    if (pixels) {
+      for (int64_t i = 0, image = 3 * t.first[2]; i < t.first[0]; ++i) quantize_pixels(c.f32(x) + i * image, c.codes_out(out) + i * image, t.first[2], q, nan);
+      return Status();
+    }
     auto* to = t.needed ? reinterpret_cast<uint8_t*>(c.scratch) : c.codes_out(out);
     quantize_codes(c.f32(x), to, count, q, nan);
-    if (t.needed && t.first[1] == 3) {
-      for (int64_t i = 0, plane = t.first[2]; i < t.first[0]; ++i) interleave_codes(to + 3 * i * plane, c.codes_out(out) + 3 * i * plane, plane);
-    } else if (t.needed) {
-      transpose(to, c.codes_out(out), t.first, kExchange, 1);
-    }
+    if (t.needed) transpose(to, c.codes_out(out), t.first, kExchange, 1);
     return Status();
   };
   return lowered;

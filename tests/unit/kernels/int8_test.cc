@@ -307,6 +307,76 @@ TEST_CASE("int8: quantize and dequantize") {
   }
 }
 
+TEST_CASE("int8: quantize divides") {
+  // Halves between codes and their neighbours, of scales whose reciprocals are no numbers.
+  for (float scale : {0.0123f, 0.3f, 7.0f, 1.0f / 255, 0.99999994f, 1.9999999f, 1e-30f, 3e-39f, 1e25f, 3e38f}) {
+    CAPTURE(scale);
+    std::vector<float> in;
+    for (int k = -300; k < 300; ++k) {
+      float v = (static_cast<float>(k) + 0.5f) * scale;
+      for (int i = 0; i < 3; ++i) v = std::nextafter(v, -HUGE_VALF);
+      for (int i = 0; i < 7; ++i, v = std::nextafter(v, HUGE_VALF)) in.push_back(v);
+    }
+    for (float v : numbers(999, 17, -300, 300)) in.push_back(v * scale);
+    for (float v : {NAN, INFINITY, -INFINITY, 3.4e38f, -3.4e38f, 0.0f, -0.0f, 1e-45f}) in.push_back(v);
+    while (in.size() % 3 != 0) in.push_back(0);
+    const Codes q{scale, 100};
+    const auto want = [&](float v) { return std::isnan(v) ? 9 : static_cast<int>(clip(static_cast<double>(std::nearbyint(v / scale)) + 100, 0, 255)); };
+    on_every_target([&] {
+      std::vector<uint8_t> out(in.size());
+      quantize_codes(in.data(), out.data(), static_cast<int64_t>(in.size()), q, 9);
+      size_t wrong = 0;
+      for (size_t i = 0; i < in.size(); ++i) wrong += out[i] != want(in[i]);
+      CHECK(wrong == 0);
+      // Planes to pixels.
+      for (size_t n : {size_t{1}, size_t{16}, size_t{333}, in.size() / 3}) {
+        std::vector<uint8_t> pixels(3 * n + 4, 0x5a);
+        quantize_pixels(in.data(), pixels.data(), static_cast<int64_t>(n), q, 9);
+        for (size_t i = 0; i < 3 * n; ++i) wrong += pixels[i] != want(in[i % 3 * n + i / 3]);
+        CHECK(wrong == 0);
+        CHECK(pixels[3 * n] == 0x5a);
+      }
+    });
+  }
+}
+
+TEST_CASE("int8: greatest of windows") {
+  for (int64_t kernel : {1, 2, 3, 5})
+    for (int64_t stride : {1, 2, 3})
+      for (int64_t dilation : {1, 2})
+        for (int64_t channels : {1, 16, 70}) {
+          PoolShape p;
+          const int64_t pad = kernel / 2, h = 9, w = 13, reach = (kernel - 1) * dilation;
+          p.batch = 2, p.channels = channels, p.in = {h, w, 1}, p.kernel = {kernel, kernel, 1}, p.stride = {stride, stride, 1}, p.dilation = {dilation, dilation, 1};
+          p.pad_before = {pad, pad, 0}, p.pad_after = {pad, pad, 0};
+          p.out = {(h + 2 * pad - reach - 1) / stride + 1, (w + 2 * pad - reach - 1) / stride + 1, 1};
+          CAPTURE(kernel);
+          CAPTURE(stride);
+          CAPTURE(dilation);
+          CAPTURE(channels);
+          const auto x = bytes(static_cast<size_t>(2 * h * w * channels), 13);
+          on_every_target([&] {
+            const size_t count = static_cast<size_t>(2 * p.out[0] * p.out[1] * channels);
+            std::vector<uint8_t> out(count + 4, 0x5a);
+            pool_codes_nhwc(Pool::kMax, p, x.data(), {}, out.data(), {});
+            size_t wrong = 0;
+            for (size_t i = 0; i < count; ++i) {
+              auto rest = static_cast<int64_t>(i);
+              const int64_t c = rest % channels, ox = (rest /= channels) % p.out[1], oy = (rest /= p.out[1]) % p.out[0], n = rest / p.out[0];
+              int top = 0;
+              for (int64_t ky = 0; ky < kernel; ++ky)
+                for (int64_t kx = 0; kx < kernel; ++kx) {
+                  const int64_t iy = oy * stride - pad + ky * dilation, ix = ox * stride - pad + kx * dilation;
+                  if (iy >= 0 && iy < h && ix >= 0 && ix < w) top = std::max<int>(top, x[static_cast<size_t>(((n * h + iy) * w + ix) * channels + c)]);
+                }
+              wrong += out[i] != top;
+            }
+            CHECK(wrong == 0);
+            CHECK(out[count] == 0x5a);
+          });
+        }
+}
+
 TEST_CASE("int8: sums of two tensors, tables, pooling") {
   const size_t count = 1003;
   const auto a = bytes(count, 11), b = bytes(count, 12);
@@ -321,12 +391,6 @@ TEST_CASE("int8: sums of two tensors, tables, pooling") {
         CHECK(std::fabs(out[i] - code(want, to)) < 0.501);
       }
       CHECK(out[count] == 0x5a);
-    }
-    for (size_t n : {size_t{1}, size_t{16}, size_t{333}}) {
-      std::vector<uint8_t> pixels(3 * n + 4, 0x5a);
-      interleave_codes(a.data(), pixels.data(), static_cast<int64_t>(n));
-      for (size_t i = 0; i < 3 * n; ++i) CHECK(pixels[i] == a[i % 3 * n + i / 3]);
-      CHECK(pixels[3 * n] == 0x5a);
     }
     CodeTable table;
     for (size_t i = 0; i < 256; ++i) table[i] = static_cast<uint8_t>(i * 91 + 200);
