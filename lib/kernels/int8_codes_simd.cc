@@ -57,12 +57,57 @@ void most(const Int8Windows& t) noexcept {
     const uint8_t* pixel = t.in + c;
     uint8_t* out = t.out + c;
     const int64_t rows = t.rows, columns = t.columns, row_step = t.row_step, column_step = t.column_step, n = t.channels - c;
-    for (int64_t x = 0; x < t.count; ++x, pixel += t.step, out += t.channels) {
+    for (int64_t x = 0; x < t.count; ++x, pixel += t.step, out += t.pitch) {
       VB v = hn::LoadU(db, pixel);
       const uint8_t* row = pixel;
       for (int64_t y = 0; y < rows; ++y, row += row_step)
         for (int64_t k = 0; k < columns; ++k) v = hn::Max(v, hn::LoadU(db, row + k * column_step));
       store_bytes(v, out, n);
+    }
+  }
+}
+
+// Sums of every fourth code each, beginning with the first, second, third and fourth.
+HWY_INLINE void add_sums(VI (&sums)[4], hn::Vec<hn::ScalableTag<uint16_t>> even, hn::Vec<hn::ScalableTag<uint16_t>> odd) {
+  const DI di;
+  const hn::ScalableTag<uint32_t> du;
+  const VI low = hn::Set(di, 0xffff);
+  sums[0] = hn::Add(sums[0], hn::And(hn::BitCast(di, even), low));
+  sums[1] = hn::Add(sums[1], hn::And(hn::BitCast(di, odd), low));
+  sums[2] = hn::Add(sums[2], hn::BitCast(di, hn::ShiftRight<16>(hn::BitCast(du, even))));
+  sums[3] = hn::Add(sums[3], hn::BitCast(di, hn::ShiftRight<16>(hn::BitCast(du, odd))));
+}
+
+void mean(const Int8Windows& t, int32_t zeros, float scale, const Int8Finish& f) noexcept {
+  const D d;
+  const DI di;
+  const hn::ScalableTag<uint16_t> dh;
+  const Finish finish(f);
+  const V factor = hn::Set(d, scale);
+  const auto low = hn::Set(dh, 0xff);
+  for (int64_t c = 0; c < t.channels; c += 4 * kLanes) {
+    const uint8_t* pixel = t.in + c;
+    uint8_t* out = t.out + c;
+    const int64_t rows = t.rows, columns = t.columns, row_step = t.row_step, column_step = t.column_step, n = t.channels - c;
+    for (int64_t x = 0; x < t.count; ++x, pixel += t.step, out += t.pitch) {
+      const VI none = hn::Set(di, -zeros);
+      VI sums[4] = {none, none, none, none};
+      const uint8_t* row = pixel;
+      auto even = hn::Zero(dh), odd = even;
+      int64_t room = 256;  // sums of so many codes fit 16 bits
+      for (int64_t y = 0; y < rows; ++y, row += row_step)
+        for (int64_t k = 0; k < columns; ++k) {
+          const auto v = hn::BitCast(dh, hn::LoadU(DB(), row + k * column_step));
+          even = hn::Add(even, hn::And(v, low)), odd = hn::Add(odd, hn::ShiftRight<8>(v));
+          if (--room > 0) continue;
+          add_sums(sums, even, odd);
+          even = odd = hn::Zero(dh), room = 256;
+        }
+      add_sums(sums, even, odd);
+      VI code[4];
+      HWY_UNROLL(4) for (int j = 0; j < 4; ++j) code[j] = finish.code(hn::Mul(hn::ConvertTo(d, sums[j]), factor));
+      const VI pairs = hn::Or(code[0], hn::ShiftLeft<8>(code[1])), others = hn::Or(code[2], hn::ShiftLeft<8>(code[3]));
+      store_bytes(hn::BitCast(DB(), hn::Or(pairs, hn::ShiftLeft<16>(others))), out, n);
     }
   }
 }
@@ -143,7 +188,7 @@ void add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int
 }
 
 const Int8CodesTarget* simd_target() {
-  static constexpr Int8CodesTarget kTarget{interleave3, most, quantize, dequantize, map, add};
+  static constexpr Int8CodesTarget kTarget{interleave3, most, mean, quantize, dequantize, map, add};
   return &kTarget;
 }
 

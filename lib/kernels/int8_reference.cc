@@ -98,7 +98,17 @@ void reference_most(const Int8Windows& t) noexcept {
       uint8_t v = 0;
       for (int64_t y = 0; y < t.rows; ++y)
         for (int64_t k = 0; k < t.columns; ++k) v = std::max(v, t.in[x * t.step + y * t.row_step + k * t.column_step + c]);
-      t.out[x * t.channels + c] = v;
+      t.out[x * t.pitch + c] = v;
+    }
+}
+
+void reference_mean(const Int8Windows& t, int32_t zeros, float scale, const Int8Finish& f) noexcept {
+  for (int64_t x = 0; x < t.count; ++x)
+    for (int64_t c = 0; c < t.channels; ++c) {
+      int32_t sum = -zeros;
+      for (int64_t y = 0; y < t.rows; ++y)
+        for (int64_t k = 0; k < t.columns; ++k) sum += t.in[x * t.step + y * t.row_step + k * t.column_step + c];
+      t.out[x * t.pitch + c] = int8_code(f, static_cast<float>(sum) * scale);
     }
 }
 
@@ -123,7 +133,7 @@ void reference_add(const uint8_t* a, float scale, float shift, const uint8_t* b,
 }
 
 constexpr Int8Target kReference{"int8 scalar", {4, 4, 4}, 3, kRefLanes, false, reference_tile, reference_interleave, reference_depthwise};
-constexpr Int8CodesTarget kCodesReference{reference_interleave3, reference_most, reference_quantize, reference_dequantize, reference_map, reference_add};
+constexpr Int8CodesTarget kCodesReference{reference_interleave3, reference_most, reference_mean, reference_quantize, reference_dequantize, reference_map, reference_add};
 
 }  // namespace
 

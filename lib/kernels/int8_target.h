@@ -99,7 +99,8 @@ struct Int8Windows {
   int64_t rows = 1, columns = 1;                 // of a window
   int64_t row_step = 0, column_step = 0, step = 0;  // codes from a row, a column, a window to the next
   int64_t count = 0, channels = 0;
-  uint8_t* out = nullptr;  // [count, channels]
+  uint8_t* out = nullptr;
+  int64_t pitch = 0;  // codes from a result to the next
 };
 
 // What works on codes alone.
@@ -108,6 +109,8 @@ struct Int8CodesTarget {
   void (*interleave3)(const uint8_t* planes, int64_t plane, int64_t count, uint8_t* out) noexcept;
   // The greatest code of each window, channel by channel.
   void (*most)(const Int8Windows& t) noexcept;
+  // Codes of (sum - zeros) * scale.
+  void (*mean)(const Int8Windows& t, int32_t zeros, float scale, const Int8Finish& f) noexcept;
   void (*quantize)(const float* in, uint8_t* out, int64_t count, float scale, int32_t zero, uint8_t nan) noexcept;
   void (*dequantize)(const uint8_t* in, float* out, int64_t count, float scale, int32_t zero) noexcept;
   // out[i] = table[in[i]] for rows of `columns` codes; in place is allowed.

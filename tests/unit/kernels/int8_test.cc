@@ -340,41 +340,64 @@ TEST_CASE("int8: quantize divides") {
   }
 }
 
-TEST_CASE("int8: greatest of windows") {
+TEST_CASE("int8: windows") {
   for (int64_t kernel : {1, 2, 3, 5})
     for (int64_t stride : {1, 2, 3})
       for (int64_t dilation : {1, 2})
-        for (int64_t channels : {1, 16, 70}) {
-          PoolShape p;
-          const int64_t pad = kernel / 2, h = 9, w = 13, reach = (kernel - 1) * dilation;
-          p.batch = 2, p.channels = channels, p.in = {h, w, 1}, p.kernel = {kernel, kernel, 1}, p.stride = {stride, stride, 1}, p.dilation = {dilation, dilation, 1};
-          p.pad_before = {pad, pad, 0}, p.pad_after = {pad, pad, 0};
-          p.out = {(h + 2 * pad - reach - 1) / stride + 1, (w + 2 * pad - reach - 1) / stride + 1, 1};
-          CAPTURE(kernel);
-          CAPTURE(stride);
-          CAPTURE(dilation);
-          CAPTURE(channels);
-          const auto x = bytes(static_cast<size_t>(2 * h * w * channels), 13);
-          on_every_target([&] {
-            const size_t count = static_cast<size_t>(2 * p.out[0] * p.out[1] * channels);
-            std::vector<uint8_t> out(count + 4, 0x5a);
-            pool_codes_nhwc(Pool::kMax, p, x.data(), {}, out.data(), {});
-            size_t wrong = 0;
-            for (size_t i = 0; i < count; ++i) {
-              auto rest = static_cast<int64_t>(i);
-              const int64_t c = rest % channels, ox = (rest /= channels) % p.out[1], oy = (rest /= p.out[1]) % p.out[0], n = rest / p.out[0];
-              int top = 0;
-              for (int64_t ky = 0; ky < kernel; ++ky)
-                for (int64_t kx = 0; kx < kernel; ++kx) {
-                  const int64_t iy = oy * stride - pad + ky * dilation, ix = ox * stride - pad + kx * dilation;
-                  if (iy >= 0 && iy < h && ix >= 0 && ix < w) top = std::max<int>(top, x[static_cast<size_t>(((n * h + iy) * w + ix) * channels + c)]);
-                }
-              wrong += out[i] != top;
-            }
-            CHECK(wrong == 0);
-            CHECK(out[count] == 0x5a);
-          });
-        }
+        for (int64_t channels : {1, 16, 70})
+          for (bool padding : {false, true}) {
+            PoolShape p;
+            const int64_t pad = kernel / 2, h = 9, w = 13, reach = (kernel - 1) * dilation;
+            p.batch = 2, p.channels = channels, p.in = {h, w, 1}, p.kernel = {kernel, kernel, 1}, p.stride = {stride, stride, 1}, p.dilation = {dilation, dilation, 1};
+            p.pad_before = {pad, pad, 0}, p.pad_after = {pad, pad, 0}, p.count_padding = padding;
+            p.out = {(h + 2 * pad - reach - 1) / stride + 1, (w + 2 * pad - reach - 1) / stride + 1, 1};
+            CAPTURE(kernel);
+            CAPTURE(stride);
+            CAPTURE(dilation);
+            CAPTURE(channels);
+            CAPTURE(padding);
+            const Codes from{0.1f, 3}, to{0.13f, 77};
+            const auto x = bytes(static_cast<size_t>(2 * h * w * channels), 13);
+            on_every_target([&] {
+              const size_t count = static_cast<size_t>(2 * p.out[0] * p.out[1] * channels);
+              std::vector<uint8_t> out(count + 4, 0x5a), mean(count + 4, 0x5a);
+              pool_codes_nhwc(Pool::kMax, p, x.data(), from, out.data(), from);
+              pool_codes_nhwc(Pool::kAverage, p, x.data(), from, mean.data(), to);
+              size_t wrong = 0;
+              for (size_t i = 0; i < count; ++i) {
+                auto rest = static_cast<int64_t>(i);
+                const int64_t c = rest % channels, ox = (rest /= channels) % p.out[1], oy = (rest /= p.out[1]) % p.out[0], n = rest / p.out[0];
+                int top = 0, inside = 0;
+                double sum = 0;
+                for (int64_t ky = 0; ky < kernel; ++ky)
+                  for (int64_t kx = 0; kx < kernel; ++kx) {
+                    const int64_t iy = oy * stride - pad + ky * dilation, ix = ox * stride - pad + kx * dilation;
+                    if (iy < 0 || iy >= h || ix < 0 || ix >= w) continue;
+                    const int v = x[static_cast<size_t>(((n * h + iy) * w + ix) * channels + c)];
+                    top = std::max(top, v), sum += (v - 3) * 0.1, ++inside;
+                  }
+                const double number = static_cast<double>(padding ? kernel * kernel : inside);
+                wrong += out[i] != top || std::fabs(mean[i] - code(sum / number, to)) > 0.501;
+              }
+              CHECK(wrong == 0);
+              CHECK(out[count] == 0x5a);
+              CHECK(mean[count] == 0x5a);
+            });
+          }
+}
+
+TEST_CASE("int8: the mean of a large window") {
+  // 600 codes of 255 pass 16 bits.
+  PoolShape p;
+  p.channels = 300, p.in = p.kernel = {30, 20, 1}, p.out = {1, 1, 1};
+  for (int number : {255, 0, 131}) {
+    const std::vector<uint8_t> x(600 * 300 + kSlack, static_cast<uint8_t>(number));
+    on_every_target([&] {
+      std::vector<uint8_t> mean(300);
+      pool_codes_nhwc(Pool::kAverage, p, x.data(), {0.5f, 3}, mean.data(), {0.5f, 3});
+      for (uint8_t v : mean) CHECK(v == number);
+    });
+  }
 }
 
 TEST_CASE("int8: sums of two tensors, tables, pooling") {
