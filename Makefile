@@ -46,13 +46,13 @@ conformance-coremltools: all
 	$(or $(MLT_PYTHON),python3) scripts/conformance-pytorch --library $(BUILD)/lib/libmltools.so
 
 # Ours against ONNX Runtime, interleaved (MLT_PYTHON: a Python with onnxruntime, onnx and numpy; see BENCHMARKS.md). MODELS: a
-# folder of ONNX files, such as scripts/make-zoo writes, to compare as well, with ncnn too where that Python has it.
+# folder of ONNX files, such as scripts/make-zoo writes, to compare as well, with ncnn and OpenVINO too where that Python has them.
 BENCH_PYTHON = $(or $(MLT_PYTHON),python3)
 bench: all
 	@if $(BENCH_PYTHON) -c 'import numpy, onnx, onnxruntime' 2>/dev/null; then \
 	  set -e; \
 	  for script in bench.py bench_transformers.py bench_int8.py bench-load bench-growth; do echo "scripts/$$script"; $(BENCH_PYTHON) scripts/$$script $(BUILD); done; \
-	  for script in $(if $(MODELS),bench_zoo.py bench_ncnn.py); do echo "scripts/$$script"; $(BENCH_PYTHON) scripts/$$script $(BUILD) --models $(MODELS); done; \
+	  for script in $(if $(MODELS),bench_zoo.py "bench_peers.py ncnn" "bench_peers.py openvino"); do echo "scripts/$$script"; $(BENCH_PYTHON) scripts/$$script $(BUILD) --models $(MODELS); done; \
 	else echo "bench: skipped: $(BENCH_PYTHON) has no numpy, onnx and onnxruntime (MLT_PYTHON names another Python)"; fi
 	$(BENCH_PYTHON) scripts/bench-classic $(BUILD)
 	$(BENCH_PYTHON) scripts/bench-convert $(BUILD)

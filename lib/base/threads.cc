@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lib/base/cpu.h"
+#include "lib/base/float_mode.h"
 #include "lib/base/work_share.h"
 
 #if defined(__x86_64__)
@@ -86,6 +87,7 @@ class Pool {
     // Workers that woke late for the previous job may still be looking at its fields.
     while (active_.load(std::memory_order_acquire) != 0) relax();
     place_.here();
+    mode_ = float_mode();
     body_ = &body;
     count_ = count;
     chunks_ = chunks;
@@ -134,7 +136,10 @@ class Pool {
       if (stop_.load()) return;
       place_.make_way();
       active_.fetch_add(1, std::memory_order_seq_cst);
-      if (open_.load(std::memory_order_seq_cst)) take_chunks(thread);
+      if (open_.load(std::memory_order_seq_cst)) {
+        set_float_mode(mode_);  // results do not depend on who computes them
+        take_chunks(thread);
+      }
       active_.fetch_sub(1, std::memory_order_release);
     }
   }
@@ -150,6 +155,7 @@ class Pool {
   std::atomic<bool> open_{false};
   FunctionRef<void(int64_t, int64_t)>* body_ = nullptr;
   int64_t count_ = 0, chunks_ = 1;
+  uint32_t mode_ = 0;  // the caller's
   WorkShare share_;
 };
 

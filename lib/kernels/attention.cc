@@ -18,6 +18,8 @@ constexpr int64_t kFewQueries = 4;  // up to here packing the keys does not pay
 
 size_t floats(int64_t count) { return align_up(static_cast<size_t>(count) * sizeof(float)) / sizeof(float); }
 
+bool is_flags(const Attention& p) { return p.mask_kind == Attention::Mask::kBool || p.mask_kind == Attention::Mask::kBoolNot; }
+
 // How the work is cut, and where everything lies in the scratch, in floats.
 struct Layout {
   Layout(const Attention& p, const GemmTarget& target) : lanes(target.lanes), value_panels(std::max<int64_t>(p.values, 1), target) {
@@ -41,7 +43,7 @@ struct Layout {
       packed_value = floats(p.keys * value_panels.padded_columns());
     }
     // A mask of flags becomes one of numbers, in the order of its distinct elements.
-    if (p.mask_kind == Attention::Mask::kBool) {
+    if (is_flags(p)) {
       mask_row = p.mask.col != 0 ? p.keys : 1;
       int64_t rows = mask_row;
       if (p.mask.row != 0) rows *= p.queries;
@@ -77,7 +79,7 @@ int64_t slots_of(const Attention& p, const Layout& layout) {
 
 // The operands of one head.
 struct Head {
-  const float *q = nullptr, *k = nullptr, *v = nullptr, *mask = nullptr, *k_tail = nullptr, *v_tail = nullptr;
+  const float *q = nullptr, *k = nullptr, *v = nullptr, *mask = nullptr, *bias = nullptr, *k_tail = nullptr, *v_tail = nullptr;
   float* out = nullptr;
   const float *packed_key = nullptr, *packed_value = nullptr;
   int64_t mask_row = 0, mask_col = 0;
@@ -148,6 +150,12 @@ float advance(const Run& r, float* scores, int64_t count, float* largest, float*
   return factor;
 }
 
+void add_bias(const Run& r, const Head& head, int64_t query, int64_t from, int64_t count, float* scores) {
+  if (head.bias == nullptr) return;
+  const Attention::Operand& b = r.p.bias;
+  r.ew.binary(Binary::kAdd, scores, 1, head.bias + query * b.row + from * b.col, b.col, scores, count);
+}
+
 void query_block(const Run& r, const Head& head, int64_t first, float* slot) {
   const Attention& p = r.p;
   const Layout& layout = r.layout;
@@ -178,6 +186,7 @@ void query_block(const Run& r, const Head& head, int64_t first, float* slot) {
     if (mask != nullptr && head.mask_col == 0)
       for (int64_t i = 0; i < rows; ++i) r.ew.linear(scores + i * stride, scores + i * stride, count, 1, mask[i * head.mask_row]);
     for (int64_t i = 0; i < rows; ++i) {
+      add_bias(r, head, first + i, from, count, scores + i * stride);
       const float factor = advance(r, scores + i * stride, count, largest + i, sum + i);
       if (from > 0 && factor != 1) r.ew.linear(out + i * p.out.row, out + i * p.out.row, p.values, factor, 0);
     }
@@ -215,6 +224,7 @@ void few_queries(const Run& r, const Head& head, float* slot) {
         const float* mask = head.mask + i * head.mask_row + from * head.mask_col;
         r.ew.binary(Binary::kAdd, scores, 1, mask, head.mask_col == 0 ? 0 : 1, scores, count);
       }
+      add_bias(r, head, i, from, count, scores);
       const float factor = advance(r, scores, count, largest + i, sum + i);
       float* out = head.out + i * p.out.row;
       if (factor != 1) r.ew.linear(out, out, p.values, factor, 0);
@@ -235,7 +245,7 @@ size_t attention_scratch_bytes(const Attention& p) noexcept {
 }
 
 void attention(const Attention& p, const float* q, const float* k, const float* v, const void* mask, float* out, void* scratch,
-               const float* k_tail, const float* v_tail) noexcept {
+               const float* k_tail, const float* v_tail, const float* bias) noexcept {
   const GemmTarget& gemm = gemm_target();
   const Layout layout(p, gemm);
   const Run run{p, layout, gemm, row_target(), elementwise_target()};
@@ -243,7 +253,7 @@ void attention(const Attention& p, const float* q, const float* k, const float* 
   if (p.queries <= 0 || p.values <= 0 || layout.heads <= 0) return;
 
   auto head_at = [&](int64_t index) {
-    Head head{q, k, v, static_cast<const float*>(mask), k_tail, v_tail, out, nullptr, nullptr, p.mask.row, p.mask.col};
+    Head head{q, k, v, static_cast<const float*>(mask), bias, k_tail, v_tail, out, nullptr, nullptr, p.mask.row, p.mask.col};
     int64_t packed = 0, flags = 0;
     for (int i = p.batch_rank - 1; i >= 0; --i) {
       const auto axis = static_cast<size_t>(i);
@@ -258,13 +268,14 @@ void attention(const Attention& p, const float* q, const float* k, const float* 
       }
       head.out += at * p.out.batch[axis];
       if (p.mask_kind == Attention::Mask::kFloat) head.mask += at * p.mask.batch[axis];
+      if (bias != nullptr) head.bias += at * p.bias.batch[axis];
       packed += at * layout.packed_stride[axis];
       flags += at * layout.mask_stride[axis];
     }
     head.packed_key = memory + static_cast<size_t>(packed) * (layout.packed_key + layout.packed_value);
     head.packed_value = head.packed_key + layout.packed_key;
     if (p.mask_kind == Attention::Mask::kNone) head.mask = nullptr;
-    if (p.mask_kind == Attention::Mask::kBool) {
+    if (is_flags(p)) {
       head.mask = memory + layout.mask_at + flags;
       head.mask_row = p.mask.row != 0 ? layout.mask_row : 0;
       head.mask_col = p.mask.col != 0 ? 1 : 0;
@@ -277,7 +288,7 @@ void attention(const Attention& p, const float* q, const float* k, const float* 
     return;
   }
 
-  if (p.mask_kind == Attention::Mask::kBool) {
+  if (is_flags(p)) {
     // Each distinct element once: axes along which the mask repeats count one.
     const auto* flags = static_cast<const uint8_t*>(mask);
     const int64_t rows = layout.mask_elements / layout.mask_row, row_count = p.mask.row != 0 ? p.queries : 1;
@@ -291,7 +302,7 @@ void attention(const Attention& p, const float* q, const float* k, const float* 
           rest /= p.batch[axis];
         }
         float* to = memory + layout.mask_at + at * layout.mask_row;
-        for (int64_t j = 0; j < layout.mask_row; ++j) to[j] = flags[from + j * p.mask.col] != 0 ? 0.0f : -INFINITY;
+        for (int64_t j = 0; j < layout.mask_row; ++j) to[j] = (flags[from + j * p.mask.col] != 0) == (p.mask_kind == Attention::Mask::kBool) ? 0.0f : p.masked;
       }
     });
   }

@@ -15,7 +15,7 @@ struct AttentionPlan {
     int id = -1;
     int64_t offset = 0;  // elements
   };
-  Source q, k, v, mask;
+  Source q, k, v, mask, bias;
   Source k_tail, v_tail;  // where the shape has a tail
   Dims query_dims, key_dims;  // for profiles: [batch..., queries, depth], [batch..., keys, depth]
 };
@@ -26,8 +26,9 @@ struct StridedView {
   Dims dims, strides;
   int64_t offset = 0;
 };
-// Looks through the ops that make `id` as long as they only move elements. `producer` gives the node of a value, or null.
-StridedView view_of(const Plan& plan, const std::vector<Node*>& producer, int id);
+// Looks through the ops that make `id` as long as they only move elements, or, with `factor`, multiply by a number, which that
+// then takes in. `producer` gives the node of a value, or null.
+StridedView view_of(const Plan& plan, const std::vector<Node*>& producer, int id, float* factor = nullptr);
 
 void fuse_attention(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes);
 

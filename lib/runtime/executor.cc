@@ -10,6 +10,7 @@
 #include <new>
 
 #include "lib/base/cpu.h"
+#include "lib/base/float_mode.h"
 #include "lib/base/mapped.h"
 #include "lib/kernels/convert.h"
 #include "lib/kernels/target.h"
@@ -183,6 +184,7 @@ Status Executor::Impl::run_steps(Plan& plan, StateTensors* state, const StepObse
   for (Step& step : plan.steps) {
     auto start = observer != nullptr ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
     if (step.run) {
+      const ZeroDenormals small(step.sums_products);
       Status status = step.run(context);
       if (!status.ok()) return std::move(status).error().in_path("op " + step.info.name + " (" + step.info.kind + ")").in_path("function " + function.name);
     }

@@ -1,5 +1,6 @@
 #include "lib/runtime/fuse.h"
 
+#include <algorithm>
 #include <string_view>
 
 #include "lib/base/float16.h"
@@ -7,15 +8,31 @@
 namespace mlt {
 namespace {
 
-// Kernels that take an epilogue. Their lowering never refuses when these conditions hold (see the families).
+// Kernels that take an epilogue: a bias, a residual and an activation. Their lowering refuses for want of memory alone when these
+// conditions hold (see the families).
 bool takes_epilogue(const Plan& plan, Node& node) {
-  if (node.eager || node.dead || node.int8 != nullptr) return false;
+  if (node.eager || node.dead || node.int8 != nullptr || node.attention != nullptr) return false;
   const std::string& kind = node.op->kind;
-  if (kind != "conv" && kind != "linear" && kind != "conv_transpose") return false;
-  int weight = node.in("weight"), bias = node.in("bias");
-  auto constant = [&](int id) { return plan.values[static_cast<size_t>(id)].is_constant; };
-  return weight >= 0 && constant(weight) && (bias < 0 || constant(bias)) &&
-         is_float(plan.values[static_cast<size_t>(node.outs[0])].type.dtype);
+  const bool matmul = kind == "matmul";
+  if (kind != "conv" && kind != "linear" && kind != "conv_transpose" && !matmul) return false;
+  const int weight = node.in(matmul ? "y" : "weight"), bias = node.in("bias"), x = node.in("x");
+  auto at = [&](int id) -> const PlanValue& { return plan.values[static_cast<size_t>(id)]; };
+  if (x < 0 || weight < 0 || !at(weight).is_constant || (bias >= 0 && !at(bias).is_constant) || !is_float(at(node.outs[0]).type.dtype)) return false;
+  const Dims &xd = at(x).type.dims, &wd = at(weight).type.dims;
+  for (const Dims* dims : {&xd, &wd})
+    if (std::find(dims->begin(), dims->end(), 0) != dims->end()) return false;
+  if (!matmul) return true;
+  if (!node.call.known("transpose_x") || node.call.flag("transpose_x") || !node.call.known("transpose_y")) return false;
+  return !at(x).is_constant && is_float(at(x).type.dtype) && is_float(at(weight).type.dtype) && wd.size() == 2 && xd.size() >= 2;
+}
+
+// The constant that a product's columns have added, where this is a bias that it has not yet.
+bool is_bias(const Plan& plan, const Node& product, int id, int sum) {
+  if (product.op->kind != "linear" && product.op->kind != "matmul") return false;
+  const PlanValue &v = plan.values[static_cast<size_t>(id)], &out = plan.values[static_cast<size_t>(product.outs[0])];
+  if (product.in("bias") >= 0 || product.residual >= 0 || !v.is_constant || !v.type.is_tensor() || !v.type.is_static() || !is_float(v.type.dtype)) return false;
+  const Dims &d = v.type.dims, &od = out.type.dims;
+  return !d.empty() && d.back() == od.back() && *element_count(d) == od.back() && plan.values[static_cast<size_t>(sum)].type.dims == od;
 }
 
 }  // namespace
@@ -177,6 +194,13 @@ void fuse_epilogues(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) {
         int x = after.in("x"), y = after.in("y");
         int other = x == out ? y : x;
         const PlanValue& r = plan.values[static_cast<size_t>(other)];
+        if (is_bias(plan, node, other, after.outs[0])) {
+          node.sources.push_back({"bias", 0, other});
+          node.outs = after.outs;
+          node.fused.push_back(after.op);
+          after.dead = true;
+          continue;
+        }
         if (other == out || r.is_constant || r.dynamic || r.type.dims != plan.values[static_cast<size_t>(out)].type.dims ||
             plan.values[static_cast<size_t>(after.outs[0])].type.dims != r.type.dims)
           break;

@@ -80,6 +80,23 @@ bool slice_view(StridedView& view, ops::Call& call, const Dims& out) {
   return true;
 }
 
+// One index along an axis.
+bool gather_view(StridedView& view, ops::Call& call, const Dims& out) {
+  if (!call.known("indices") || !call.known("axis") || (call.has("batch_dims") && (!call.known("batch_dims") || call.i64("batch_dims") != 0))) return false;
+  const std::vector<int64_t> index = call.ints("indices");
+  auto axis = ops::normalize_axis(call.i64("axis"), static_cast<int64_t>(view.dims.size()));
+  if (index.size() != 1 || !axis) return false;
+  const auto a = static_cast<size_t>(*axis);
+  const int64_t at = index[0] < 0 ? index[0] + view.dims[a] : index[0];
+  if (at < 0 || at >= view.dims[a]) return false;
+  StridedView taken = view;
+  taken.offset += at * view.strides[a];
+  taken.dims[a] = 1;
+  if (!reshape_view(taken, out)) return false;
+  view = std::move(taken);
+  return true;
+}
+
 // One step through a node that only moves elements; false when it does more, or strides cannot express it.
 bool look_through(const Plan& plan, Node& node, int id, StridedView& view) {
   const std::string& kind = node.op->kind;
@@ -109,6 +126,7 @@ bool look_through(const Plan& plan, Node& node, int id, StridedView& view) {
     return true;
   }
   if (kind == "slice_by_index") return slice_view(view, node.call, out);
+  if (kind == "gather") return gather_view(view, node.call, out);
   return false;
 }
 
@@ -154,6 +172,32 @@ bool scalar(const Plan& plan, int id, float* out) {
   return true;
 }
 
+// The number that a tensor is multiplied by, and the tensor.
+std::optional<std::pair<int, float>> scaled(const Plan& plan, const Node& node) {
+  const bool divided = node.op->kind == "real_div";
+  if (!divided && node.op->kind != "mul") return std::nullopt;
+  const int x = node.in("x"), y = node.in("y");
+  float number = 0;
+  int of = -1;
+  if (scalar(plan, y, &number)) {
+    of = x;
+  } else if (!divided && scalar(plan, x, &number)) {
+    of = y;
+  }
+  if (of < 0 || !movable(plan, of) || value(plan, of).type.dims != value(plan, node.outs[0]).type.dims) return std::nullopt;
+  return std::pair(of, divided ? 1 / number : number);
+}
+
+// The one number that all elements of a constant are.
+bool uniform(const Plan& plan, int id, float* out) {
+  constexpr int64_t kMost = 1 << 22;
+  const PlanValue& v = value(plan, id);
+  if (!v.is_constant || !v.type.is_tensor() || !v.constant.valid() || !is_float(v.type.dtype) || v.constant.size() < 1 || v.constant.size() > kMost) return false;
+  const Tensor floats = convert(v.constant, DType::kF32);
+  *out = floats.data<float>()[0];
+  return std::all_of(floats.data<float>(), floats.data<float>() + floats.size(), [&](float f) { return f == *out; });
+}
+
 struct Finder {
   Plan& plan;
   std::vector<Node*> producer;
@@ -171,23 +215,49 @@ struct Finder {
     if (value(plan, id).users != 1 || list.size() != 1 || list[0]->dead || list[0]->eager) return nullptr;
     return list[0];
   }
-  StridedView view(int id) const { return view_of(plan, producer, id); }
+  StridedView view(int id, float* factor = nullptr) const { return view_of(plan, producer, id, factor); }
 
-  // Masks: any extents that broadcast to the scores.
-  bool set_mask(AttentionPlan& a, int id, const Dims& scores) const {
+  // Masks: any extents that broadcast to `now`, which the scores, [batch..., queries, keys], have where the mask meets them.
+  bool set_mask(AttentionPlan& a, int id, const Dims& now, const Dims& scores) const {
     if (!movable(plan, id)) return false;
     const DType dtype = value(plan, id).type.dtype;
     if (!is_float(dtype) && dtype != DType::kBool) return false;
     StridedView mask = view(id);
-    Dims strides;
-    if (!broadcast_view(mask, scores, &strides)) return false;
-    const size_t rank = scores.size();
-    std::copy(strides.begin(), strides.end() - 2, a.shape.mask.batch.begin());
-    a.shape.mask.row = strides[rank - 2];
-    a.shape.mask.col = strides[rank - 1];
-    a.shape.mask_kind = dtype == DType::kBool ? Attention::Mask::kBool : Attention::Mask::kFloat;
-    if (a.shape.mask.col > 1) return false;
-    a.mask = {mask.id, mask.offset};
+    StridedView over{mask.id, now, {}, mask.offset};
+    if (!broadcast_view(mask, now, &over.strides) || (now != scores && !reshape_view(over, scores))) return false;
+    Attention::Operand operand;
+    std::copy(over.strides.begin(), over.strides.end() - 2, operand.batch.begin());
+    operand.row = over.strides[scores.size() - 2];
+    operand.col = over.strides[scores.size() - 1];
+    if (operand.col > 1) return false;
+    const AttentionPlan::Source source{mask.id, mask.offset};
+    if (a.mask.id < 0) {
+      a.mask = source, a.shape.mask = operand;
+      a.shape.mask_kind = dtype == DType::kBool ? Attention::Mask::kBool : Attention::Mask::kFloat;
+      return true;
+    }
+    if (a.bias.id >= 0) return false;
+    if (dtype == DType::kBool) {  // one of flags is the mask, whichever comes first
+      if (a.shape.mask_kind != Attention::Mask::kFloat) return false;
+      std::swap(a.mask, a.bias), std::swap(a.shape.mask, a.shape.bias);
+      a.mask = source, a.shape.mask = operand;
+      a.shape.mask_kind = Attention::Mask::kBool;
+    } else {
+      a.bias = source, a.shape.bias = operand;
+    }
+    return true;
+  }
+
+  // Scores that give way to a number so low that they count nothing beside it.
+  bool set_selected(AttentionPlan& a, const Node& select, int at, const Dims& now, const Dims& scores) const {
+    constexpr float kLow = -1e30f;
+    const int x = select.in("a"), y = select.in("b"), cond = select.in("cond");
+    const bool kept_where_true = x == at;
+    float fill = 0;
+    if ((x == at) == (y == at) || cond < 0 || value(plan, cond).type.dtype != DType::kBool || !uniform(plan, kept_where_true ? y : x, &fill) || !(fill <= kLow)) return false;
+    if (!set_mask(a, cond, now, scores)) return false;
+    a.shape.masked = fill;
+    if (!kept_where_true) a.shape.mask_kind = Attention::Mask::kBoolNot;
     return true;
   }
 
@@ -196,8 +266,10 @@ struct Finder {
       if (!movable(plan, id) || !is_float(value(plan, id).type.dtype) || value(plan, id).type.dims.size() < 2) return false;
     if (out.size() < 2 || out.size() - 2 > static_cast<size_t>(kMaxRank)) return false;
     const Dims batch(out.begin(), out.end() - 2);
-    const StridedView qv = view(q), kv = view(k), vv = view(v);
+    float factor = 1;
+    const StridedView qv = view(q, &factor), kv = view(k, &factor), vv = view(v);
     Attention& s = a.shape;
+    s.scale *= factor;
     s.batch_rank = static_cast<int>(batch.size());
     std::copy(batch.begin(), batch.end(), s.batch.begin());
     if (!set_operand(qv, q_transposed, batch, &s.q) || !set_operand(kv, k_transposed, batch, &s.k) || !set_operand(vv, v_transposed, batch, &s.v))
@@ -296,6 +368,7 @@ struct Finder {
     if (a.k_tail.id >= 0) node.sources.push_back({"key", 1, a.k_tail.id});
     if (a.v_tail.id >= 0) node.sources.push_back({"value", 1, a.v_tail.id});
     if (a.mask.id >= 0) node.sources.push_back({"attn_mask", 0, a.mask.id});
+    if (a.bias.id >= 0) node.sources.push_back({"bias", 0, a.bias.id});
     node.attention = std::make_shared<const AttentionPlan>(std::move(a));
   }
 
@@ -305,47 +378,59 @@ struct Finder {
     if (!set_operands(a, node.in("query"), false, node.in("key"), false, node.in("value"), false, out)) return false;
     Dims scores(out.begin(), out.end() - 1);
     scores.push_back(a.shape.keys);
-    if (int mask = node.in("attn_mask"); mask >= 0 && !set_mask(a, mask, scores)) return false;
-    a.shape.scale = 1 / std::sqrt(static_cast<float>(a.shape.depth));
+    if (int mask = node.in("attn_mask"); mask >= 0 && !set_mask(a, mask, scores, scores)) return false;
+    a.shape.scale *= 1 / std::sqrt(static_cast<float>(a.shape.depth));
     install(std::move(a), node);
     return true;
   }
 
-  // matmul -> [real_div or mul by a number] -> [add of a mask] -> softmax -> matmul
+  // matmul -> [real_div or mul by a number] -> [masks: added, or selected by] -> softmax -> matmul, and between them what leaves
+  // the elements in their order
   bool fuse_matmul(Node& scores) const {
     if (!scores.call.known("transpose_x") || !scores.call.known("transpose_y")) return false;
     AttentionPlan a;
     std::vector<Node*> taken;
     const Dims dims = value(plan, scores.outs[0]).type.dims;
     if (dims.size() < 2) return false;
-    const int scored = scores.outs[0];
-    Node* next = only_reader(scored);
-    int at = scored;
-    auto advance = [&] {
-      if (value(plan, next->outs[0]).type.dims != dims) return false;
+    int at = scores.outs[0];
+    Node* next = only_reader(at);
+    const auto now = [&]() -> const Dims& { return value(plan, at).type.dims; };
+    // Takes `next` in; then what only gives the same elements other extents or another type. False where the chain ends.
+    const auto take = [&] {
       taken.push_back(next);
       at = next->outs[0];
       next = only_reader(at);
       return next != nullptr;
     };
-    if (next == nullptr) return false;
-    float number = 1;
-    if (next->op->kind == "real_div" && next->in("x") == at && scalar(plan, next->in("y"), &number)) {
-      a.shape.scale = 1 / number;
-      if (!advance()) return false;
-    } else if (next->op->kind == "mul" && (scalar(plan, next->in("y"), &number) || scalar(plan, next->in("x"), &number))) {
-      a.shape.scale = number;
+    const auto skip_moves = [&] {
+      for (; next != nullptr; take()) {
+        const std::string& kind = next->op->kind;
+        const bool moves = kind == "reshape" || kind == "expand_dims" || kind == "squeeze" || kind == "cast" || kind == "identity";
+        if (!moves || next->in("x") != at || !movable(plan, next->outs[0]) || !is_float(value(plan, next->outs[0]).type.dtype)) return true;
+      }
+      return false;
+    };
+    const auto advance = [&] { return value(plan, next->outs[0]).type.dims == now() && take() && skip_moves(); };
+    if (!skip_moves()) return false;
+    if (auto by = scaled(plan, *next); by && by->first == at) {
+      a.shape.scale = by->second;
       if (!advance()) return false;
     }
-    if (next->op->kind == "add") {
-      int x = next->in("x"), y = next->in("y"), mask = x == at ? y : x;
-      if (mask == at || !is_float(value(plan, mask).type.dtype) || !set_mask(a, mask, dims)) return false;
+    for (;;) {
+      if (next->op->kind == "add") {
+        const int x = next->in("x"), y = next->in("y"), mask = x == at ? y : x;
+        if (mask == at || !is_float(value(plan, mask).type.dtype) || !set_mask(a, mask, now(), dims)) return false;
+      } else if (next->op->kind == "select") {
+        if (!set_selected(a, *next, at, now(), dims)) return false;
+      } else {
+        break;
+      }
       if (!advance()) return false;
     }
-    if (next->op->kind != "softmax" || !next->call.known("axis")) return false;
-    int64_t axis = next->call.i64("axis");
-    if (axis != -1 && axis != static_cast<int64_t>(dims.size()) - 1) return false;
-    if (!advance() || next->op->kind != "matmul" || next->in("x") != at || next->in("y") == at) return false;
+    if (next->op->kind != "softmax" || !next->call.known("axis") || now().empty() || now().back() != dims.back()) return false;
+    const int64_t axis = next->call.i64("axis");
+    if (axis != -1 && axis != static_cast<int64_t>(now().size()) - 1) return false;
+    if (!advance() || next->op->kind != "matmul" || next->in("x") != at || next->in("y") == at || now() != dims) return false;
     Node& product = *next;
     if (!product.call.known("transpose_x") || !product.call.known("transpose_y") || product.call.flag("transpose_x")) return false;
     const Dims& out = value(plan, product.outs[0]).type.dims;
@@ -369,17 +454,25 @@ struct Finder {
 
 }  // namespace
 
-StridedView view_of(const Plan& plan, const std::vector<Node*>& producer, int id) {
+StridedView view_of(const Plan& plan, const std::vector<Node*>& producer, int id, float* factor) {
   const Dims& dims = value(plan, id).type.dims;
   StridedView dense{id, dims, row_major_strides(dims), 0};
   Node* node = producer[static_cast<size_t>(id)];
   if (node == nullptr || node->dead || node->eager || node->attention != nullptr || node->act || node->residual >= 0) return dense;
+  if (factor != nullptr)
+    if (const auto by = scaled(plan, *node); by && !value(plan, by->first).is_constant) {
+      *factor *= by->second;
+      return view_of(plan, producer, by->first, factor);
+    }
   int x = node->in("x");
   if (x < 0 || !movable(plan, x) || value(plan, x).is_constant) return dense;
-  static constexpr std::string_view kMoves[] = {"identity", "cast", "reshape", "expand_dims", "squeeze", "transpose", "split", "slice_by_index"};
+  static constexpr std::string_view kMoves[] = {"identity", "cast", "reshape", "expand_dims", "squeeze", "transpose", "split", "slice_by_index", "gather"};
   if (std::find(std::begin(kMoves), std::end(kMoves), node->op->kind) == std::end(kMoves)) return dense;
-  StridedView view = view_of(plan, producer, x);
-  return look_through(plan, *node, id, view) ? view : dense;
+  const float before = factor != nullptr ? *factor : 1;
+  StridedView view = view_of(plan, producer, x, factor);
+  if (look_through(plan, *node, id, view)) return view;
+  if (factor != nullptr) *factor = before;
+  return dense;
 }
 
 void fuse_attention(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) {

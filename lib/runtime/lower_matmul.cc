@@ -113,12 +113,13 @@ std::optional<Lowered> lower_matmul_constant(Lowering& l) {
   const Dims& yd = l.dims(y);
   bool transposed = l.call.flag("transpose_y");
   int64_t n = transposed ? yd[0] : yd[1], k = transposed ? yd[1] : yd[0];
-  return packed_product(l, x, y, -1, n, k, transposed ? k : 1, transposed ? 1 : n);
+  return packed_product(l, x, y, l.in("bias"), n, k, transposed ? k : 1, transposed ? 1 : n);
 }
 
 std::optional<Lowered> lower_matmul(Lowering& l) {
   int x = l.in("x"), y = l.in("y"), out = l.out();
   if (!l.is_float(x) || !l.is_float(y)) return l.refuse("not float");
+  if (l.in("bias") >= 0 || l.node().act || l.node().residual >= 0) return l.refuse("what follows the product is part of it");
   const Dims &xd = l.dims(x), &yd = l.dims(y), &od = l.dims(out);
   if (xd.size() < 2 || yd.size() < 2) return l.refuse("an operand is a vector");
   if (od.size() - 2 > static_cast<size_t>(kMaxRank)) return l.refuse("too many batch axes");

@@ -202,6 +202,7 @@ struct Step {
   StepInfo info;
   bool reads_anywhere = false;   // looks its inputs up at every run, reads nothing behind them, and needs no alignment
   bool writes_anywhere = false;  // likewise its outputs
+  bool sums_products = false;    // runs with denormals as zeros (lib/base/float_mode.h)
   KernelFn run;
   std::vector<int> ins, outs;
 };

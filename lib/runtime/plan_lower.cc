@@ -34,6 +34,11 @@ const std::vector<LowerRow>& channels_last_lowerings_of(std::string_view kind) {
   return it == table.end() ? kNone : it->second;
 }
 
+bool sums_products(std::string_view kind) {
+  static constexpr std::string_view kKinds[] = {"conv", "conv_transpose", "linear", "matmul", "scaled_dot_product_attention", "lstm", "gru", "rnn"};
+  return std::find(std::begin(kKinds), std::end(kKinds), kind) != std::end(kKinds);
+}
+
 }  // namespace
 
 // A value that only steps read which hand it on as it is needs no place in a cache. Every reader comes later in nodes_.
@@ -141,6 +146,7 @@ Status Plan::lower_node(Node& node) {
         };
       } else {
         step.run = std::move(lowered->run);
+        step.sums_products = sums_products(step.info.kind);
         in_place_.resize(steps.size());
         in_place_.push_back(std::move(lowered->in_place));
       }
@@ -159,6 +165,8 @@ Status Plan::lower_node(Node& node) {
     node.channels_last = false;
     return lower_node(node);
   }
+  // The op alone is less than what the node computes.
+  if (node.fused.size() > 1) return resource_error("no kernel for this group: " + (step.info.refused.empty() ? std::string() : step.info.refused.back()));
   MLT_TRY(lower_reference(node, step));
   steps.push_back(std::move(step));
   in_place_.resize(steps.size());

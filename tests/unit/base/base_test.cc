@@ -10,6 +10,7 @@
 #include "lib/base/bytes.h"
 #include "lib/base/file.h"
 #include "lib/base/float16.h"
+#include "lib/base/float_mode.h"
 #include "lib/base/threads.h"
 #include "lib/base/work_share.h"
 
@@ -169,6 +170,25 @@ TEST_CASE("parallel_for covers every index once at any thread count") {
         parallel_for(end - begin, 1, [&](int64_t b, int64_t e) { sum += e - b; });
       });
     CHECK(sum == 2000 * 64);
+  }
+  set_thread_count(0);
+}
+
+TEST_CASE("whoever works for a caller takes denormals as the caller does") {
+  if (kZeroDenormals == 0) return;
+  for (int threads : {1, 2, 4}) {
+    set_thread_count(threads);
+    for (bool zero : {true, false, true, false}) {
+      std::atomic<int> vanished{0};
+      {
+        const ZeroDenormals mode(zero);
+        parallel_for(64, 1, [&](int64_t begin, int64_t end) {
+          volatile float small = 1e-39f;
+          for (int64_t i = begin; i < end; ++i) vanished += small * 2 == 0;
+        });
+      }
+      CHECK(vanished == (zero ? 64 : 0));
+    }
   }
   set_thread_count(0);
 }

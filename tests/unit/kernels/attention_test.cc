@@ -1,5 +1,7 @@
 #include "lib/kernels/attention.h"
 
+#include <limits>
+
 #include "kernels_test.h"
 #include "lib/kernels/aligned.h"
 
@@ -18,7 +20,7 @@ int64_t at(const Attention& p, const Attention::Operand& o, int64_t head, int64_
 
 struct Case {
   Attention p;
-  std::vector<float> q, k, v, mask;
+  std::vector<float> q, k, v, mask, bias;
   std::vector<uint8_t> flags;
   size_t out_size = 0;
 };
@@ -39,7 +41,9 @@ std::vector<double> expected(const Case& c) {
         s *= p.scale;
         const auto m = static_cast<size_t>(at(p, p.mask, h, i, j));
         if (p.mask_kind == Attention::Mask::kFloat) s += c.mask[m];
-        if (p.mask_kind == Attention::Mask::kBool && c.flags[m] == 0) s = -INFINITY;
+        if (p.mask_kind == Attention::Mask::kBool && c.flags[m] == 0) s = p.masked;
+        if (p.mask_kind == Attention::Mask::kBoolNot && c.flags[m] != 0) s = p.masked;
+        if (!c.bias.empty()) s += c.bias[static_cast<size_t>(at(p, p.bias, h, i, j))];
         w[static_cast<size_t>(j)] = s;
         most = s > most || std::isnan(s) ? s : most;
       }
@@ -60,8 +64,9 @@ void check(Case c, double tolerance = 1e-5) {
     AlignedBuffer scratch;
     REQUIRE(scratch.reset(attention_scratch_bytes(c.p)));
     std::vector<float> out(c.out_size, 7);
-    const void* mask = c.p.mask_kind == Attention::Mask::kBool ? static_cast<const void*>(c.flags.data()) : c.mask.data();
-    attention(c.p, c.q.data(), c.k.data(), c.v.data(), mask, out.data(), scratch.data());
+    const void* mask = c.p.mask_kind == Attention::Mask::kFloat ? static_cast<const void*>(c.mask.data()) : c.flags.data();
+    const float* bias = c.bias.empty() ? nullptr : c.bias.data();
+    attention(c.p, c.q.data(), c.k.data(), c.v.data(), mask, out.data(), scratch.data(), nullptr, nullptr, bias);
     CHECK(distance(out, want) < tolerance);
     if (!attention_reads_in_place(c.p)) return;
     // The same with the last keys and values in another place, further apart.
@@ -95,7 +100,7 @@ void check(Case c, double tolerance = 1e-5) {
       };
       const std::vector<float> k = moved(c.k, p.k, p.k_tail), v = moved(c.v, p.v, p.v_tail);
       std::fill(out.begin(), out.end(), 7.0f);
-      attention(p, c.q.data(), c.k.data(), c.v.data(), mask, out.data(), scratch.data(), k.data(), v.data());
+      attention(p, c.q.data(), c.k.data(), c.v.data(), mask, out.data(), scratch.data(), k.data(), v.data(), bias);
       CHECK(distance(out, want) < tolerance);
     }
   });
@@ -162,6 +167,22 @@ TEST_CASE("attention with masks") {
       check(c);
       c.p.mask = {{queries * keys, 0, 0}, 1, 0};
       check(c);
+
+      // Numbers beside them, repeated along heads or not; and keys that lose without being out of the question.
+      c.p.mask = {{2 * queries * keys, queries * keys, 0}, keys, 1};
+      c.bias = numbers(static_cast<size_t>(2 * queries * keys), 5, -2, 2);
+      for (Attention::Operand bias : {Attention::Operand{{0, queries * keys, 0}, keys, 1}, {{queries * keys, 0, 0}, keys, 1}, {{0, keys, 0}, 0, 1}, {{0, 0, 0}, 1, 0}}) {
+        c.p.bias = bias;
+        c.p.mask_kind = Attention::Mask::kBool;
+        c.p.masked = -INFINITY;
+        check(c);
+        c.p.masked = std::numeric_limits<float>::lowest() / 2;
+        check(c);
+        c.p.mask_kind = Attention::Mask::kBoolNot;
+        check(c);
+        c.p.mask_kind = Attention::Mask::kNone;
+        check(c);
+      }
     }
 }
 

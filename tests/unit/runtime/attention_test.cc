@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "lib/ops/builder.h"
 #include "lib/runtime/executor.h"
@@ -63,6 +64,7 @@ struct Net {
       for (size_t o = 0; o < answers[0].size(); ++o) {
         const Tensor &want = answers[0][o].tensor, &got = answers[a][o].tensor;
         REQUIRE(want.dims() == got.dims());
+        CAPTURE(a);
         for (int64_t i = 0; i < want.size(); ++i) REQUIRE(std::abs(want.data<float>()[i] - got.data<float>()[i]) < 1e-4);
       }
     return found;
@@ -113,6 +115,57 @@ TEST_CASE("what looks like attention and is not") {
   // A factor that is no number.
   ir::Value* third = net.softmax(b.op("mul", {{"x", net.matmul(q, k, true)}, {"y", b.constant(noise({7}, 3))}}));
   CHECK(net.check({net.matmul(weights, v, false), scores, net.matmul(other, v, false), net.matmul(third, v, false)}) == 0);
+}
+
+// As Swin transformers spell it: queries, keys and values behind one another, queries scaled first, positions and then windows
+// masked, these as a batch within the batch.
+TEST_CASE("attention in shifted windows") {
+  Net net;
+  OpBuilder& b = net.b;
+  constexpr int64_t kWindows = 4, kTokens = 9, kHeads = 3, kDepth = 4;
+  ir::Value* x = net.input("x", {kWindows, kTokens, kHeads * kDepth});
+  ir::Value* all = net.heads(net.linear(x, kHeads * kDepth, 3 * kHeads * kDepth, 1), {kWindows, kTokens, 3, kHeads, kDepth}, {2, 0, 3, 1, 4});
+  const auto part = [&](int32_t i) { return b.op("gather", {{"x", all}, {"indices", b.i32(i)}, {"axis", b.i32(0)}}); };
+  ir::Value* scores = net.matmul(b.op("mul", {{"x", part(0)}, {"y", b.f32(0.5f)}}), part(-2), true);
+  Tensor windows = noise({1, kWindows, 1, kTokens, kTokens}, 5);
+  for (int64_t i = 0; i < windows.size(); ++i) windows.mutable_data<float>()[i] = windows.data<float>()[i] < 0 ? -100.0f : 0.0f;
+  scores = b.op("add", {{"x", scores}, {"y", b.constant(noise({1, kHeads, kTokens, kTokens}, 4))}});
+  scores = b.op("reshape", {{"x", scores}, {"shape", b.ints({1, kWindows, kHeads, kTokens, kTokens})}});
+  scores = b.op("add", {{"x", scores}, {"y", b.constant(windows)}});
+  scores = b.op("reshape", {{"x", scores}, {"shape", b.ints({kWindows, kHeads, kTokens, kTokens})}});
+  ir::Value* y = b.op("transpose", {{"x", net.matmul(net.softmax(scores), part(2), false)}, {"perm", b.ints({0, 2, 1, 3})}});
+  CHECK(net.check({y}) == 1);
+}
+
+TEST_CASE("scores that a condition replaces") {
+  // Of low numbers that leave nothing of a key, each way round; the others stay as they are written.
+  for (float low : {-INFINITY, std::numeric_limits<float>::lowest(), -1e4f})
+    for (bool kept : {true, false}) {
+      CAPTURE(low);
+      CAPTURE(kept);
+      Net net;
+      OpBuilder& b = net.b;
+      ir::Value *q = net.input("q", {2, 3, 5, 4}), *k = net.input("k", {2, 3, 7, 4}), *v = net.input("v", {2, 3, 7, 2}), *m = net.input("m", {2, 1, 5, 7});
+      ir::Value* flags = b.op(kept ? "less" : "greater", {{"x", m}, {"y", b.f32(0.7f)}});
+      ir::Value *scores = b.op("mul", {{"x", net.matmul(q, k, true)}, {"y", b.f32(0.5f)}}), *fill = b.constant(Tensor::from<float>({1}, std::vector<float>{low}));
+      ir::Value* chosen = b.op("select", {{"cond", flags}, {"a", kept ? scores : fill}, {"b", kept ? fill : scores}});
+      chosen = b.op("add", {{"x", chosen}, {"y", net.input("bias", {1, 3, 5, 7})}});
+      CHECK(net.check({net.matmul(net.softmax(chosen), v, false)}) == (low < -1e30f ? 1 : 0));
+    }
+}
+
+TEST_CASE("factors of queries and keys") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value *x = net.input("x", {2, 6, 12}), *past = net.input("past", {2, 6, 12});
+  const auto halved = [&](ir::Value* in) { return b.op("real_div", {{"x", in}, {"y", b.f32(2)}}); };
+  ir::Value* q = net.heads(halved(net.linear(x, 12, 12, 1)), {2, 6, 3, 4}, {0, 2, 1, 3});
+  ir::Value* k = halved(net.heads(past, {2, 6, 3, 4}, {0, 2, 1, 3}));
+  // A factor by element is none of these.
+  ir::Value* v = b.op("mul", {{"x", net.heads(x, {2, 6, 3, 4}, {0, 2, 1, 3})}, {"y", b.constant(noise({4}, 8))}});
+  ir::Value* first = net.matmul(net.softmax(net.matmul(q, k, true)), v, false);
+  ir::Value* second = net.matmul(net.softmax(net.matmul(v, k, true)), q, false);
+  CHECK(net.check({first, second, k}) == 2);
 }
 
 TEST_CASE("scaled_dot_product_attention with masks of both kinds") {

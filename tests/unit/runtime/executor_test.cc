@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "lib/base/float_mode.h"
 #include "lib/ops/builder.h"
 
 using namespace mlt;
@@ -329,4 +330,56 @@ TEST_CASE("a long chain of concatenations") {
   const Tensor& y = (*got)[0].tensor;
   REQUIRE(y.dims() == Dims{1, 2 * (kLinks + 1)});
   for (int64_t i = 0; i < y.size(); ++i) REQUIRE(y.data<float>()[i] == in.data<float>()[i % 2]);
+}
+
+// Linear layers of images with channels last: programs have matmul where linear takes no such rank.
+TEST_CASE("a product with constants takes in its bias, the residual and the activation") {
+  for (bool transposed : {false, true}) {
+    Net net;
+    OpBuilder& b = net.b;
+    ir::Value* x = net.input("x", {2, 3, 5, 6});
+    const auto product = [&](ir::Value* in, int64_t k, int64_t n, uint32_t seed) {
+      return b.op("matmul", {{"x", in}, {"y", b.constant(noise(transposed ? Dims{n, k} : Dims{k, n}, seed))}, {"transpose_x", b.boolean(false)}, {"transpose_y", b.boolean(transposed)}});
+    };
+    const auto biased = [&](ir::Value* in, Dims dims, uint32_t seed) { return b.op("add", {{"x", b.constant(noise(std::move(dims), seed))}, {"y", in}}); };
+    ir::Value* wide = b.op("gelu", {{"x", biased(product(x, 6, 40, 1), {40}, 2)}, {"mode", b.string("EXACT")}});
+    ir::Value* back = b.op("add", {{"x", x}, {"y", biased(product(wide, 40, 6, 3), {1, 1, 6}, 4)}});
+    // Not one number for each column: an addition of its own.
+    ir::Value* other = biased(product(x, 6, 5, 5), {5, 1}, 6);
+    // A bias before and after what is no bias.
+    ir::Value* twice = b.op("relu", {{"x", biased(biased(biased(product(x, 6, 7, 7), {7}, 8), {5, 7}, 9), {7}, 10)}});
+    auto fast = net.executor({back, other, twice});
+    auto plain = Executor::create(*net.function, net.function, {.fuse = false, .fast_kernels = false});
+    REQUIRE(plain.ok());
+    const Tensor in = noise({2, 3, 5, 6}, 9);
+    auto got = fast->run({in}), want = (*plain)->run({in});
+    REQUIRE(got.ok());
+    REQUIRE(want.ok());
+    for (size_t i = 0; i < 3; ++i) CHECK(max_difference((*got)[i].tensor, (*want)[i].tensor) < 1e-4);
+    int products = 0, additions = 0;
+    for (const StepInfo& step : fast->last_plan()->steps) products += step.kind == "matmul", additions += step.kind == "add";
+    CHECK(products == 4);
+    CHECK(additions == 3);
+  }
+}
+
+// Sums of products take denormals for zero, whoever computes them; nothing else does, and the caller's settings stay.
+TEST_CASE("numbers too small for a full significand") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value* x = net.input("x", {64, 64});
+  ir::Value* sum = b.op("add", {{"x", x}, {"y", b.f32(0)}});
+  ir::Value* product = b.op("matmul", {{"x", x}, {"y", b.constant(noise({64, 64}, 3))}, {"transpose_x", b.boolean(false)}, {"transpose_y", b.boolean(false)}});
+  auto executor = net.executor({sum, product});
+  const Tensor in = Tensor::from<float>({64, 64}, std::vector<float>(64 * 64, 1e-39f));
+  const uint32_t before = float_mode();
+  auto got = executor->run({in});
+  REQUIRE(got.ok());
+  CHECK((float_mode() & kZeroDenormals) == (before & kZeroDenormals));
+  const Tensor &same = (*got)[0].tensor, &products = (*got)[1].tensor;
+  for (int64_t i = 0; i < same.size(); ++i) {
+    REQUIRE(same.data<float>()[i] == 1e-39f);
+    REQUIRE(std::abs(products.data<float>()[i]) < 1e-37f);
+    if (kZeroDenormals != 0) REQUIRE(products.data<float>()[i] == 0);
+  }
 }
