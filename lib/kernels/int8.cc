@@ -53,8 +53,9 @@ struct Int8Conv::Impl {
   }
   Status prepare(const int8_t* w, const float* weight_scale, const float* bias_in, bool residual);
   void pack_panels(const int8_t* w);
-  void run_product(const uint8_t* in_codes, int64_t image, void* out, const uint8_t* residual) const noexcept;
-  void run_lines(const uint8_t* in_codes, void* out, const uint8_t* residual, uint8_t* scratch) const noexcept;
+  void run_product(const uint8_t* in_codes, int64_t image, void* out, int64_t pitch, const uint8_t* residual) const noexcept;
+  void run_lines(const uint8_t* in_codes, void* out, int64_t pitch, const uint8_t* residual, uint8_t* scratch) const noexcept;
+  void run(const uint8_t* in_codes, void* out, int64_t pitch, const uint8_t* residual, void* scratch) const noexcept;
 };
 
 // Weights as panels: [panel][segment][quad][vector], like the product of a matrix of segments * quads * 4 rows.
@@ -147,7 +148,7 @@ Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const
 }
 
 // Products of the windows of one image, or of all of them (kTaps, image < 0).
-void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out, const uint8_t* residual) const noexcept {
+void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out, int64_t pitch, const uint8_t* residual) const noexcept {
   const Panels p = panels();
   const int64_t c = shape.in_channels, ow = g.out[2], oh = g.out[1], od = g.out[0], h = g.in[1], w = g.in[2], lanes = target->lanes;
   const int64_t total = image < 0 ? pixels() : g.out_pixels();
@@ -212,7 +213,7 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
       t.quads = quads, t.segments = segments;
       t.finish = &finish;
       t.table = table ? table->data() : nullptr;
-      t.pitch = rows;
+      t.pitch = pitch;
       for (int64_t i = p0; i < p1; ++i) {
         const int64_t part = i / p.count, panel = i % p.count, n0 = p.first_column(panel), column = part * padded + n0;
         t.nv = static_cast<int>(p.width_in_vectors(panel));
@@ -230,7 +231,7 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
           t.rows = static_cast<int>(std::min(step, m1 - m));
           t.ahead = fetches ? next + (m - m0) / step * shared * 64 : nullptr;
           t.taps = row_table;
-          const int64_t at = m * rows + part * per_part + n0;
+          const int64_t at = m * pitch + part * per_part + n0;
           t.out = finish.narrow ? static_cast<uint8_t*>(out) + at : nullptr;
           t.out_float = finish.narrow ? nullptr : static_cast<float*>(out) + at;
           t.residual = residual != nullptr ? residual + at : nullptr;
@@ -243,7 +244,7 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
   });
 }
 
-void Int8Conv::Impl::run_lines(const uint8_t* codes, void* out, const uint8_t* residual, uint8_t* scratch) const noexcept {
+void Int8Conv::Impl::run_lines(const uint8_t* codes, void* out, int64_t pitch, const uint8_t* residual, uint8_t* scratch) const noexcept {
   const int64_t c = g.channels;
   for (int64_t image = 0; image < shape.batch; ++image) {
     const uint8_t* x = codes + image * g.in[1] * g.in[2] * c;
@@ -258,9 +259,9 @@ void Int8Conv::Impl::run_lines(const uint8_t* codes, void* out, const uint8_t* r
         std::memset(row + before + count, in.zero, static_cast<size_t>(padded_row - before - count));
       }
     });
-    const int64_t at = image * g.out[1] * g.out[2] * rows;
+    const int64_t at = image * g.out[1] * g.out[2] * pitch;
     void* to = finish.narrow ? static_cast<void*>(static_cast<uint8_t*>(out) + at) : static_cast<void*>(static_cast<float*>(out) + at);
-    run_product(scratch, image, to, residual != nullptr ? residual + at : nullptr);
+    run_product(scratch, image, to, pitch, residual != nullptr ? residual + at : nullptr);
   }
 }
 
@@ -303,14 +304,16 @@ size_t Int8Conv::scratch_bytes() const {
 size_t Int8Conv::weight_bytes() const { return impl_->method == Method::kDepthwise ? impl_->depthwise.weight_bytes() : impl_->weights.bytes(); }
 const char* Int8Conv::kernel() const { return impl_->name.c_str(); }
 
-void Int8Conv::run(const uint8_t* in, void* out, const uint8_t* residual, void* scratch) const noexcept {
-  const Impl& p = *impl_;
-  switch (p.method) {
-    case Method::kTaps: return p.run_product(in, -1, out, residual);
-    case Method::kLines: return p.run_lines(in, out, residual, static_cast<uint8_t*>(scratch));
-    case Method::kDepthwise: 
-      return p.depthwise.run(p.shape.batch, in, p.zeros.data<uint8_t>(), p.finish, p.table ? p.table->data() : nullptr, residual, out, static_cast<uint8_t*>(scratch));
+void Int8Conv::Impl::run(const uint8_t* codes, void* out, int64_t pitch, const uint8_t* residual, void* scratch) const noexcept {
+  switch (method) {
+    case Method::kTaps: return run_product(codes, -1, out, pitch, residual);
+    case Method::kLines: return run_lines(codes, out, pitch, residual, static_cast<uint8_t*>(scratch));
+    case Method::kDepthwise:
+      return depthwise.run(shape.batch, codes, zeros.data<uint8_t>(), finish, table ? table->data() : nullptr, residual, out, pitch, static_cast<uint8_t*>(scratch));
   }
 }
+
+void Int8Conv::run(const uint8_t* in, void* out, const uint8_t* residual, void* scratch) const noexcept { impl_->run(in, out, impl_->rows, residual, scratch); }
+void Int8Conv::run_apart(const uint8_t* in, void* out, int64_t pitch, void* scratch) const noexcept { impl_->run(in, out, pitch, nullptr, scratch); }
 
 }  // namespace mlt

@@ -58,6 +58,8 @@ class Int8Conv {
   const char* kernel() const;
   // `out` is uint8 or float as the epilogue has it, dense; residual: codes of the same shape, or null.
   void run(const uint8_t* in, void* out, const uint8_t* residual, void* scratch) const noexcept;
+  // Without a residual, to pixels that lie `pitch` elements apart.
+  void run_apart(const uint8_t* in, void* out, int64_t pitch, void* scratch) const noexcept;
 
   struct Impl;
 
@@ -74,6 +76,8 @@ void dequantize_codes(const uint8_t* in, float* out, int64_t count, const Codes&
 // out = f(a + b).
 void add_codes(const uint8_t* a, const Codes& qa, const uint8_t* b, const Codes& qb, const Activation& f, uint8_t* out, const Codes& qo,
                int64_t count) noexcept;
+// Other codes for the same numbers, as quantize makes them.
+CodeTable recoding(const Codes& from, const Codes& to);
 // out[i] = table[in[i]]. In place is allowed.
 void map_codes(const uint8_t* in, uint8_t* out, int64_t count, const CodeTable& table) noexcept;
 // The same for `rows` rows of `columns` codes, which begin `in_pitch` and `out_pitch` codes apart; a null table: a copy.

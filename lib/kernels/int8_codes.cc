@@ -40,6 +40,15 @@ void add_codes(const uint8_t* a, const Codes& qa, const uint8_t* b, const Codes&
   });
 }
 
+CodeTable recoding(const Codes& from, const Codes& to) {
+  CodeTable codes{}, table{};
+  std::array<float, 256> values{};
+  for (size_t i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
+  dequantize_codes(codes.data(), values.data(), 256, from);
+  quantize_codes(values.data(), table.data(), 256, to, 0);
+  return table;
+}
+
 void map_codes(const uint8_t* in, uint8_t* out, int64_t count, const CodeTable& table) noexcept {
   const Int8CodesTarget& target = int8_codes_target();
   parallel_for(count, kMinWork, [&](int64_t begin, int64_t end) { target.map(in + begin, 0, out + begin, 0, 1, end - begin, table.data()); });

@@ -82,7 +82,7 @@ void Int8Depthwise::gather(const uint8_t* const lines[4], const int64_t* columns
 }
 
 void Int8Depthwise::run(int64_t batch, const uint8_t* in, const uint8_t* outside, const Int8Finish& finish, const uint8_t* table, const uint8_t* residual, void* out,
-                        uint8_t* scratch) const noexcept {
+                        int64_t pitch, uint8_t* scratch) const noexcept {
   const int64_t h = g_.in[1], w = g_.in[2], oh = g_.out[1], ow = g_.out[2], bands = (oh + lines_ - 1) / lines_;
   const Int8CodesTarget& codes = int8_codes_target();
   for_slots(std::min<int64_t>(slots_, thread_count()), batch * bands * blocks_, [&](int64_t slot, int64_t item) {
@@ -95,7 +95,7 @@ void Int8Depthwise::run(int64_t batch, const uint8_t* in, const uint8_t* outside
     r.kernel_w = g_.kernel[2], r.stride = g_.stride[2], r.dilation = g_.dilation[2];
     r.start = start_.data<int32_t>() + c0, r.scale = scale_.data() + c0, r.bias = bias_.data() + c0;
     r.finish = &finish;
-    r.channels = channels_of(block), r.pitch = channels_;
+    r.channels = channels_of(block), r.pitch = pitch;
     r.places = static_cast<int>(places);
     for (int64_t x = 0; x < pixels; x += segment_) {
       r.count = std::min(segment_, pixels - x), r.columns = columns_of(r.count);
@@ -114,8 +114,8 @@ void Int8Depthwise::run(int64_t batch, const uint8_t* in, const uint8_t* outside
       }
       for (int64_t line = 0; line < lines; ++line) {
         r.weights = weights_.data<int8_t>() + (block * lines_ + line) * kernel_vectors() * target_->vector_bytes();
-        const int64_t at = (image * oh + y0 + line) * ow * channels_ + c0;
-        for (int64_t i = 0; i < places; ++i) r.at[i] = at + first[i] * channels_;
+        const int64_t at = (image * oh + y0 + line) * ow * pitch + c0;
+        for (int64_t i = 0; i < places; ++i) r.at[i] = at + first[i] * pitch;
         r.residual = residual;
         r.out = finish.narrow ? static_cast<uint8_t*>(out) : nullptr;
         r.out_float = finish.narrow ? nullptr : static_cast<float*>(out);
@@ -123,8 +123,8 @@ void Int8Depthwise::run(int64_t batch, const uint8_t* in, const uint8_t* outside
       }
     }
     if (table == nullptr) return;
-    uint8_t* made = static_cast<uint8_t*>(out) + (image * oh + y0) * ow * channels_ + c0;
-    codes.map(made, channels_, made, channels_, lines * ow, r.channels, table);
+    uint8_t* made = static_cast<uint8_t*>(out) + (image * oh + y0) * ow * pitch + c0;
+    codes.map(made, pitch, made, pitch, lines * ow, r.channels, table);
   });
 }
 

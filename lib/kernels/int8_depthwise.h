@@ -20,9 +20,10 @@ class Int8Depthwise {
                  const float* scale, const float* bias);
   size_t scratch_bytes() const { return slot_bytes_ * static_cast<size_t>(slots_); }
   size_t weight_bytes() const { return weights_.bytes(); }
-  // outside: what windows read beyond the image, for every channel.
+  // outside: what windows read beyond the image, for every channel; pitch: elements from a pixel of `out` and `residual` to
+  // the next.
   void run(int64_t batch, const uint8_t* in, const uint8_t* outside, const Int8Finish& finish, const uint8_t* table, const uint8_t* residual, void* out,
-           uint8_t* scratch) const noexcept;
+           int64_t pitch, uint8_t* scratch) const noexcept;
 
  private:
   int64_t width() const { return 4 * target_->lanes; }  // channels of a block

@@ -38,6 +38,8 @@ class Fusion : CodeGraph {
       else if (kind == "reshape" || kind == "expand_dims" || kind == "squeeze" || kind == "transpose") movement(i);
       else if (activation_of(node) && operand(node.in("x"))) refuse(node, "the result is not quantized");
     }
+    for (auto& node : nodes_)
+      if (!node->dead && node->int8 != nullptr && node->int8->kind == Kind::kConcat) join(*node);
     borders();
   }
 
@@ -343,6 +345,33 @@ class Fusion : CodeGraph {
     auto end = tail(node.outs[0]);
     if (!end || end->act != nullptr) return refuse(node, "the result is not quantized");
     adopt(i, plan, sources, *end);
+  }
+
+  // Images that nothing but a concatenation of channels reads are made in their place there, and in its codes.
+  void join(Node& node) {
+    const int out = node.outs[0];
+    if (dims(out).size() != 4 || node.int8->axis != 1) return;
+    int64_t channel = 0;
+    for (size_t i = 0; i < node.sources.size(); ++i) {
+      const int id = node.sources[i].id;
+      const int64_t at = channel;
+      channel += dims(id)[1];
+      PlanValue& part = value(id);
+      Node* source = maker(id);
+      if (source == nullptr || source->int8 == nullptr || source->int8->kind != Kind::kProduct || source->op->kind != "conv" || source->int8->epilogue.residual) continue;
+      if (part.users != 1 || part.alias_of >= 0 || is_output(id) || part.dynamic || value(out).dynamic) continue;
+      if (node.int8->values[i] != node.int8->out) {
+        CodeTable table = recoding(node.int8->values[i], node.int8->out);
+        auto recoded = std::make_shared<Int8Plan>(*source->int8);
+        if (recoded->epilogue.table) {
+          const CodeTable then = table;
+          for (size_t code = 0; code < table.size(); ++code) table[code] = then[(*recoded->epilogue.table)[code]];
+        }
+        recoded->epilogue.table = table;
+        source->int8 = std::move(recoded);
+      }
+      part.alias_of = out, part.alias_offset = at, part.pitch = dims(out)[1];
+    }
   }
 
   // The same numbers in another order, or of another shape.

@@ -19,6 +19,9 @@ int64_t elements(Lowering& l, int id) {
   return n;
 }
 
+// Made in its place in a concatenation.
+bool is_apart(Lowering& l, int id) { return l.plan().values[static_cast<size_t>(id)].pitch > 0; }
+
 // The bytes of an image with channels first, while codes have them last.
 struct Turned {
   std::array<int64_t, 3> first, last;  // extents in both orders
@@ -105,6 +108,13 @@ std::optional<Lowered> lower_product(Lowering& l, const Int8Plan& p) {
   lowered.scratch = in_bytes + out_bytes + conv->scratch_bytes();
   lowered.packed = conv->weight_bytes();
   if (residual >= 0) lowered.in_place = {residual};
+  if (is_apart(l, out)) {  // fuse_int8 has made sure that nothing is turned
+    lowered.run = [=, pitch = l.pitch(out)](RunContext& c) {
+      conv->run_apart(c.codes(x), c.codes_out(out), pitch, c.scratch);
+      return Status();
+    };
+    return lowered;
+  }
   lowered.run = [=](RunContext& c) {
     const uint8_t* from = c.codes(x);
     auto* room = reinterpret_cast<uint8_t*>(c.scratch);
@@ -119,16 +129,6 @@ std::optional<Lowered> lower_product(Lowering& l, const Int8Plan& p) {
     return Status();
   };
   return lowered;
-}
-
-// Other codes for the same numbers, as quantize makes them.
-CodeTable table_of(const Codes& from, const Codes& to) {
-  CodeTable codes{}, table{};
-  std::array<float, 256> values{};
-  for (size_t i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
-  dequantize_codes(codes.data(), values.data(), 256, from);
-  quantize_codes(values.data(), table.data(), 256, to, 0);
-  return table;
 }
 
 // Extents as they lie in memory, and where an axis of the type is among them.
@@ -158,7 +158,7 @@ Part part_of(Lowering& l, int id, int64_t axis, int64_t at, const Codes& from, c
   part.id = id, part.at = at;
   part.columns = run_length(l.type(id).dims, axis);
   part.rows = part.columns == 0 ? 0 : elements(l, id) / part.columns;
-  if (from != to) part.table = table_of(from, to);
+  if (from != to) part.table = recoding(from, to);
   return part;
 }
 
@@ -168,11 +168,13 @@ Lowered lower_concat(Lowering& l, const Int8Plan& p) {
   std::vector<Part> parts;
   int64_t at = 0;
   for (size_t i = 0; i < p.values.size(); ++i) {
-    parts.push_back(part_of(l, l.in("values", l.node().sources[i].index), p.axis, at, p.values[i], p.out));
-    at += parts.back().columns;
+    const int id = l.in("values", l.node().sources[i].index);
+    Part part = part_of(l, id, p.axis, at, p.values[i], p.out);
+    at += part.columns;
+    if (!is_apart(l, id)) parts.push_back(std::move(part));  // others are there already
   }
   Lowered lowered;
-  lowered.kernel = "int8 copy";
+  lowered.kernel = parts.empty() ? "in place" : "int8 copy";
   lowered.run = [=](RunContext& c) {
     for (const Part& part : parts)
       if (part.rows > 0) map_code_rows(c.codes(part.id), part.columns, c.codes_out(out) + part.at, width, part.rows, part.columns, part.table ? &*part.table : nullptr);
@@ -208,7 +210,7 @@ Lowered lower_transpose(Lowering& l, const Int8Plan& p) {
   for (size_t i = 0; i < rank; ++i) perm[axis_in_memory(rank, static_cast<int64_t>(i))] = static_cast<int64_t>(axis_in_memory(rank, p.perm[i]));
   const int64_t count = elements(l, out);
   std::optional<CodeTable> table;
-  if (p.x != p.out) table = table_of(p.x, p.out);
+  if (p.x != p.out) table = recoding(p.x, p.out);
   Lowered lowered;
   lowered.kernel = "int8 copy";
   lowered.run = [=](RunContext& c) {
@@ -225,7 +227,7 @@ Lowered lower_reshape(Lowering& l, const Int8Plan& p) {
   const Turned before = turned(l, x), after = turned(l, out);
   const int64_t count = elements(l, out);
   std::optional<CodeTable> table;
-  if (p.x != p.out) table = table_of(p.x, p.out);
+  if (p.x != p.out) table = recoding(p.x, p.out);
   Lowered lowered;
   lowered.kernel = "int8 copy";
   if (before.needed && after.needed) lowered.scratch = static_cast<size_t>(count) + kSlack;
@@ -252,7 +254,7 @@ Lowered lower_pool(Lowering& l, const Int8Plan& p) {
   const bool mapped = p.pool == Pool::kMax && !(p.x == p.out);
   Lowered lowered;
   lowered.kernel = "int8 window";
-  lowered.run = [=, op = p.pool, window = p.window, from = p.x, to = p.out, table = table_of(p.x, p.out)](RunContext& c) {
+  lowered.run = [=, op = p.pool, window = p.window, from = p.x, to = p.out, table = recoding(p.x, p.out)](RunContext& c) {
     pool_codes_nhwc(op, window, c.codes(x), from, c.codes_out(out), to);
     if (mapped) map_codes(c.codes(out), c.codes_out(out), count, table);
     return Status();

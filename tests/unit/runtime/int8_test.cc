@@ -247,6 +247,23 @@ TEST_CASE("int8: parts of codes, the same codes again") {
   CHECK(count(found.kernels, "int8") == 6);
 }
 
+TEST_CASE("int8: convolutions are made where they are concatenated") {
+  Quantized net;
+  OpBuilder& b = net.b;
+  auto join = [&](std::vector<ir::Value*> list) { return b.op("concat", {{"values", std::move(list)}, {"axis", b.i32(1)}, {"interleave", b.boolean(false)}}); };
+  ir::Value* x = net.pair(net.input("x", {2, 5, 7, 6}), 1.0f / 64, 128);
+  ir::Value* first = net.pair(net.conv(x, 5, 19, 1), 1.0f / 32, 128);
+  ir::Value* second = net.pair(net.conv(x, 5, 70, 3), 1.0f / 20, 100);                                    // other codes
+  ir::Value* third = net.pair(net.one("sigmoid", net.pair(net.conv(x, 5, 3, 3), 1.0f / 40, 90)), 1.0f / 256, 0);  // and a function of them
+  ir::Value* read = net.pair(net.conv(x, 5, 8, 3), 1.0f / 24, 128);                                       // by another too
+  ir::Value* joined = net.pair(join({first, second, third}), 1.0f / 32, 128);
+  ir::Value* more = net.pair(join({read, net.pair(net.conv(joined, 92, 9, 1), 1.0f / 16, 128)}), 1.0f / 16, 128);
+  auto found = net.check({more, net.conv(read, 8, 4, 3)}, 1.0f / 16);
+  CHECK(found.worst < 1.6);
+  CHECK(count(found.kernels, "in place") == 1);
+  CHECK(count(found.kernels, "int8 copy") == 1);
+}
+
 TEST_CASE("int8: codes in another order, of another shape, parts along every axis") {
   Quantized net;
   OpBuilder& b = net.b;
