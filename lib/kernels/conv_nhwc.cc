@@ -38,6 +38,7 @@ constexpr int64_t kMostPlanes = 8;
 // more where each block reads many times as much of them from memory.
 constexpr int64_t kWinogradFloats = 512 * 1024, kWinogradBesideWeights = 192 * 1024, kMostWinogradFloats = 2048 * 1024;
 constexpr int64_t kWinogradWeights = 320 * 1024;
+constexpr int64_t kFewestChannels = 12;
 
 // The panel behind the one in use; behind the last there is none.
 Ahead ahead_of(const Tile& t, const AlignedBuffer& weights, int64_t depth, int64_t tiles, int64_t lanes) {
@@ -72,7 +73,7 @@ struct ConvNhwcPlan::Impl {
   int64_t across() const { return (g.out[2] + side - 1) / side; }
   int64_t down() const { return (g.out[1] + side - 1) / side; }
   void choose(bool allow_winograd);
-  void choose_direct();
+  void choose_direct(const PoolShape* pool);
   bool choose_winograd();
   Status pack(FunctionRef<const float*()> make_weights, const uint16_t* half, const PackedName& name);
   size_t scratch_floats() const;
@@ -88,7 +89,7 @@ struct ConvNhwcPlan::Impl {
 // Tiles of 4x4 outputs take the fewest multiplications, for four times the weights; tiles of 2x2 less than twice.
 bool ConvNhwcPlan::Impl::choose_winograd() {
   const int64_t c = g.channels;
-  if (c < 12 || rows < 12 || c > kDepth) return false;
+  if (c < kFewestChannels || rows < kFewestChannels || c > kDepth) return false;
   // Cycles: products at two vectors a cycle, while weights come from memory once a block; and transforms.
   const auto lanes = static_cast<double>(gemm->lanes);
   const double cn = static_cast<double>(c) * static_cast<double>(rows), per_cycle = 2 * lanes, bytes_per_cycle = 4;
@@ -123,7 +124,7 @@ bool ConvNhwcPlan::Impl::choose_winograd() {
 
 void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
   const int64_t c = g.channels;
-  if (shape.groups > 1 && (shape.groups != shape.in_channels || shape.groups != shape.out_channels)) return choose_direct();
+  if (shape.groups > 1 && (shape.groups != shape.in_channels || shape.groups != shape.out_channels)) return choose_direct(nullptr);
   if (shape.groups > 1) {
     method = Method::kDepthwise;
     name = "nhwc depthwise";
@@ -137,7 +138,7 @@ void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
     return;
   }
   if (allow_winograd && nhwc->tile_in != nullptr && unit && g.kernel[1] == 3 && g.kernel[2] == 3 && choose_winograd()) return;
-  if (NhwcDirect::pays(shape, g)) return choose_direct();
+  if (NhwcDirect::pays(shape, g)) return choose_direct(nullptr);
   if (c < 16 && g.kernel[2] > 1 && g.dilation[2] == 1) {
     // The copy, rows as the last output's window needs them.
     const int64_t row = ((g.out[2] - 1) * g.stride[2] + g.kernel[2]) * c;
@@ -159,9 +160,9 @@ void ConvNhwcPlan::Impl::choose(bool allow_winograd) {
   piece = std::clamp<int64_t>(kDepth / length, 1, segments);
 }
 
-void ConvNhwcPlan::Impl::choose_direct() {
+void ConvNhwcPlan::Impl::choose_direct(const PoolShape* pool) {
   method = Method::kDirect;
-  few.emplace(shape, g, planar, threads);
+  few.emplace(shape, g, planar, pool, threads);
   name = few->name();
 }
 
@@ -494,14 +495,24 @@ bool ConvNhwcPlan::takes_planar(const ConvShape& s) noexcept {
   return geometry.ok() && NhwcDirect::pays(s, *geometry);
 }
 
+bool ConvNhwcPlan::takes_max(const ConvShape& s, const PoolShape& pool) noexcept {
+  if (!takes(s) || s.groups != 1) return false;
+  const auto geometry = convolution_geometry(s);
+  if (!geometry.ok()) return false;
+  // Winograd's method would do less.
+  const bool square = s.kernel[0] == 3 && s.kernel[1] == 3 && s.stride[0] == 1 && s.stride[1] == 1;
+  return !(square && s.in_channels >= kFewestChannels) && NhwcDirect::pays_pooled(s, *geometry, pool);
+}
+
 Result<ConvNhwcPlan> ConvNhwcPlan::create(const ConvShape& s, const float* weights, const float* bias, const Activation& f, bool allow_winograd,
                                           const uint16_t* half_weights) {
   return prepare(s, [weights] { return weights; }, bias, f, allow_winograd, half_weights, {});
 }
 
 Result<ConvNhwcPlan> ConvNhwcPlan::prepare(const ConvShape& s, FunctionRef<const float*()> weights, const float* bias, const Activation& f,
-                                           bool allow_winograd, const uint16_t* half_weights, const PackedName& name, bool planar) {
-  if (!takes(s) || (planar && !takes_planar(s))) return usage_error("convolution: not of two axes, or grouped");
+                                           bool allow_winograd, const uint16_t* half_weights, const PackedName& name, bool planar,
+                                           const PoolShape* pool) {
+  if (!takes(s) || (planar && !takes_planar(s)) || (pool != nullptr && !takes_max(s, *pool))) return usage_error("convolution: not of two axes, or grouped");
   MLT_ASSIGN(const ConvGeometry geometry, convolution_geometry(s));
   auto impl = std::make_unique<Impl>();
   impl->shape = s;
@@ -512,8 +523,8 @@ Result<ConvNhwcPlan> ConvNhwcPlan::prepare(const ConvShape& s, FunctionRef<const
   impl->rows = s.out_channels / s.groups;
   impl->threads = thread_count();
   impl->planar = planar;
-  if (planar) {
-    impl->choose_direct();
+  if (planar || pool != nullptr) {
+    impl->choose_direct(pool);
   } else {
     impl->choose(allow_winograd);
   }

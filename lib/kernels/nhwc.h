@@ -22,15 +22,18 @@ class ConvNhwcPlan {
   static bool takes_pitch(const ConvShape& shape) noexcept { return shape.groups == 1 && takes(shape); }
   // Whether `in` may as well be [N, C, H, W]: few channels, which are copied anyway.
   static bool takes_planar(const ConvShape& shape) noexcept;
+  // Whether the maxima over windows of the output are best taken while it is made, without writing it.
+  static bool takes_max(const ConvShape& shape, const PoolShape& pool) noexcept;
   // weights: [out_channels, in_channels / groups, kh, kw] as in ConvPlan; bias: [out_channels] or null; both are copied.
   // kUsage when the shape is not valid or not taken, kResource when memory runs out. Accuracy as ConvPlan's. half_weights:
   // the same weights as float16, or null; where a convolution is a plain product they stay so.
   static Result<ConvNhwcPlan> create(const ConvShape& shape, const float* weights, const float* bias, const Activation& f = {},
                                      bool allow_winograd = true, const uint16_t* half_weights = nullptr);
   // The same of weights that are only asked for when their form is not kept; with half_weights these may be null. `planar`: see
-  // takes_planar.
+  // takes_planar; `pool`: null, or see takes_max: then `out` is dense and holds the maxima, and there is no residual.
   static Result<ConvNhwcPlan> prepare(const ConvShape& shape, FunctionRef<const float*()> weights, const float* bias, const Activation& f,
-                                      bool allow_winograd, const uint16_t* half_weights, const PackedName& name, bool planar = false);
+                                      bool allow_winograd, const uint16_t* half_weights, const PackedName& name, bool planar = false,
+                                      const PoolShape* pool = nullptr);
   ConvNhwcPlan(ConvNhwcPlan&&) noexcept;
   ConvNhwcPlan& operator=(ConvNhwcPlan&&) noexcept;
   ~ConvNhwcPlan();

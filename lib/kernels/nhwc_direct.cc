@@ -5,6 +5,7 @@
 
 #include "lib/kernels/dispatch.h"
 #include "lib/kernels/gemm_target.h"
+#include "lib/kernels/nhwc_target.h"
 
 namespace mlt {
 
@@ -18,6 +19,9 @@ constexpr int64_t kFlatPixels = 112;        // at a time where no window reaches
 constexpr int64_t kManyWeights = 128 * 1024;  // of a unit: more than the second-level cache holds beside the rest
 constexpr int64_t kWideGroup = 64;          // channels
 constexpr int64_t kMostDepth = 384;         // of windows in channels and taps, for which weights stay in the first-level cache
+constexpr int64_t kRingFloats = 48 * 1024;  // of rows that maxima are taken over, about, and at most
+constexpr int64_t kMostRingFloats = 128 * 1024;
+constexpr int64_t kMostPoolRows = 8;        // under one window
 
 void row_reference(const DirectRow& r) noexcept {
   constexpr int64_t kReferenceLanes = 4;
@@ -92,7 +96,14 @@ bool NhwcDirect::pays(const ConvShape& s, const ConvGeometry& g) noexcept {
   return 4 * row >= 3 * ((row + block - 1) / block * block);
 }
 
-NhwcDirect::NhwcDirect(const ConvShape& shape, const ConvGeometry& g, bool planar, int64_t threads)
+bool NhwcDirect::pays_pooled(const ConvShape& s, const ConvGeometry& g, const PoolShape& pool) noexcept {
+  if (!pays(s, g) || pool.rank != 2 || pool.batch != s.batch || pool.channels != s.out_channels || pool.in[0] != g.out[1] || pool.in[1] != g.out[2]) return false;
+  for (size_t i = 0; i < 2; ++i)
+    if (pool.dilation[i] != 1 || pool.kernel[i] > kMostPoolRows || pool.stride[i] > pool.kernel[i] || pool.stride[i] < 1 || pool.out[i] < 1) return false;
+  return pool.kernel[0] * g.out[2] * s.out_channels <= kMostRingFloats;
+}
+
+NhwcDirect::NhwcDirect(const ConvShape& shape, const ConvGeometry& g, bool planar, const PoolShape* pool, int64_t threads)
     : shape_(shape), g_(g), target_(&direct_target()), planar_(planar), group_in_(g.channels), group_out_(shape.out_channels / shape.groups), threads_(threads) {
   const int64_t lanes = target_->lanes, kh = g.kernel[1], kw = g.kernel[2];
   const bool adjacent = g.dilation[2] == 1;
@@ -131,13 +142,19 @@ NhwcDirect::NhwcDirect(const ConvShape& shape, const ConvGeometry& g, bool plana
   block_ = block_for(*target_, flat_ ? ow * oh : ow, width);
   row_pixels_ = ((ow + block_ - 1) / block_ * block_ - 1) * g.stride[2] + (kw - 1) * g.dilation[2] + 1;
   row_ = row_pixels_ * pixel_;
-  const int64_t line = row_ * (planar_ ? group_in_ : 1), span = (kh - 1) * g.dilation[1] + 1;
+  if (pool != nullptr) {
+    pool_ = *pool;
+    const int64_t rows = kRingFloats / (ow * shape.out_channels) - pool->kernel[0];
+    pool_band_ = balanced_tile(pool->out[0], std::clamp<int64_t>(rows / pool->stride[0] + 1, 1, pool->out[0]));
+    ring_ = (pool_band_ - 1) * pool->stride[0] + pool->kernel[0];
+  }
+  const int64_t line = row_ * (planar_ ? group_in_ : 1), span = copy_lines(1);
   band_ = std::clamp<int64_t>((kCopyFloats / line - span) / g.stride[1] + 1, std::min<int64_t>(4, oh), oh);
   // As many bands as give every thread some.
   if (threads > 1) band_ = std::min(band_, std::max<int64_t>(1, oh * units_ * shape.batch / (4 * threads)));
   band_ = balanced_tile(oh, band_);
   if (flat_) band_ = std::clamp<int64_t>((kFlatPixels + ow - 1) / ow, 1, oh), row_ = block_ * pixel_;
-  plane_ = row_ * ((band_ - 1) * g.stride[1] + span);
+  plane_ = row_ * copy_lines(band_);
   for (int64_t s = 0; s < segments_; ++s) {
     const Taken t = taken(s, 0);
     offsets_.push_back(t.y * g.dilation[1] * row_ + t.x * g.dilation[2] * pixel_ + (planar_ ? t.c * plane_ : 0));
@@ -172,7 +189,7 @@ int64_t NhwcDirect::channel_count(int64_t unit, int64_t v) const {
 
 const char* NhwcDirect::name() const {
   switch (input_) {
-    case DirectInput::kShared: return planar_ ? "nhwc direct planar" : "nhwc direct";
+    case DirectInput::kShared: return planar_ ? pool_ ? "nhwc direct planar + max" : "nhwc direct planar" : pool_ ? "nhwc direct + max" : "nhwc direct";
     case DirectInput::kSeparate: return "nhwc direct groups";
     case DirectInput::kPermuted: return "nhwc direct narrow groups";
   }
@@ -188,9 +205,11 @@ size_t NhwcDirect::weight_floats() const {
 }
 
 // A vector more than the copy: inputs of the last pixel are read as whole vectors.
+size_t NhwcDirect::copy_floats() const { return static_cast<size_t>((plane_ * (planar_ ? group_in_ : 1) + 2 * target_->lanes + 15) / 16 * 16); }
+
 size_t NhwcDirect::scratch_floats() const {
-  const int64_t slot = (plane_ * (planar_ ? group_in_ : 1) + 2 * target_->lanes + 15) / 16 * 16;
-  return static_cast<size_t>(slot * threads_);
+  const int64_t ring = pool_ ? (ring_ * g_.out[2] * shape_.out_channels + 15) / 16 * 16 : 0;
+  return (copy_floats() + static_cast<size_t>(ring)) * static_cast<size_t>(threads_);
 }
 
 void NhwcDirect::pack(const float* weights, float* packed) const noexcept {
@@ -254,66 +273,115 @@ void NhwcDirect::copy_rows(int64_t image, int64_t unit, int64_t first, int64_t l
   });
 }
 
+void NhwcDirect::begin(Unit& unit, int64_t index, const float* packed, const float* bias, const Activation& f, int64_t pitch, int64_t residual_pitch) const noexcept {
+  unit.index = index, unit.vectors = unit_vectors(index);
+  unit.weights = packed + (input_ == DirectInput::kShared ? index * unit.vectors : index * kMostVectors) * target_->lanes * segments_ * length_;
+  unit.bias = bias;
+  DirectRow& r = unit.r;
+  r.input = input_;
+  r.block = static_cast<int>(block_);
+  r.offsets = offsets_.data();
+  r.segments = segments_, r.length = length_;
+  r.indices = indices_.data();
+  r.bias = unit.biases;
+  r.pitch = pitch, r.residual_pitch = residual_pitch;
+  r.out_step = first_channel(index, 1) - first_channel(index, 0);
+  r.f = f;
+}
+
+void NhwcDirect::tile(Unit& unit, const float* from, int64_t step, int64_t count, int64_t v, float* out, const float* residual) const noexcept {
+  const int64_t lanes = target_->lanes, channel = first_channel(unit.index, v);
+  DirectRow& r = unit.r;
+  r.vectors = static_cast<int>(std::min(kMostVectors, unit.vectors - v));
+  for (int64_t j = 0; j < r.vectors; ++j) {
+    r.valid[j] = channel_count(unit.index, v + j);
+    for (int64_t l = 0; l < lanes; ++l) unit.biases[j * lanes + l] = l < r.valid[j] ? unit.bias[channel + j * r.out_step + l] : 0.0f;
+  }
+  r.in = from, r.step = step, r.count = count;
+  r.weights = unit.weights + v * lanes * segments_ * length_;
+  r.out = out + channel;
+  r.residual = residual != nullptr ? residual + channel : nullptr;
+  target_->row(r);
+  r.ahead += (count + block_ - 1) / block_ * segments_ * r.ahead_lines * 16;
+}
+
 void NhwcDirect::run(const float* packed, const float* bias, const Activation& f, const Images& at, float* scratch) const noexcept {
-  const int64_t lanes = target_->lanes, oh = g_.out[1], ow = g_.out[2], k = segments_ * length_;
+  if (pool_) return run_pooled(packed, bias, f, at, scratch);
+  const int64_t oh = g_.out[1], ow = g_.out[2], weights = target_->lanes * segments_ * length_;
   const int64_t bands = (oh + band_ - 1) / band_, slots = std::min<int64_t>(threads_, thread_count());
-  const size_t slot_size = scratch_floats() / static_cast<size_t>(threads_);
   for_slots(slots, shape_.batch * bands * units_, [&](int64_t slot, int64_t item) {
-    const int64_t unit = item % units_, band = item / units_ % bands, image = item / units_ / bands;
-    const int64_t y0 = band * band_, y1 = std::min(oh, y0 + band_), all = unit_vectors(unit);
-    const float* unit_weights = packed + (input_ == DirectInput::kShared ? unit * all : unit * kMostVectors) * lanes * k;
-    float* copy = scratch + static_cast<size_t>(slot) * slot_size;
-    alignas(64) float biases[kMostVectors * 16];
-    DirectRow r;
-    r.input = input_;
-    r.block = static_cast<int>(block_);
-    r.offsets = offsets_.data();
-    r.segments = segments_, r.length = length_;
-    r.indices = indices_.data();
-    r.bias = biases;
-    r.pitch = at.pitch, r.residual_pitch = at.residual_pitch;
-    r.out_step = first_channel(unit, 1) - first_channel(unit, 0);
-    r.f = f;
-    // Vectors [v, v + 2) of some pixels.
-    const auto tile = [&](const float* from, int64_t step, int64_t pixel, int64_t count, int64_t v) {
-      r.vectors = static_cast<int>(std::min(kMostVectors, all - v));
-      const int64_t channel = first_channel(unit, v);
-      for (int64_t j = 0; j < r.vectors; ++j) {
-        r.valid[j] = channel_count(unit, v + j);
-        for (int64_t l = 0; l < lanes; ++l) biases[j * lanes + l] = l < r.valid[j] ? bias[channel + j * r.out_step + l] : 0.0f;
-      }
-      r.in = from, r.step = step, r.count = count;
-      r.weights = unit_weights + v * lanes * k;
-      r.out = at.out + pixel * at.pitch + channel;
-      r.residual = at.residual != nullptr ? at.residual + pixel * at.residual_pitch + channel : nullptr;
-      target_->row(r);
-      r.ahead += (count + block_ - 1) / block_ * segments_ * r.ahead_lines * 16;
+    const int64_t band = item / units_ % bands, image = item / units_ / bands;
+    const int64_t y0 = band * band_, y1 = std::min(oh, y0 + band_);
+    float* copy = scratch + static_cast<size_t>(slot) * copy_floats();
+    Unit unit;
+    begin(unit, item % units_, packed, bias, f, at.pitch, at.residual_pitch);
+    const int64_t all = unit.vectors;
+    const auto pixels_at = [&](const float* from, int64_t step, int64_t pixel, int64_t count, int64_t v) {
+      tile(unit, from, step, count, v, at.out + pixel * at.pitch, at.residual != nullptr ? at.residual + pixel * at.residual_pitch : nullptr);
     };
     // The next unit's weights are fetched meanwhile.
     const int64_t pixels = (y1 - y0) * ow, first = image * oh * ow + y0 * ow;
     const int64_t work = (flat_ ? (pixels + block_ - 1) / block_ : (y1 - y0) * ((ow + block_ - 1) / block_)) * ((all + kMostVectors - 1) / kMostVectors) * segments_;
-    r.ahead = unit_weights + all * lanes * k;
-    r.ahead_lines = unit + 1 < units_ ? (all * lanes * k / 16 + work - 1) / work : 0;
+    unit.r.ahead = unit.weights + all * weights;
+    unit.r.ahead_lines = unit.index + 1 < units_ ? (all * weights / 16 + work - 1) / work : 0;
     if (flat_) {
       // Whole blocks where they lie, the rest from a copy: blocks are read whole.
-      const float* from = at.in + first * at.in_pitch + unit * group_in_;
+      const float* from = at.in + first * at.in_pitch + unit.index * group_in_;
       const int64_t whole = pixels / block_ * block_;
-      for (int64_t v = 0; v < all && whole > 0; v += kMostVectors) tile(from, at.in_pitch, first, whole, v);
+      for (int64_t v = 0; v < all && whole > 0; v += kMostVectors) pixels_at(from, at.in_pitch, first, whole, v);
       if (whole == pixels) return;
       for (int64_t x = whole; x < pixels; ++x) std::memcpy(copy + (x - whole) * pixel_, from + x * at.in_pitch, static_cast<size_t>(group_in_) * sizeof(float));
       std::fill_n(copy + (pixels - whole) * pixel_, (block_ - pixels + whole) * pixel_, 0.0f);
-      for (int64_t v = 0; v < all; v += kMostVectors) tile(copy, pixel_, first + whole, pixels - whole, v);
+      for (int64_t v = 0; v < all; v += kMostVectors) pixels_at(copy, pixel_, first + whole, pixels - whole, v);
       return;
     }
-    const int64_t lines = (y1 - y0 - 1) * g_.stride[1] + (g_.kernel[1] - 1) * g_.dilation[1] + 1;
-    copy_rows(image, unit, y0 * g_.stride[1] - g_.pad[1], lines, at.in, at.in_pitch, copy);
-    const auto row = [&](int64_t y, int64_t v) { tile(copy + (y - y0) * g_.stride[1] * row_, step_, first + (y - y0) * ow, ow, v); };
-    if (all * lanes * k > kManyWeights) {
+    copy_rows(image, unit.index, y0 * g_.stride[1] - g_.pad[1], copy_lines(y1 - y0), at.in, at.in_pitch, copy);
+    const auto row = [&](int64_t y, int64_t v) { pixels_at(copy + (y - y0) * g_.stride[1] * row_, step_, first + (y - y0) * ow, ow, v); };
+    if (all * weights > kManyWeights) {
       for (int64_t v = 0; v < all; v += kMostVectors)
         for (int64_t y = y0; y < y1; ++y) row(y, v);
     } else {
       for (int64_t y = y0; y < y1; ++y)
         for (int64_t v = 0; v < all; v += kMostVectors) row(y, v);
+    }
+  });
+}
+
+// Each item is a strip of pooled rows, from above to below: rows under two windows are kept.
+void NhwcDirect::run_pooled(const float* packed, const float* bias, const Activation& f, const Images& at, float* scratch) const noexcept {
+  const PoolShape& pool = *pool_;
+  const int64_t oh = g_.out[1], ow = g_.out[2], channels = shape_.out_channels, line = ow * channels;
+  const int64_t slots = std::min<int64_t>(threads_, thread_count());
+  const int64_t strips = slots > 1 ? std::clamp<int64_t>(2 * slots / shape_.batch, 1, pool.out[0]) : 1;
+  const NhwcTarget& loops = nhwc_target();
+  const size_t slot_floats = scratch_floats() / static_cast<size_t>(threads_);
+  for_slots(slots, shape_.batch * strips, [&](int64_t slot, int64_t item) {
+    const int64_t image = item / strips, strip = item % strips, end = pool.out[0] * (strip + 1) / strips;
+    float *copy = scratch + static_cast<size_t>(slot) * slot_floats, *ring = copy + copy_floats();
+    Unit unit;
+    begin(unit, 0, packed, bias, f, channels, 0);
+    const auto window = [&](int64_t p) { return p * pool.stride[0] - pool.pad_before[0]; };
+    int64_t done = 0;  // rows before it are there, or not wanted
+    for (int64_t p0 = pool.out[0] * strip / strips; p0 < end; p0 += pool_band_) {
+      const int64_t p1 = std::min(end, p0 + pool_band_), last = std::min(oh, window(p1 - 1) + pool.kernel[0]);
+      for (int64_t y0 = std::max({done, window(p0), int64_t{0}}); y0 < last; y0 += band_) {
+        const int64_t y1 = std::min(last, y0 + band_);
+        copy_rows(image, 0, y0 * g_.stride[1] - g_.pad[1], copy_lines(y1 - y0), at.in, at.in_pitch, copy);
+        for (int64_t y = y0; y < y1; ++y)
+          for (int64_t v = 0; v < unit.vectors; v += kMostVectors) tile(unit, copy + (y - y0) * g_.stride[1] * row_, step_, ow, v, ring + y % ring_ * line, nullptr);
+      }
+      done = std::max(done, last);
+      const float* rows[kMostPoolRows];
+      PoolRow r;
+      r.rows = rows;
+      r.w = ow, r.channels = channels, r.count = pool.out[1];
+      r.kernel = pool.kernel[1], r.stride = pool.stride[1], r.left = -pool.pad_before[1];
+      for (int64_t p = p0; p < p1; ++p) {
+        r.row_count = 0;
+        for (int64_t y = std::max<int64_t>(0, window(p)); y < std::min(oh, window(p) + pool.kernel[0]); ++y) rows[r.row_count++] = ring + y % ring_ * line;
+        r.out = at.out + (image * pool.out[0] + p) * pool.out[1] * channels;
+        loops.pool(r);
+      }
     }
   });
 }

@@ -1,11 +1,13 @@
 // Internal: convolutions of few channels, or of groups of few, with channels innermost. Outputs are summed in registers, as
 // many of a row as there is room for, over a padded copy of the input channels that they share.
 #pragma once
+#include <optional>
 #include <vector>
 
 #include "lib/kernels/aligned.h"
 #include "lib/kernels/conv_target.h"
 #include "lib/kernels/nhwc_direct_target.h"
+#include "lib/kernels/pool.h"
 
 namespace mlt {
 
@@ -26,8 +28,12 @@ class NhwcDirect {
   // Whether it is the fastest way for a shape of one group: weights that stay in the first-level cache, and rows long enough.
   static bool pays(const ConvShape& shape, const ConvGeometry& g) noexcept;
 
-  // For a shape that has one group, or that takes_groups; `g` is its geometry. `planar`: the input is [N, C, H, W].
-  NhwcDirect(const ConvShape& shape, const ConvGeometry& g, bool planar, int64_t threads);
+  // Whether it is, and the rows under one window of `pool` stay in a cache meanwhile.
+  static bool pays_pooled(const ConvShape& shape, const ConvGeometry& g, const PoolShape& pool) noexcept;
+
+  // For a shape that has one group, or that takes_groups; `g` is its geometry. `planar`: the input is [N, C, H, W]. `pool`:
+  // null, or what the maxima are taken over, if it pays_pooled: these are what is written, and a residual is not added.
+  NhwcDirect(const ConvShape& shape, const ConvGeometry& g, bool planar, const PoolShape* pool, int64_t threads);
   const char* name() const;
   // Floats of the packed weights and of scratch.
   size_t weight_floats() const;
@@ -49,6 +55,19 @@ class NhwcDirect {
   int64_t first_channel(int64_t unit, int64_t v) const;
   int64_t channel_count(int64_t unit, int64_t v) const;
   void copy_rows(int64_t image, int64_t unit, int64_t first, int64_t lines, const float* in, int64_t pitch, float* copy) const noexcept;
+  // What the rows of one unit have in common.
+  struct Unit {
+    int64_t index, vectors;
+    const float *weights, *bias;
+    DirectRow r;
+    alignas(64) float biases[2 * 16];
+  };
+  void begin(Unit& unit, int64_t index, const float* packed, const float* bias, const Activation& f, int64_t pitch, int64_t residual_pitch) const noexcept;
+  // Vectors [v, v + 2) of `count` pixels, whose inputs are `step` floats apart, to out and from residual.
+  void tile(Unit& unit, const float* from, int64_t step, int64_t count, int64_t v, float* out, const float* residual) const noexcept;
+  void run_pooled(const float* packed, const float* bias, const Activation& f, const Images& at, float* scratch) const noexcept;
+  int64_t copy_lines(int64_t outputs) const { return (outputs - 1) * g_.stride[1] + (g_.kernel[1] - 1) * g_.dilation[1] + 1; }
+  size_t copy_floats() const;
 
   ConvShape shape_;
   ConvGeometry g_;
@@ -62,6 +81,8 @@ class NhwcDirect {
   int64_t block_ = 1, band_ = 1;  // outputs at a time, rows of outputs at a time
   int64_t row_ = 0, row_pixels_ = 0, plane_ = 0;  // of the copy, in floats and pixels; plane_: from one channel to the next if planar
   int64_t segments_ = 1, length_ = 1, step_ = 1;
+  std::optional<PoolShape> pool_;
+  int64_t pool_band_ = 1, ring_ = 1;  // pooled rows at a time, and the rows under their windows
   int64_t threads_;
   std::vector<int64_t> offsets_;
   std::vector<int32_t> indices_;

@@ -157,38 +157,52 @@ void depthwise(const DepthwiseRow& r) noexcept {
   for (x = 0; x < r.count; ++x) ew.unary(r.f.op, r.out + x * r.pitch, r.out + x * r.pitch, r.channels, r.f.a, r.f.b);
 }
 
+// Maxima of one vector where NaN may be, which wins.
+HWY_NOINLINE void pool_with_nan(const PoolRow& r, int64_t first, int64_t k0, int64_t k1, int64_t c, float* out) {
+  const D d;
+  const int64_t step = r.dilation * r.channels, n = r.channels - c;
+  V acc = hn::Set(d, -HUGE_VALF);
+  auto nan = hn::FirstN(d, 0);
+  for (int64_t i = 0; i < r.row_count; ++i) {
+    const float* p = r.rows[i] + first * r.channels + c;
+    for (int64_t k = k0; k < k1; ++k, p += step) {
+      const V v = load_first(d, p, n);
+      acc = hn::Max(acc, v);
+      nan = hn::Or(nan, hn::IsNaN(v));
+    }
+  }
+  store_first(d, hn::IfThenElse(nan, hn::Set(d, NAN), acc), out + c, n);
+}
+
 // kVectors at a time, so that the chain of one does not keep the others waiting. The last may be partial.
 template <bool kAverage, int kVectors>
 HWY_INLINE void pool_vectors(const PoolRow& r, int64_t first, int64_t k0, int64_t k1, V divisor, int64_t c, float* out) {
   const D d;
   const int64_t step = r.dilation * r.channels, n = r.channels - c - (kVectors - 1) * kLanes;
-  V acc[kVectors];
-  hn::Mask<D> nan[kVectors];
+  V acc[kVectors], sum[kVectors];
   HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
-    acc[j] = hn::Set(d, kAverage ? 0.0f : -HUGE_VALF);
-    nan[j] = hn::FirstN(d, 0);
+    acc[j] = hn::Set(d, -HUGE_VALF);
+    sum[j] = hn::Zero(d);
   }
   for (int64_t i = 0; i < r.row_count; ++i) {
     const float* p = r.rows[i] + first * r.channels + c;
     for (int64_t k = k0; k < k1; ++k, p += step) {
       HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
         const V v = j + 1 < kVectors ? hn::LoadU(d, p + j * kLanes) : load_first(d, p + j * kLanes, n);
-        if constexpr (kAverage) {
-          acc[j] = hn::Add(acc[j], v);
-        } else {
-          acc[j] = hn::Max(acc[j], v);
-          nan[j] = hn::Or(nan[j], hn::Not(hn::Eq(v, v)));
-        }
+        if constexpr (!kAverage) acc[j] = hn::Max(acc[j], v);
+        sum[j] = hn::Add(sum[j], v);
       }
     }
   }
   HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
+    const int64_t at = c + j * kLanes, valid = j + 1 < kVectors ? kLanes : n;
     if constexpr (kAverage) {
-      acc[j] = hn::Div(acc[j], divisor);
+      store_first(d, hn::Div(sum[j], divisor), out + at, valid);
     } else {
-      acc[j] = hn::IfThenElse(nan[j], hn::Set(d, NAN), acc[j]);  // NaN wins
+      store_first(d, acc[j], out + at, valid);
+      // A sum tells of NaN at less cost than each value does; infinities of both signs ask for nothing.
+      if (HWY_UNLIKELY(!hn::AllFalse(d, hn::IsNaN(sum[j])))) pool_with_nan(r, first, k0, k1, at, out);
     }
-    store_first(d, acc[j], out + c + j * kLanes, j + 1 < kVectors ? kLanes : n);
   }
 }
 

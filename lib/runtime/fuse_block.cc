@@ -1,6 +1,8 @@
-// Depthwise convolutions with their neighbours of 1x1: what lies between them need not be written to memory.
+// Depthwise convolutions with their neighbours of 1x1, and convolutions with the pooling behind them: what lies between them need
+// not be written to memory.
 #include <algorithm>
 
+#include "lib/kernels/nhwc.h"
 #include "lib/runtime/block_plan.h"
 #include "lib/runtime/layout.h"
 
@@ -82,6 +84,22 @@ class Finder {
     mul->dead = true;
   }
 
+  // A convolution and the maxima over its output.
+  void pool(Node& node) const {
+    if (node.dead || node.eager || node.int8 != nullptr || !node.channels_last || node.op->kind != "max_pool" || value(node.outs[0]).pitch > 0) return;
+    const int x = node.in("x");
+    Node* conv = private_value(x) ? maker_[static_cast<size_t>(x)] : nullptr;
+    const auto shape = shape_of(conv);
+    if (!shape || conv->residual >= 0 || conv->in("gate") >= 0) return;
+    Lowering l(plan_, node);
+    const auto window = pool_shape(l, Pool::kMax);
+    if (!window || !ConvNhwcPlan::takes_max(*shape, *window)) return;
+    conv->maxima = std::make_shared<MaximaPlan>(MaximaPlan{*shape, *window, layer(*conv), node.op, value(node.outs[0]).type});
+    conv->outs = node.outs;
+    conv->fused.insert(conv->fused.end(), node.fused.begin(), node.fused.end());
+    node.dead = true;
+  }
+
  private:
   const PlanValue& value(int id) const { return plan_.values[static_cast<size_t>(id)]; }
   // Read by one node, and stored by itself.
@@ -128,26 +146,41 @@ class Finder {
 
 }  // namespace
 
+namespace {
+
+StepInfo part_of(const BlockPlan::Layer& layer) {
+  StepInfo part;
+  part.op = layer.op;
+  part.kind = layer.op->kind;
+  part.fused.resize(layer.fused + 1);
+  part.input_types = {layer.in};
+  part.output_types = {layer.out};
+  return part;
+}
+
+}  // namespace
+
 std::vector<StepInfo> block_parts(const BlockPlan& block) {
   std::vector<StepInfo> parts;
-  const auto add = [&](const BlockPlan::Layer& layer) {
-    StepInfo& part = parts.emplace_back();
-    part.op = layer.op;
-    part.kind = layer.op->kind;
-    part.fused.resize(layer.fused + 1);
-    part.input_types = {layer.in};
-    part.output_types = {layer.out};
-  };
-  if (block.expand) add(*block.expand);
-  add(block.depthwise);
-  if (block.project) add(*block.project);
+  if (block.expand) parts.push_back(part_of(*block.expand));
+  parts.push_back(part_of(block.depthwise));
+  if (block.project) parts.push_back(part_of(*block.project));
   return parts;
+}
+
+std::vector<StepInfo> maxima_parts(const MaximaPlan& maxima) {
+  BlockPlan::Layer pooling;
+  pooling.op = maxima.op;
+  pooling.in = maxima.layer.out;
+  pooling.out = maxima.out;
+  return {part_of(maxima.layer), part_of(pooling)};
 }
 
 void fuse_blocks(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) {
   const Finder finder(plan, nodes);
   for (auto& node : nodes) finder.join(*node);
   for (auto& node : nodes) finder.gate(*node);
+  for (auto& node : nodes) finder.pool(*node);
   std::erase_if(nodes, [](const auto& node) { return node->dead; });
 }
 

@@ -63,7 +63,7 @@ std::optional<Lowered> lower_conv(Lowering& l) {
     Tensor stored = l.stored_dtype(weight) == DType::kF16 ? l.stored_constant(weight) : Tensor();
     const bool planar = reads_planar(l.plan(), l.node());
     auto plan = ConvNhwcPlan::prepare(*shape, floats, b, act, true, stored.valid() ? reinterpret_cast<const uint16_t*>(stored.bytes().data()) : nullptr,
-                                      l.packed_name(weight), planar);
+                                      l.packed_name(weight), planar, l.node().maxima != nullptr ? &l.node().maxima->pool : nullptr);
     if (!plan) return l.refuse(plan.error().message);
     auto shared = std::make_shared<ConvNhwcPlan>(std::move(*plan));
     const int64_t pitch = l.pitch(out);
@@ -296,6 +296,7 @@ constexpr LowerRow kChannelsLast[] = {
 }  // namespace
 
 std::optional<ConvShape> conv_shape(Lowering& l) {
+  if (l.node().maxima != nullptr) return l.node().maxima->conv;
   const int x = l.in("x"), weight = l.in("weight"), bias = l.in("bias"), out = l.out();
   if (!is_image(l, x)) return l.refuse("not a float tensor of rank 3 to 5");
   if (!l.is_constant(weight) || (bias >= 0 && !l.is_constant(bias))) return l.refuse("weights are not constant");

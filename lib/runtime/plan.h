@@ -23,6 +23,7 @@ namespace mlt {
 
 struct AttentionPlan;
 struct BlockPlan;
+struct MaximaPlan;
 struct Int8Plan;
 struct ShufflePlan;
 
@@ -88,6 +89,7 @@ struct Node {
   std::shared_ptr<const Int8Plan> int8;  // works on codes of eight bits
   std::string int8_refusal;              // reads what could be codes, and why it does not
   std::shared_ptr<const BlockPlan> block;  // convolutions as one: see block_plan.h
+  std::shared_ptr<const MaximaPlan> maxima;  // of a convolution whose results are only pooled: see block_plan.h
   std::shared_ptr<const ShufflePlan> shuffle;  // a group that is a channel shuffle; its source is the image
   std::shared_ptr<const AttentionPlan> attention;  // a group that is attention; its sources are the dense values it reads
 

@@ -93,6 +93,7 @@ Status Plan::lower_node(Node& node) {
     step.info.input_types[1].dims = node.attention->key_dims;
   }
   if (node.block != nullptr) step.info.parts = block_parts(*node.block);
+  if (node.maxima != nullptr) step.info.parts = maxima_parts(*node.maxima);
   if (node.residual >= 0) step.ins.push_back(node.residual);
   step.outs = node.outs;
   for (int id : node.outs) {

@@ -345,6 +345,73 @@ TEST_CASE("groups that fill vectors, and few channels, with channels innermost")
   check_conv(s, {Unary::kSigmoid}, true, true, 4e-5);
 }
 
+// The same bits as the convolution and the pooling behind it give.
+TEST_CASE("channels innermost: maxima over windows of a convolution that is not written") {
+  struct Window {
+    int64_t kernel, stride, pad;
+  };
+  for (const Window window : {Window{3, 2, 0}, Window{3, 2, 1}, Window{2, 2, 0}, Window{3, 1, 1}, Window{5, 3, 2}})
+    for (int64_t channels : {3, 5})
+      for (const auto& size : {std::array<int64_t, 3>{3, 2, 37}, {7, 2, 64}, {5, 1, 16}, {2, 3, 11}}) {
+        const int64_t kernel = size[0], stride = size[1], out = size[2];
+        ConvShape s = shape2(channels, out, 47, 61, kernel, stride, kernel / 2);
+        s.batch = 2;
+        PoolShape pool;
+        pool.batch = 2, pool.channels = out;
+        for (size_t i = 0; i < 2; ++i) {
+          pool.in[i] = s.out()[i];
+          pool.kernel[i] = window.kernel, pool.stride[i] = window.stride, pool.pad_before[i] = window.pad;
+          // As ceil mode has it: the last window may end outside.
+          pool.out[i] = (pool.in[i] + 2 * window.pad - window.kernel + window.stride - 1) / window.stride + 1;
+          if ((pool.out[i] - 1) * window.stride >= pool.in[i] + window.pad) --pool.out[i];
+        }
+        auto x = numbers(static_cast<size_t>(2 * channels * 47 * 61), 1);
+        x[x.size() / 3] = NAN;
+        x[x.size() / 2] = INFINITY;
+        const auto w = numbers(static_cast<size_t>(out * channels * kernel * kernel), 2), b = numbers(static_cast<size_t>(out), 3);
+        for (bool planar : {false, true})
+          on_every_target([&] {
+            if (!ConvNhwcPlan::takes_max(s, pool) || (planar && !ConvNhwcPlan::takes_planar(s))) return;
+            const Activation f{Unary::kClip, -0.5f, 2.0f};
+            const auto floats = [&] { return w.data(); };
+            auto whole = ConvNhwcPlan::prepare(s, floats, b.data(), f, true, nullptr, {}, planar);
+            REQUIRE(whole.ok());
+            AlignedBuffer scratch;
+            REQUIRE(scratch.reset(whole->scratch_bytes()));
+            std::vector<float> between(static_cast<size_t>(2 * out * pool.in[0] * pool.in[1])), want(static_cast<size_t>(2 * out * pool.out[0] * pool.out[1]));
+            whole->run(x.data(), between.data(), out, nullptr, scratch.data<void>());
+            pool_nhwc(Pool::kMax, pool, between.data(), want.data());
+            auto plan = ConvNhwcPlan::prepare(s, floats, b.data(), f, true, nullptr, {}, planar, &pool);
+            REQUIRE(plan.ok());
+            REQUIRE(scratch.reset(plan->scratch_bytes()));
+            std::fill_n(scratch.data(), plan->scratch_bytes() / sizeof(float), NAN);
+            std::vector<float> y(want.size());
+            plan->run(x.data(), y.data(), out, nullptr, scratch.data<void>());
+            CAPTURE(plan->kernel());
+            CAPTURE(window.kernel);
+            int64_t wrong = 0;
+            for (size_t i = 0; i < y.size(); ++i) wrong += std::isnan(want[i]) ? !std::isnan(y[i]) : y[i] != want[i];
+            CHECK(wrong == 0);
+          });
+      }
+  PoolShape pool;
+  pool.channels = 64;
+  pool.in = {112, 112, 1}, pool.out = {56, 56, 1}, pool.kernel = {3, 3, 1}, pool.stride = {2, 2, 1}, pool.pad_before = {1, 1, 0};
+  const ConvShape stem = shape2(3, 64, 224, 224, 7, 2, 3);
+  CHECK(ConvNhwcPlan::takes_max(stem, pool));
+  const auto refused = [&](auto&& change) {
+    PoolShape other = pool;
+    change(other);
+    return !ConvNhwcPlan::takes_max(stem, other);
+  };
+  CHECK(refused([](auto& o) { o.in[1] = 111; }));
+  CHECK(refused([](auto& o) { o.channels = 63; }));
+  CHECK(refused([](auto& o) { o.dilation[0] = 2; }));
+  CHECK(refused([](auto& o) { o.stride[0] = 4; }));
+  CHECK(refused([](auto& o) { o.kernel = {9, 9, 1}; }));
+  CHECK_FALSE(ConvNhwcPlan::takes_max(shape2(32, 64, 112, 112, 3, 1, 1), pool));
+}
+
 TEST_CASE("channels innermost: few channels of a picture that is not so") {
   for (int64_t channels : {1, 3, 5, 8})
     for (int64_t stride : {1, 2, 3})

@@ -43,7 +43,7 @@ TEST_CASE("layout: a network with everything that keeps channels innermost") {
   x = net.pair("sub", b.f32(0.25f), x);
   auto kernels = net.check({x, squeezed, net.pool("avg_pool", net.conv(x, 57, 20, 1), 20, 1, 0, 2)});
   CHECK(count(kernels, "nhwc") >= 14);
-  CHECK(count(kernels, "nhwc direct planar") == 1);  // reads the picture as it is
+  CHECK(count(kernels, "nhwc direct planar + max") == 1);  // reads the picture as it is, and does not write what is pooled
   CHECK(count(kernels, "channels last") == 0);
   CHECK(count(kernels, "channels first") == 2);   // two outputs; the third is what the pooling leaves of an image
   CHECK(count(kernels, "nhwc depthwise") == 1);
@@ -87,6 +87,16 @@ TEST_CASE("layout: blocks of a depthwise convolution and its neighbours") {
   CHECK(count(kernels, "nhwc expand + depthwise + mean") == 1);
   CHECK(count(kernels, "nhwc gated pointwise") == 1);
   CHECK(count(kernels, "nhwc depthwise") == 2);
+}
+
+TEST_CASE("layout: what is pooled is written where others read it, too") {
+  Net net;
+  ir::Value* x = net.relu(net.conv(net.input("image", {1, 3, 60, 60}), 3, 24, 5, 2));
+  ir::Value* y = net.relu(net.conv(net.pool("max_pool", x, 3, 2, 1), 24, 24, 3));
+  ir::Value* z = net.relu(net.conv(x, 24, 24, 3));
+  auto kernels = net.check({net.conv(y, 24, 24, 3), net.conv(z, 24, 24, 3)});
+  CHECK(count(kernels, "+ max") == 0);
+  CHECK(count(kernels, "nhwc window") == 1);
 }
 
 TEST_CASE("layout: what does not pay stays as it is") {
