@@ -183,9 +183,14 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
               const int64_t iz = front + kz * g.dilation[0], iy = top + ky * g.dilation[1];
               const bool real = iz >= 0 && iz < g.in[0] && iy >= 0 && iy < h;
               const uint8_t* from = codes + ((picture * g.in[0] + iz) * h + iy) * w * c;
-              for (int64_t kx = 0; kx < g.kernel[2]; ++kx, to += n)
-                for (int64_t x = 0, ix = left + kx * g.dilation[2]; x < run; ++x, ix += g.stride[2])
-                  to[x] = real && ix >= 0 && ix < w ? from + ix * c : zeros.data<uint8_t>();
+              for (int64_t kx = 0; kx < g.kernel[2]; ++kx, to += n) {
+                int64_t ix = left + kx * g.dilation[2];
+                if (!real) std::fill_n(to, run, zeros.data<uint8_t>());
+                else if (ix >= 0 && ix + (run - 1) * g.stride[2] < w)
+                  for (int64_t x = 0; x < run; ++x) to[x] = from + (ix + x * g.stride[2]) * c;
+                else
+                  for (int64_t x = 0; x < run; ++x, ix += g.stride[2]) to[x] = ix >= 0 && ix < w ? from + ix * c : zeros.data<uint8_t>();
+              }
             }
         }
         i += run;

@@ -1,6 +1,5 @@
 // Tensors of codes: to and from floats, functions, sums, windows.
 #include <algorithm>
-#include <cstring>
 
 #include "lib/kernels/dispatch.h"
 #include "lib/kernels/int8.h"
@@ -57,10 +56,7 @@ void map_codes(const uint8_t* in, uint8_t* out, int64_t count, const CodeTable& 
 void map_code_rows(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const CodeTable* table) noexcept {
   const Int8CodesTarget& target = int8_codes_target();
   parallel_for(rows, grain_for(columns), [&](int64_t begin, int64_t end) {
-    const uint8_t* from = in + begin * in_pitch;
-    uint8_t* to = out + begin * out_pitch;
-    if (table != nullptr) return target.map(from, in_pitch, to, out_pitch, end - begin, columns, table->data());
-    for (int64_t r = begin; r < end; ++r, from += in_pitch, to += out_pitch) std::memcpy(to, from, static_cast<size_t>(columns));
+    target.map(in + begin * in_pitch, in_pitch, out + begin * out_pitch, out_pitch, end - begin, columns, table != nullptr ? table->data() : nullptr);
   });
 }
 

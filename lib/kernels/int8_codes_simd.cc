@@ -31,6 +31,11 @@ void interleave3(const uint8_t* planes, int64_t plane, int64_t count, uint8_t* o
 }
 
 void map(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const uint8_t* table) noexcept {
+  if (table == nullptr) {
+    for (int64_t r = 0; r < rows; ++r, in += in_pitch, out += out_pitch)
+      for (int64_t i = 0; i < columns; i += 4 * kLanes) store_bytes(hn::LoadU(DB(), in + i), out + i, columns - i);
+    return;
+  }
 #if MLT_INT8_DOT
   const Lookup lookup(table);
   for (int64_t r = 0; r < rows; ++r, in += in_pitch, out += out_pitch)

@@ -125,7 +125,7 @@ void reference_dequantize(const uint8_t* in, float* out, int64_t count, float sc
 
 void reference_map(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const uint8_t* table) noexcept {
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t i = 0; i < columns; ++i) out[r * out_pitch + i] = table[in[r * in_pitch + i]];
+    for (int64_t i = 0; i < columns; ++i) out[r * out_pitch + i] = looked_up(table, in[r * in_pitch + i]);
 }
 
 void reference_add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int8Finish& f, uint8_t* out, int64_t count) noexcept {

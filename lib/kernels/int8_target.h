@@ -113,7 +113,7 @@ struct Int8CodesTarget {
   void (*mean)(const Int8Windows& t, int32_t zeros, float scale, const Int8Finish& f) noexcept;
   void (*quantize)(const float* in, uint8_t* out, int64_t count, float scale, int32_t zero, uint8_t nan) noexcept;
   void (*dequantize)(const uint8_t* in, float* out, int64_t count, float scale, int32_t zero) noexcept;
-  // out[i] = table[in[i]] for rows of `columns` codes; in place is allowed.
+  // out[i] = table[in[i]] for rows of `columns` codes, or in[i] without a table; in place is allowed.
   void (*map)(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const uint8_t* table) noexcept;
   // The residual is b; scale and shift are a's.
   void (*add)(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int8Finish& f, uint8_t* out, int64_t count) noexcept;
