@@ -126,11 +126,13 @@ HWY_INLINE void finish(const Tile& t, V (&acc)[kRows][kVectors]) {
 
 // A few rows wait for memory: what lies well ahead of the hardware's own guess is fetched, heavy weights from memory into
 // the second-level cache long before they are fetched into the first. Others are there, and each fetch takes a load's place.
-template <typename T>
+// One line in three is enough for the long way: the hardware fetches their neighbours, and there is room for few at a time.
+template <int kVectors, typename T>
 HWY_INLINE void fetch_ahead(const T* p, bool heavy) {
   const auto* bytes = reinterpret_cast<const char*>(p);
   if (heavy) __builtin_prefetch(bytes + 16384, 0, 2);
-  __builtin_prefetch(bytes + 2048, 0, 3);
+  constexpr int kBytes = kVectors * kLanes * static_cast<int>(sizeof(T));
+  HWY_UNROLL(4) for (int at = 0; at < kBytes; at += 64) __builtin_prefetch(bytes + 2048 + at, 0, 3);
 }
 
 // kAhead: packed, and fetching what comes next; kPairs: direct, of pairs of bfloat16 in the place of floats.
@@ -257,9 +259,7 @@ HWY_NOINLINE void tile(const Tile& t) {
       for (const int64_t end = k + fetcher.step(t.k - k); k < end; ++k) {
         V bv[kVectors];
         HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::LoadU(d, b + kLanes * j);
-        if constexpr (kRows <= 2) {
-          HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) fetch_ahead(b + kLanes * j, heavy);
-        }
+        if constexpr (kRows <= 2) fetch_ahead<kVectors>(b, heavy);
         HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
           const V av = hn::Set(d, rows[i / 3][k + (i % 3 == 0 ? 0 : i % 3 == 1 ? lda : lda2)]);
           HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = multiply_add<kForm>(av, bv[j], acc[i][j]);
@@ -297,10 +297,8 @@ HWY_NOINLINE void tile_half(const Tile& t) {
   const bool heavy = t.heavy;
   for (int64_t k = 0; k < t.k; ++k) {
     V bv[kVectors];
-    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
-      bv[j] = load_half(b + kLanes * j);
-      fetch_ahead(b + kLanes * j, heavy);
-    }
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = load_half(b + kLanes * j);
+    fetch_ahead<kVectors>(b, heavy);
     HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
       const V av = hn::Set(d, t.a[i * t.lda + k]);
       HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(av, bv[j], acc[i][j]);

@@ -28,9 +28,9 @@ constexpr int kLanes = HWY_MAX_BYTES / sizeof(float);
 #define MLT_LOWBIT_DOT (HWY_TARGET == HWY_AVX3_DL)
 #define MLT_LOWBIT_AVX512 (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL)
 
-// As in gemm_simd.cc.
-HWY_INLINE void fetch_ahead(const uint8_t* p) {
-  __builtin_prefetch(p + 12288, 0, 2);
+// As in gemm_simd.cc: a line of each vector of columns, and of one of them far ahead.
+HWY_INLINE void fetch_ahead(const uint8_t* p, int vector) {
+  if (vector == 0) __builtin_prefetch(p + 12288, 0, 2);
   __builtin_prefetch(p + 3072, 0, 3);
 }
 
@@ -130,7 +130,7 @@ HWY_NOINLINE void product_of(const LowBitPanel& p) {
       for (int64_t k = 0; k < p.block; ++k) {
         V w[kVectors];
         HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) w[j] = load_bytes(data + j * kLanes);
-        fetch_ahead(data);
+        fetch_ahead(data, 0);
         HWY_UNROLL(4) for (int r = 0; r < kRows; ++r) {
           const V v = hn::Set(d, x[r * p.ldx + k]);
           HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[r][j] = hn::MulAdd(v, w[j], acc[r][j]);
@@ -142,7 +142,7 @@ HWY_NOINLINE void product_of(const LowBitPanel& p) {
         VI q[kVectors];
         HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
           q[j] = hn::LoadU(di, reinterpret_cast<const int32_t*>(data) + j * kLanes);
-          fetch_ahead(data + j * kLanes * 4);
+          fetch_ahead(data + j * kLanes * 4, j);
         }
         const float* at = x + k;
 #if MLT_LOWBIT_AVX512
@@ -226,13 +226,13 @@ HWY_NOINLINE void product_dot(const LowBitPanel& p) {
           if constexpr (kBytes) {
             first[j] = _mm512_loadu_si512(data + j * 64);
             second[j] = _mm512_loadu_si512(data + (kVectors + j) * 64);
-            fetch_ahead(data + (kVectors + j) * 64);
+            fetch_ahead(data + (kVectors + j) * 64, j);
           } else {
             const __m512i q = _mm512_loadu_si512(data + j * 64);
             first[j] = _mm512_and_si512(q, low);
             second[j] = _mm512_and_si512(_mm512_srli_epi16(q, 4), low);
           }
-          fetch_ahead(data + j * 64);
+          fetch_ahead(data + j * 64, j);
         }
         HWY_UNROLL(4) for (int r = 0; r < kRows; ++r) {
           HWY_UNROLL(4) for (int e = 0; e < kLowBitDigits; ++e) {
