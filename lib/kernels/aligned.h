@@ -34,7 +34,7 @@ class AlignedBuffer {
     data_.reset(allocated(kAlignment, align_up(bytes) + kSlack));
     return taken(bytes);
   }
-  // Takes memory of somebody else's, which must be aligned and have its slack; it is only read from then on.
+  // Takes memory of somebody else's, which must be aligned and have its slack. What is const there is only read.
   void adopt(const std::byte* data, size_t bytes, std::shared_ptr<const void> owner) {
     clear();
     at_ = const_cast<std::byte*>(data);

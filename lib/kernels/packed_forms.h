@@ -9,6 +9,7 @@
 
 #include "lib/base/result.h"
 #include "lib/kernels/aligned.h"
+#include "lib/kernels/packed_memory.h"
 
 namespace mlt {
 
@@ -26,7 +27,8 @@ class PackedForms {
 // its maker adds, but for the instruction set, which is the same for all forms of one PackedForms.
 struct PackedName {
   PackedForms* forms = nullptr;
-  std::string name;
+  std::string name{};
+  PackedMemory* memory = nullptr;  // for forms that are made now
 };
 
 // A form's name: how it is made, and the numbers that its bytes depend on.
@@ -53,7 +55,12 @@ Status prepare_form(AlignedBuffer& buffer, size_t size, const PackedName& where,
       return {};
     }
   }
-  if (!buffer.reset(size)) return resource_error("out of memory for packed weights");
+  std::shared_ptr<const void> owner;
+  if (std::byte* at = where.memory != nullptr ? where.memory->take(size, &owner) : nullptr; at != nullptr) {
+    buffer.adopt(at, size, std::move(owner));
+  } else if (!buffer.reset(size)) {
+    return resource_error("out of memory for packed weights");
+  }
   MLT_TRY(make());
   return where.forms != nullptr ? where.forms->made(name, buffer) : Status();
 }

@@ -40,9 +40,12 @@ void Lowering::keep_constant(int id) {
 PackedName Lowering::packed_name(int id) const {
   const PlanValue& v = plan_.values[static_cast<size_t>(id)];
   // Values that have no producer with a name, and those that a fold made, are not told apart by their names.
-  if (plan_.options_.packed == nullptr || v.value == nullptr || v.value->producer == nullptr || v.value->name.empty()) return {};
-  if (!v.value->producer->is_const() && !v.value->producer->kind.starts_with("constexpr_")) return {};
-  return {plan_.options_.packed.get(), plan_.function_->name + "\n" + v.value->name};
+  PackedName name{nullptr, {}, &plan_.packed_memory_};
+  if (plan_.options_.packed == nullptr || v.value == nullptr || v.value->producer == nullptr || v.value->name.empty()) return name;
+  if (!v.value->producer->is_const() && !v.value->producer->kind.starts_with("constexpr_")) return name;
+  name.forms = plan_.options_.packed.get();
+  name.name = plan_.function_->name + "\n" + v.value->name;
+  return name;
 }
 
 std::shared_ptr<void>* Lowering::prepared_place(int id, const std::string& form) { return plan_.prepared_place(id, form); }

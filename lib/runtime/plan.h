@@ -148,7 +148,8 @@ class Lowering {
   bool make_inside_output(int id, int64_t offset);
   // Bytes of the largest result that `id` is handed out as or in; 0 when anything else reads it.
   int64_t only_handed_out(int id) const;
-  // Where forms of this constant are kept beyond this run; nowhere unless it is a constant of the program as it is.
+  // Where forms of this constant are kept beyond this run, nowhere unless it is a constant of the program as it is, and where
+  // those that are made now lie.
   PackedName packed_name(int id) const;
   // A constant's prepared form, made by `make` (a Result<T>) unless another plan of the function has it. `form` names T
   // and everything but the constant that its contents depend on.
@@ -275,6 +276,7 @@ class Plan {
   std::vector<int64_t> handed_out_;         // by value: Lowering::only_handed_out, or -1
   std::unordered_map<int, int> reordered_;  // images made in a second order, both ways
   AlignedBuffer arena_;
+  PackedMemory packed_memory_;
   // A value that may lie in memory of the caller's.
   struct Lent {
     int id = -1;
