@@ -14,6 +14,8 @@ namespace {
 constexpr int64_t kColumns = 512;
 // Rows summed before their sum is added to the total: keeps long sums accurate.
 constexpr int64_t kRows = 256;
+// Rows up to this long go across the vectors.
+constexpr int64_t kShortRow = 32;
 
 Reduce accumulation(Reduce op) {
   switch (op) {
@@ -135,6 +137,14 @@ void arg_extreme(const float* in, int32_t* out, int64_t outer, int64_t axis, int
 
 void reduce(Reduce op, const float* in, float* out, int64_t outer, int64_t axis, int64_t inner) noexcept {
   const RowTarget& row = row_target();
+  if (inner == 1 && axis > 0 && axis <= kShortRow && row.short_rows != nullptr && op != Reduce::kLogSumExp) {
+    const bool finished = accumulation(op) == op;
+    parallel_for(outer, grain_for(axis), [&](int64_t begin, int64_t end) {
+      row.short_rows(accumulation(op), in + begin * axis, out + begin, end - begin, axis);
+      for (int64_t o = begin; !finished && o < end; ++o) out[o] = finish(op, out[o], axis);
+    });
+    return;
+  }
   if (inner == 1) {
     parallel_for(outer, grain_for(axis), [&](int64_t begin, int64_t end) {
       for (int64_t o = begin; o < end; ++o) out[o] = reduce_row(op, row, in + o * axis, axis);

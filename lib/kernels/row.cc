@@ -93,7 +93,7 @@ void window_ref(Reduce op, const float* in, int64_t taps, int64_t stride, int64_
 
 constexpr RowTarget kReference{sum_ref,     sum_abs_ref,   sum_square_ref, max_ref,   min_ref,
                                exp_sum_ref, normalize_ref, center_scale_ref, accumulate_ref,
-                               dot_ref,     axpy_ref,      dots_ref,       combine_ref,   window_ref,     nullptr};
+                               nullptr,     dot_ref,     axpy_ref,      dots_ref,       combine_ref,   window_ref,     nullptr};
 
 }  // namespace
 

@@ -110,6 +110,12 @@ float min(const float* x, int64_t n) noexcept {
   return extreme(x, n, HUGE_VALF, [](V a, V b) { return min_nan(a, b); });
 }
 
+// exp(x), 0 where that is subnormal: whatever computes with those takes many times as long, and masks are full of them.
+HWY_INLINE V exp_normal(V x) {
+  const V least = hn::Set(D(), -87.33654f);
+  return hn::IfThenZeroElse(hn::Lt(x, least), math::exp(at_least(least, x)));
+}
+
 double exp_sum(const float* x, float* out, int64_t n, float shift) noexcept {
   const D d;
   const V s = hn::Set(d, shift);
@@ -119,7 +125,7 @@ double exp_sum(const float* x, float* out, int64_t n, float shift) noexcept {
     V a = hn::Zero(d), b = a;
     int64_t i = from;
     for (; i + 2 * kLanes <= end; i += 2 * kLanes) {
-      const V p = math::exp(hn::Sub(hn::LoadU(d, x + i), s)), q = math::exp(hn::Sub(hn::LoadU(d, x + i + kLanes), s));
+      const V p = exp_normal(hn::Sub(hn::LoadU(d, x + i), s)), q = exp_normal(hn::Sub(hn::LoadU(d, x + i + kLanes), s));
       if (out != nullptr) {
         hn::StoreU(p, d, out + i);
         hn::StoreU(q, d, out + i + kLanes);
@@ -130,7 +136,7 @@ double exp_sum(const float* x, float* out, int64_t n, float shift) noexcept {
     for (; i < end; i += kLanes) {
       const int64_t left = end - i;
       const V v = left >= kLanes ? hn::LoadU(d, x + i) : load_part(x + i, left, -HUGE_VALF);
-      V p = math::exp(hn::Sub(v, s));
+      V p = exp_normal(hn::Sub(v, s));
       if (left < kLanes) p = hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(left)), p);
       if (out != nullptr) {
         if (left >= kLanes) {
@@ -199,6 +205,37 @@ void accumulate(Reduce op, const float* x, float* acc, int64_t n) noexcept {
     case Reduce::kSumSquare: return accumulate_with(x, acc, n, [](V a, V v) { return hn::Add(a, hn::Mul(v, v)); });
     case Reduce::kL1: return accumulate_with(x, acc, n, [](V a, V v) { return hn::Add(a, hn::Abs(v)); });
     default: return accumulate_with(x, acc, n, [](V a, V v) { return hn::Add(a, v); });
+  }
+}
+
+template <typename F>
+HWY_INLINE void short_rows_with(const float* x, float* out, int64_t rows, int64_t n, V start, const F& f) {
+  const D d;
+  const hn::RebindToSigned<D> di;
+  for (int64_t r = 0; r < rows; r += kLanes, x += kLanes * n) {
+    const int64_t left = rows - r;
+    // Lanes behind the last row read it again.
+    const auto row = hn::Min(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(left < kLanes ? left - 1 : kLanes - 1)));
+    const auto at = hn::Mul(row, hn::Set(di, static_cast<int32_t>(n)));
+    V acc = start;
+    for (int64_t i = 0; i < n; ++i) acc = f(acc, hn::GatherIndex(d, x + i, at));
+    if (left >= kLanes) {
+      hn::StoreU(acc, d, out + r);
+    } else {
+      store_part(acc, out + r, left);
+    }
+  }
+}
+void short_rows(Reduce op, const float* x, float* out, int64_t rows, int64_t n) noexcept {
+  const D d;
+  const V zero = hn::Zero(d);
+  switch (op) {
+    case Reduce::kMax: return short_rows_with(x, out, rows, n, hn::Set(d, -HUGE_VALF), [](V a, V v) { return max_nan(a, v); });
+    case Reduce::kMin: return short_rows_with(x, out, rows, n, hn::Set(d, HUGE_VALF), [](V a, V v) { return min_nan(a, v); });
+    case Reduce::kProd: return short_rows_with(x, out, rows, n, hn::Set(d, 1.0f), [](V a, V v) { return hn::Mul(a, v); });
+    case Reduce::kSumSquare: return short_rows_with(x, out, rows, n, zero, [](V a, V v) { return hn::Add(a, hn::Mul(v, v)); });
+    case Reduce::kL1: return short_rows_with(x, out, rows, n, zero, [](V a, V v) { return hn::Add(a, hn::Abs(v)); });
+    default: return short_rows_with(x, out, rows, n, zero, [](V a, V v) { return hn::Add(a, v); });
   }
 }
 
@@ -372,7 +409,7 @@ constexpr std::nullptr_t kMaxRows = nullptr;
 
 const RowTarget* simd_target() {
   static constexpr RowTarget kTarget{sum, sum_abs, sum_square, max, min, exp_sum, normalize, center_scale, accumulate,
-                                     dot, axpy, dots, combine, window, kMaxRows};
+                                     short_rows, dot, axpy, dots, combine, window, kMaxRows};
   return &kTarget;
 }
 

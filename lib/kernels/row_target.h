@@ -26,6 +26,9 @@ struct RowTarget {
   void (*center_scale)(const float* x, float* out, int64_t n, float center, float scale, float shift) noexcept;
   // acc[i] = acc[i] op x[i] for kSum, kMax, kMin, kProd, kSumSquare, kL1.
   void (*accumulate)(Reduce op, const float* x, float* acc, int64_t n) noexcept;
+  // out[r] = x[r * n] op ... op x[r * n + n - 1], rows across the lanes, which pays where they are short. Null in the
+  // reference.
+  void (*short_rows)(Reduce op, const float* x, float* out, int64_t rows, int64_t n) noexcept;
   float (*dot)(const float* a, const float* b, int64_t n) noexcept;
   // y += alpha * x
   void (*axpy)(float alpha, const float* x, float* y, int64_t n) noexcept;

@@ -226,4 +226,39 @@ void gather_rows(const void* in, const int32_t* index, void* out, int64_t outer,
   });
 }
 
+namespace {
+
+template <typename T>
+void gather_elements(const T* in, const int32_t* index, T* out, int64_t outer, int64_t axis, int64_t inner, int64_t count) {
+  const auto element = [axis, inner](const T* from, int64_t at) {
+    if (at < 0) at += axis;
+    return at < 0 || at >= axis ? T() : from[at * inner];
+  };
+  parallel_for(outer * count, grain_for(4 * inner), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end;) {
+      const T* from = in + row / count * axis * inner;
+      const int64_t stop = std::min(end, (row / count + 1) * count);
+      if (inner == 1) {
+        for (; row < stop; ++row) out[row] = element(from, index[row]);
+        continue;
+      }
+      for (; row < stop; ++row)
+        for (int64_t i = row * inner; i < (row + 1) * inner; ++i) out[i] = element(from + (i - row * inner), index[i]);
+    }
+  });
+}
+
+}  // namespace
+
+void gather_along(const void* in, const int32_t* index, void* out, int64_t outer, int64_t axis, int64_t inner,
+                  int64_t count, int element) noexcept {
+  const auto go = [&]<typename T>(T) { gather_elements(static_cast<const T*>(in), index, static_cast<T*>(out), outer, axis, inner, count); };
+  switch (element) {
+    case 1: return go(uint8_t());
+    case 2: return go(uint16_t());
+    case 4: return go(uint32_t());
+    default: return go(uint64_t());
+  }
+}
+
 }  // namespace mlt

@@ -32,5 +32,8 @@ std::array<int64_t, kMaxRank> contiguous_strides(std::span<const int64_t> shape)
 // end; one outside [-axis, axis) gives zeros.
 void gather_rows(const void* in, const int32_t* index, void* out, int64_t outer, int64_t axis, int64_t inner,
                  int64_t count, int element) noexcept;
+// out[o, r, i] = in[o, index[o, r, i], i] over in [outer, axis, inner] and index [outer, count, inner]; the same rule.
+void gather_along(const void* in, const int32_t* index, void* out, int64_t outer, int64_t axis, int64_t inner,
+                  int64_t count, int element) noexcept;
 
 }  // namespace mlt

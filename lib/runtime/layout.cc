@@ -15,6 +15,9 @@
 namespace mlt {
 namespace {
 
+// Up to here a convolution is faster with the pixels, rather than its outputs, along the vectors.
+constexpr int64_t kFewOutputs = 8;
+
 int64_t floats(const Plan& plan, int id) {
   int64_t n = 1;
   for (int64_t d : plan.values[static_cast<size_t>(id)].type.dims) n *= d;
@@ -60,6 +63,7 @@ std::optional<double> saving(Plan& plan, Node& node) {
     if (!shape || !ConvNhwcPlan::takes(*shape)) return std::nullopt;
     if (node.residual >= 0 && !float_image(plan, node.residual)) return std::nullopt;
     if (shape->groups == shape->in_channels) return 0.25 * size(x);
+    if (shape->groups == 1 && shape->out_channels <= kFewOutputs && shape->kernel[0] * shape->kernel[1] > 1) return std::nullopt;
     return size(x) * (shape->kernel[0] * shape->kernel[1] > 1 ? 2.0 : 1.25) + 0.5 * size(out);
   }
   if (kind == "max_pool" || kind == "avg_pool") {

@@ -248,6 +248,29 @@ std::optional<Lowered> lower_pad(Lowering& l) {
   return lowered;
 }
 
+// The rule for indices is the reference's (scatter_gather.cc): checked in opsets before CoreML7, afterwards when the op
+// asks for it, and then negative ones are out of range; otherwise an index out of range gives zeros.
+struct IndexRule {
+  bool validate;
+  int64_t lowest, extent;
+  Status check(const int32_t* at, int64_t count) const {
+    constexpr int64_t kTogether = 64;
+    for (int64_t from = 0; validate && from < count; from += kTogether) {
+      const int64_t end = std::min(count, from + kTogether);
+      int wrong = 0;
+      for (int64_t i = from; i < end; ++i) wrong |= at[i] < lowest || at[i] >= extent;
+      for (int64_t i = from; wrong != 0 && i < end; ++i)
+        if (at[i] < lowest || at[i] >= extent)
+          return input_error("index " + std::to_string(at[i]) + " is out of range for an axis of " + std::to_string(extent));
+    }
+    return {};
+  }
+};
+IndexRule index_rule(Lowering& l, int64_t extent) {
+  const bool asks = l.call.info().param("validate_indices") != nullptr;
+  return {!asks || l.call.flag("validate_indices"), asks ? 0 : -extent, extent};
+}
+
 std::optional<Lowered> lower_gather(Lowering& l) {
   int x = l.in("x"), indices = l.in("indices"), out = l.out();
   if (!l.type(x).is_tensor() || l.type(x).dtype == DType::kString || l.dims(x).empty()) return l.refuse("element type");
@@ -282,16 +305,10 @@ std::optional<Lowered> lower_gather(Lowering& l) {
   Lowered lowered;
   if (few_bits != nullptr) lowered.scratch = static_cast<size_t>(few_bits->row_room()) * sizeof(float);
   lowered.kernel = half ? "rows float16" : few_bits != nullptr ? "rows low-bit" : "rows";
-  // The rule for indices is the reference's (scatter_gather.cc): checked in opsets before CoreML7, afterwards when the
-  // op asks for it, and then negative ones are out of range; otherwise an index out of range gives zeros.
-  bool asks = l.call.info().param("validate_indices") != nullptr;
-  bool validate = !asks || l.call.flag("validate_indices");
-  int64_t lowest = asks ? 0 : -extent;
+  const IndexRule rule = index_rule(l, extent);
   lowered.run = [=](RunContext& c) -> Status {
     const auto* at = c.tensor(indices).data<int32_t>();
-    for (int64_t i = 0; validate && i < count; ++i)
-      if (at[i] < lowest || at[i] >= extent)
-        return input_error("index " + std::to_string(at[i]) + " is out of range for an axis of " + std::to_string(extent));
+    MLT_TRY(rule.check(at, count));
     if (half || few_bits != nullptr) {
       for (int64_t i = 0; i < count; ++i) {
         const int64_t row = at[i] < 0 ? at[i] + extent : at[i];
@@ -307,6 +324,29 @@ std::optional<Lowered> lower_gather(Lowering& l) {
       return {};
     }
     gather_rows(c.tensor(x).bytes().data(), at, c.out(out).mutable_bytes(), outer, extent, inner, count, element);
+    return {};
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_gather_along_axis(Lowering& l) {
+  const int x = l.in("x"), indices = l.in("indices"), out = l.out();
+  if (!l.type(x).is_tensor() || l.type(x).dtype == DType::kString || l.dims(x).empty()) return l.refuse("element type");
+  const Dims &xd = l.dims(x), &od = l.dims(out);
+  auto axis = ops::normalize_axis(l.call.i64("axis"), static_cast<int64_t>(xd.size()));
+  if (!axis || od.size() != xd.size()) return l.refuse("axis");
+  const size_t on = static_cast<size_t>(*axis);
+  const int64_t outer = product(xd, 0, on), inner = product(xd, on + 1, xd.size()), count = od[on];
+  const IndexRule rule = index_rule(l, xd[on]);
+  l.keep_constant(x);
+  l.keep_constant(indices);
+  const int element = element_bytes(l, x);
+  Lowered lowered;
+  lowered.kernel = "elements";
+  lowered.run = [=](RunContext& c) -> Status {
+    const auto* at = c.tensor(indices).data<int32_t>();
+    MLT_TRY(rule.check(at, outer * count * inner));
+    gather_along(c.tensor(x).bytes().data(), at, c.out(out).mutable_bytes(), outer, rule.extent, inner, count, element);
     return {};
   };
   return lowered;
@@ -414,6 +454,7 @@ constexpr LowerRow kRows[] = {
     {"slice_by_index", "copy", lower_slice_by_index},
     {"pad", "fill and copy", lower_pad},
     {"gather", "rows", lower_gather},
+    {"gather_along_axis", "elements", lower_gather_along_axis},
     {"stack", "copy", lower_stack},
     {"tile", "copy", lower_tile},
     {"reverse", "copy", lower_reverse},

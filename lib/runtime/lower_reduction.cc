@@ -3,6 +3,7 @@
 
 #include "lib/kernels/norm.h"
 #include "lib/kernels/reduce.h"
+#include "lib/kernels/sort.h"
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/plan.h"
 
@@ -172,6 +173,38 @@ std::optional<Lowered> lower_arg(Lowering& l, bool max) {
 std::optional<Lowered> lower_argmax(Lowering& l) { return lower_arg(l, true); }
 std::optional<Lowered> lower_argmin(Lowering& l) { return lower_arg(l, false); }
 
+// Where the orders of a value's slices along its axis go.
+template <typename T>
+Lowered in_order(Split s, int64_t k, int x, int values, int indices, bool ascending) {
+  Lowered lowered;
+  lowered.kernel = "sorted keys";
+  lowered.scratch = sort_scratch_bytes(s.outer * s.inner, s.axis, k);
+  lowered.run = [=](RunContext& c) {
+    top_k(c.tensor(x).data<T>(), values < 0 ? nullptr : c.out(values).mutable_data<T>(),
+          indices < 0 ? nullptr : c.out(indices).mutable_data<int32_t>(), s.outer, s.axis, s.inner, k, ascending, c.scratch);
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_order(Lowering& l, bool whole) {
+  const int x = l.in("x"), out = l.out();
+  const DType dtype = compute_dtype(l.type(x).dtype);
+  if (dtype != DType::kF32 && dtype != DType::kI32) return l.refuse("element type");
+  const Dims& dims = l.dims(x);
+  auto axis = ops::normalize_axis(l.call.i64("axis"), static_cast<int64_t>(dims.size()));
+  if (!axis) return l.refuse("axis");
+  const Split s = split_at(dims, static_cast<size_t>(*axis), static_cast<size_t>(*axis));
+  if (s.axis == 0 || s.axis > INT32_MAX) return l.refuse("extents");
+  const int64_t k = l.dims(out)[static_cast<size_t>(*axis)];
+  l.keep_constant(x);
+  const int values = whole ? -1 : out, indices = whole ? out : l.node().outs.size() > 1 ? l.out(1) : -1;
+  const auto make = dtype == DType::kF32 ? in_order<float> : in_order<int32_t>;
+  return make(s, k, x, values, indices, l.call.flag("ascending"));
+}
+std::optional<Lowered> lower_topk(Lowering& l) { return lower_order(l, false); }
+std::optional<Lowered> lower_argsort(Lowering& l) { return lower_order(l, true); }
+
 const std::vector<LowerRow>& rows() {
   static const std::vector<LowerRow> table = [] {
     std::vector<LowerRow> list{
@@ -181,6 +214,8 @@ const std::vector<LowerRow>& rows() {
         {"local_response_norm", "simd", lower_local_response_norm},
         {"reduce_argmax", "simd", lower_argmax},
         {"reduce_argmin", "simd", lower_argmin},
+        {"topk", "sorted keys", lower_topk},
+        {"argsort", "sorted keys", lower_argsort},
     };
     for (const ReduceKind& row : kReduce) list.push_back({row.kind, "simd", lower_reduce});
     return list;

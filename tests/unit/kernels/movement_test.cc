@@ -262,29 +262,77 @@ TEST_CASE("integers in and out") {
   });
 }
 
-TEST_CASE("sorting is stable and knows where NaN goes") {
+TEST_CASE("sorting is stable, and NaN comes last") {
   const std::vector<float> x{3, 1, NAN, 2, 1, -INFINITY, 3, NAN};
   std::vector<int32_t> i(8);
   std::vector<float> v(3);
-  AlignedBuffer scratch;
-  REQUIRE(scratch.reset(sort_scratch_bytes(8)));
-  arg_sort(x.data(), i.data(), 1, 8, 1, false, scratch.data<void>());
+  arg_sort(x.data(), i.data(), 1, 8, 1, false, nullptr);
   CHECK(i == std::vector<int32_t>{5, 1, 4, 3, 0, 6, 2, 7});
-  arg_sort(x.data(), i.data(), 1, 8, 1, true, scratch.data<void>());
-  CHECK(i == std::vector<int32_t>{2, 7, 0, 6, 3, 1, 4, 5});
-  arg_sort(x.data(), i.data(), 1, 4, 2, false, scratch.data<void>());
+  arg_sort(x.data(), i.data(), 1, 8, 1, true, nullptr);
+  CHECK(i == std::vector<int32_t>{0, 6, 3, 1, 4, 5, 2, 7});
+  arg_sort(x.data(), i.data(), 1, 4, 2, false, nullptr);
   CHECK(i == std::vector<int32_t>{2, 2, 0, 0, 3, 1, 1, 3});
-  top_k(x.data() + 3, v.data(), i.data(), 1, 4, 1, 3, false, scratch.data<void>());
+  top_k(x.data() + 3, v.data(), i.data(), 1, 4, 1, 3, false, nullptr);
   CHECK(v == std::vector<float>{3, 2, 1});
   CHECK((i[0] == 3 && i[1] == 0 && i[2] == 1));
-  top_k(x.data() + 3, v.data(), nullptr, 1, 4, 1, 1, true, scratch.data<void>());
-  CHECK(v[0] == -INFINITY);
-  const auto many = numbers(1000, 3);
-  std::vector<float> best(5), sorted = many;
-  REQUIRE(scratch.reset(sort_scratch_bytes(1000)));
-  top_k(many.data(), best.data(), nullptr, 1, 1000, 1, 5, false, scratch.data<void>());
-  std::sort(sorted.rbegin(), sorted.rend());
-  CHECK(std::equal(best.begin(), best.end(), sorted.begin()));
+  const std::vector<float> zeros{0.0f, -0.0f, 0.0f};
+  arg_sort(zeros.data(), i.data(), 1, 3, 1, true, nullptr);
+  CHECK((i[0] == 0 && i[1] == 1 && i[2] == 2));
+}
+
+TEST_CASE("the best of slices, few and many, are those of a stable sort") {
+  for (int64_t axis : {1, 15, 70, 1000})
+    for (int64_t inner : {1, 3})
+      for (int64_t k : {int64_t{1}, int64_t{5}, int64_t{64}, int64_t{65}, axis}) {
+        if (k > axis) continue;
+        const int64_t outer = 21, lanes = outer * inner;
+        std::vector<int32_t> x(static_cast<size_t>(lanes * axis));
+        for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<int32_t>(i * 7919 % 211) - 100;
+        std::vector<float> floats(x.begin(), x.end());
+        for (size_t i = 5; i < floats.size(); i += 97) floats[i] = NAN;
+        for (bool ascending : {false, true}) {
+          AlignedBuffer scratch;
+          REQUIRE(scratch.reset(std::max<size_t>(1, sort_scratch_bytes(lanes, axis, k))));
+          const auto check = [&]<typename T>(const std::vector<T>& in) {
+            std::vector<T> values(static_cast<size_t>(lanes * k));
+            std::vector<int32_t> indices(values.size());
+            top_k(in.data(), values.data(), indices.data(), outer, axis, inner, k, ascending, scratch.data<void>());
+            bool same = true;
+            for (int64_t lane = 0; lane < lanes; ++lane) {
+              const T* from = in.data() + lane / inner * axis * inner + lane % inner;
+              std::vector<int32_t> order(static_cast<size_t>(axis));
+              for (size_t a = 0; a < order.size(); ++a) order[a] = static_cast<int32_t>(a);
+              std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+                const T p = from[a * inner], q = from[b * inner];
+                if (p != p || q != q) return p == p;
+                return ascending ? p < q : p > q;
+              });
+              for (int64_t j = 0; j < k; ++j) {
+                const size_t at = static_cast<size_t>(lane / inner * k * inner + j * inner + lane % inner);
+                const T want = from[order[static_cast<size_t>(j)] * inner];
+                same = same && indices[at] == order[static_cast<size_t>(j)] && std::memcmp(&values[at], &want, sizeof want) == 0;
+              }
+            }
+            CHECK(same);
+          };
+          CAPTURE(axis);
+          CAPTURE(inner);
+          CAPTURE(k);
+          check(x);
+          check(floats);
+        }
+      }
+}
+
+TEST_CASE("gathering along an axis") {
+  const std::vector<uint16_t> x{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};  // [2, 3, 2]
+  const std::vector<int32_t> index{0, -1, 2, 1, 3, 0, -3, -4};           // [2, 2, 2]
+  std::vector<uint16_t> y(8);
+  gather_along(x.data(), index.data(), y.data(), 2, 3, 2, 2, 2);
+  CHECK(y == std::vector<uint16_t>{1, 6, 5, 4, 0, 8, 7, 0});
+  std::vector<double> wide{1, 2, 3}, out(2);
+  gather_along(wide.data(), std::vector<int32_t>{2, -3}.data(), out.data(), 1, 3, 1, 2, 8);
+  CHECK(out == std::vector<double>{3, 1});
 }
 
 TEST_CASE("channel shuffles in both orders, whole and in parts") {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/kernels/dispatch.h"
 #include "lib/kernels/norm.h"
 #include "tests/unit/kernels/kernels_test.h"
 
@@ -11,7 +12,7 @@ namespace {
 struct Sizes {
   int64_t outer, axis, inner;
 };
-const Sizes kSizes[] = {{1, 1, 1}, {3, 7, 1}, {2, 1000, 1}, {5, 37, 3}, {1, 300, 70}, {2, 9, 1200}, {1, 20000, 1}, {4, 0, 3}};
+const Sizes kSizes[] = {{1, 1, 1}, {3, 7, 1}, {2, 1000, 1}, {5, 37, 3}, {1, 300, 70}, {2, 9, 1200}, {1, 20000, 1}, {4, 0, 3}, {37, 20, 1}, {5, 32, 1}, {70, 33, 1}};
 
 size_t count(const Sizes& s) { return static_cast<size_t>(s.outer * s.axis * s.inner); }
 
@@ -179,6 +180,22 @@ TEST_CASE("softmax and log-softmax along any axis") {
       CHECK(distance(y, l) < 1e-6);
     });
   }
+}
+
+TEST_CASE("what softmax masks away is zero, not subnormal") {
+  on_every_target([] {
+    std::vector<float> x(70), y(70);
+    for (size_t i = 0; i < x.size(); ++i) x[i] = i % 3 == 0 ? 2.0f : i % 3 == 1 ? -98.0f : -80.0f;
+    softmax(x.data(), y.data(), 1, 70, 1);
+    for (size_t i = 0; i < y.size(); ++i) {
+      CAPTURE(i);
+      CHECK((y[i] == 0 || std::isnormal(y[i]) || use_reference()));
+      if (i % 3 == 2) CHECK(y[i] == doctest::Approx(std::exp(-82.0) / 24).epsilon(1e-3));
+    }
+    x[5] = NAN;
+    softmax(x.data(), y.data(), 1, 70, 1);
+    CHECK(std::isnan(y[1]));
+  });
 }
 
 TEST_CASE("normalisations") {
