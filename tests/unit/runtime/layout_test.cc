@@ -65,6 +65,15 @@ TEST_CASE("layout: parts of images, and readers that want them as declared") {
   CHECK(count(kernels, "channels first") == 2);  // for the four readers of y together one
 }
 
+TEST_CASE("layout: a convolution to few outputs reads planes") {
+  Net net;
+  ir::Value* x = net.relu(net.conv(net.input("x", {1, 16, 24, 40}), 16, 32, 3));
+  x = net.relu(net.conv(x, 32, 32, 3));
+  auto kernels = net.check({net.conv(x, 32, 3, 3), net.conv(x, 32, 16, 3)});
+  CHECK(count(kernels, "nhwc") == 3);
+  CHECK(count(kernels, "channels first") >= 1);
+}
+
 TEST_CASE("layout: blocks of a depthwise convolution and its neighbours") {
   Net net;
   ir::Value* image = net.input("image", {1, 3, 40, 44});
