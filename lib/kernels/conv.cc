@@ -123,7 +123,7 @@ void ConvPlan::Impl::choose(int64_t pool, bool allow_winograd) {
 }
 
 size_t ConvPlan::Impl::weight_floats() const {
-  if (method == ConvMethod::kWinograd) return static_cast<size_t>(36 * rows * g.channels * shape.groups);
+  if (method == ConvMethod::kWinograd) return static_cast<size_t>(36 * rows * g.channels * g.kernel[0] * shape.groups);
   const int64_t columns = method == ConvMethod::kSwapped ? Panels(rows, *gemm).padded_columns() : rows;
   return static_cast<size_t>(columns * k * shape.groups);
 }

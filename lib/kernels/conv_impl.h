@@ -15,7 +15,7 @@ enum class ConvMethod {
   kPrivate,   // each thread packs and multiplies blocks of pixels of its own
   kShared,    // threads share a block of pixels and split the output channels: few pixels
   kSwapped,   // vectors run along output channels, results are transposed: so few pixels that vectors stay empty
-  kWinograd,  // 3x3, stride 1: products of transformed tiles
+  kWinograd,  // 3x3 behind any depth, stride 1: products of transformed tiles
   kDirect,    // vectors of pixels straight from padded rows: few output channels, or few input channels
   kDepthwise  // no product: one input channel per group, plane by plane
 };

@@ -12,26 +12,28 @@ const WinogradTarget* winograd_simd();
 const WinogradTarget* winograd_target() noexcept { return use_reference() ? nullptr : winograd_simd(); }
 
 namespace {
-// Transformed inputs and products of one block: what the second and third level caches hold together.
-constexpr int64_t kBlockFloats = 640 * 1024;
+// Transformed inputs and products of one block: what the second and third level caches hold together; more where each block
+// reads many times as much of weights.
+constexpr int64_t kBlockFloats = 640 * 1024, kMostBlockFloats = 2048 * 1024;
 constexpr int64_t kPositions = 36;
 }  // namespace
 
 bool ConvPlan::Impl::choose_winograd() {
   winograd = winograd_target();
-  if (winograd == nullptr || g.kernel != std::array<int64_t, 3>{1, 3, 3} || g.stride != std::array<int64_t, 3>{1, 1, 1} ||
-      g.dilation != std::array<int64_t, 3>{1, 1, 1} || g.in[0] != 1 || g.out[0] != 1)
-    return false;
+  if (winograd == nullptr) return false;
+  for (size_t axis : {size_t{1}, size_t{2}})
+    if (g.kernel[axis] != 3 || g.stride[axis] != 1 || g.dilation[axis] != 1) return false;
   if (g.channels < 16 || rows < 16 || g.pad[1] > 2 || g.pad[2] > 2) return false;
-  const int64_t across = (g.out[2] + 3) / 4, down = (g.out[1] + 3) / 4, pixels = g.out_pixels();
+  const int64_t across = (g.out[2] + 3) / 4, down = (g.out[1] + 3) / 4 * g.out[0], pixels = g.out_pixels();
   // Small images do not repay reading four times the weights; half-empty tiles repay nothing.
   if (pixels < 100 || across * down * 16 * 2 > pixels * 3) return false;
   method = ConvMethod::kWinograd;
   kernel_name = std::string("winograd 4x4 ") + gemm->name;
   // Rows of tiles in a block: as many as fit, preferring those that leave few lanes empty, and then those that make
   // blocks enough for the threads to work apart.
-  const int64_t per_row = kPositions * (g.channels + rows) * across;
-  const int64_t most = std::clamp<int64_t>(kBlockFloats / per_row, 1, down);
+  const int64_t per_row = kPositions * (g.channels * g.kernel[0] + rows) * across;
+  const int64_t transformed = kPositions * g.channels * g.kernel[0] * rows;
+  const int64_t most = std::clamp<int64_t>(std::clamp(transformed / 4, kBlockFloats, kMostBlockFloats) / per_row, 1, down);
   double best = 0;
   for (int64_t r = 1; r <= most; ++r) {
     double padded = 0;
@@ -41,7 +43,7 @@ bool ConvPlan::Impl::choose_winograd() {
     }
     // Every block reads all the weights once: small blocks pay for that.
     double score = static_cast<double>(across * down) / padded;
-    if (threads > 1 && (down + r - 1) / r >= 2 * threads) score *= 1.2;
+    if (threads > 1 && transformed < kBlockFloats && (down + r - 1) / r >= 2 * threads) score *= 1.2;
     if (score >= best) best = score, tile_rows_per_block = r;
   }
   return true;
@@ -66,8 +68,9 @@ void winograd_kernel(int64_t side, const float* kernel, float* out) noexcept {
     for (int64_t j = 0; j < n; ++j) out[i * n + j] = static_cast<float>(m[j][0] * half[i][0] + m[j][1] * half[i][1] + m[j][2] * half[i][2]);
 }
 
+// Each tap along the depth is a channel of its own.
 void ConvPlan::Impl::pack_winograd(const float* w) {
-  const int64_t channels = g.channels;
+  const int64_t channels = g.channels * g.kernel[0];
   for (int64_t group = 0; group < shape.groups; ++group) {
     float* out = weights.data() + group * kPositions * rows * channels;
     parallel_for((rows + row_step - 1) / row_step, 1, [&](int64_t begin, int64_t end) {
@@ -85,32 +88,32 @@ void ConvPlan::Impl::pack_winograd(const float* w) {
 }
 
 size_t ConvPlan::Impl::winograd_slot_floats() const {
-  const WinogradBlock b{&g, (g.out[2] + 3) / 4, 0, tile_rows_per_block};
+  const WinogradBlock b{&g, (g.out[2] + 3) / 4, (g.out[1] + 3) / 4, 0, tile_rows_per_block};
   const Panels panels(b.tiles(), *gemm);
   // Inputs, products, and each thread's rows.
-  return static_cast<size_t>(kPositions * (g.channels + rows) * panels.padded_columns() +
+  return static_cast<size_t>(kPositions * (g.channels * g.kernel[0] + rows) * panels.padded_columns() +
                              threads * winograd->work_floats(b)) + kSlack;
 }
 
 // Where there are blocks enough each thread has its own; otherwise threads meet after each of the three steps.
 void ConvPlan::Impl::run_winograd(const float* in, float* out, const float* residual, float* scratch) const noexcept {
   const int64_t slots = std::min<int64_t>(threads, thread_count());
-  const int64_t across = (g.out[2] + 3) / 4, down = (g.out[1] + 3) / 4;
+  const int64_t across = (g.out[2] + 3) / 4, tiles_down = (g.out[1] + 3) / 4, down = tiles_down * g.out[0];
   const int64_t per_image = (down + tile_rows_per_block - 1) / tile_rows_per_block;
   const int64_t items = shape.batch * shape.groups * per_image;
   const size_t slot_size = slot_floats();
   const auto block = [&](int64_t slot, int64_t item) {
     const int64_t image = item / per_image, group = image % shape.groups, y0 = item % per_image * tile_rows_per_block;
-    const WinogradBlock b{&g, across, y0, std::min(down, y0 + tile_rows_per_block)};
+    const WinogradBlock b{&g, across, tiles_down, y0, std::min(down, y0 + tile_rows_per_block)};
     const Panels panels(b.tiles(), *gemm);
-    const int64_t columns = panels.padded_columns(), channels = g.channels;
+    const int64_t columns = panels.padded_columns(), taps = g.kernel[0], channels = g.channels * taps;
     float* inputs = scratch + static_cast<size_t>(slot) * slot_size;
     float* products = inputs + kPositions * channels * columns;
     float* work = products + kPositions * rows * columns;
     const int64_t work_floats = winograd->work_floats(b);
-    const float* x = in + image * channels * g.in_pixels();
+    const float* x = in + image * g.channels * g.in_pixels();
     for_slots(slots, channels, [&](int64_t s, int64_t c) {
-      winograd->input(b, x + c * g.in_pixels(), panels, c, channels, channels * columns, inputs, work + s * work_floats);
+      winograd->input(b, x + c / taps * g.in_pixels(), c % taps, panels, c, channels, channels * columns, inputs, work + s * work_floats);
     });
     const float* w = weights.data() + group * kPositions * rows * channels;
     // Half the rows of one position at a time: 72 pieces.

@@ -93,7 +93,7 @@ HWY_INLINE void input_tiles(D d, const WinogradBlock& b, const float* rows, int6
   }
 }
 
-void input(const WinogradBlock& b, const float* in, const Panels& panels, int64_t channel, int64_t channels,
+void input(const WinogradBlock& b, const float* in, int64_t depth_tap, const Panels& panels, int64_t channel, int64_t channels,
            int64_t position_stride, float* out, float* work) noexcept {
   const Widest d;
   using V = hn::Vec<Widest>;
@@ -106,10 +106,11 @@ void input(const WinogradBlock& b, const float* in, const Panels& panels, int64_
   int64_t columns = b.tiles_across * 4 + 2 - left;
   columns = columns > w ? w : columns;
   for (int64_t y = b.y0; y < b.y1; ++y) {
+    const int64_t z = y / b.tiles_down * g.stride[0] + depth_tap * g.dilation[0] - g.pad[0];
     const float* source[6];
     for (int i = 0; i < 6; ++i) {
-      const int64_t iy = y * 4 - g.pad[1] + i;
-      source[i] = iy >= 0 && iy < h ? in + iy * w : nullptr;
+      const int64_t iy = y % b.tiles_down * 4 - g.pad[1] + i;
+      source[i] = z >= 0 && z < g.in[0] && iy >= 0 && iy < h ? in + (z * h + iy) * w : nullptr;
     }
     for (int64_t x = 0; x < columns; x += kLanes) {
       const int64_t n = columns - x;
@@ -174,8 +175,9 @@ void output(const WinogradBlock& b, const float* in, int64_t position_stride, fl
     } else {
       output_tiles(d, m, b.tiles_across, position_stride, work, row_floats);
     }
-    for (int64_t i = 0; i < 4 && y * 4 + i < oh; ++i) {
-      const int64_t at = (y * 4 + i) * ow;
+    const int64_t first = y % b.tiles_down * 4, plane = y / b.tiles_down * oh;
+    for (int64_t i = 0; i < 4 && first + i < oh; ++i) {
+      const int64_t at = (plane + first + i) * ow;
       const float* row = work + i * row_floats;
       for (int64_t x = 0; x < ow; x += kLanes) {
         V v = hn::Add(hn::LoadU(d, row + x), add);

@@ -9,10 +9,10 @@
 
 namespace mlt {
 
-// The tiles of rows [y0, y1) of the output's grid of tiles, all columns.
+// The tiles of rows [y0, y1) of the output's grid of tiles, all columns; the rows of one depth come after those of another.
 struct WinogradBlock {
   const ConvGeometry* g = nullptr;
-  int64_t tiles_across = 0, y0 = 0, y1 = 0;
+  int64_t tiles_across = 0, tiles_down = 0, y0 = 0, y1 = 0;
   int64_t tiles() const { return tiles_across * (y1 - y0); }
 };
 
@@ -23,12 +23,12 @@ inline int64_t winograd_row_floats(const WinogradBlock& b, int64_t lanes) {
 }
 
 struct WinogradTarget {
-  // One channel's plane to its row of each of the 36 matrices [channels, tiles], which are packed as panels: element
-  // (position, tile) goes to out[position * position_stride + first_column * channels + channel * width + column].
-  // `work` holds work_floats().
-  void (*input)(const WinogradBlock& b, const float* in, const Panels& panels, int64_t channel, int64_t channels,
+  // One channel's planes, as tap `depth_tap` of the kernel's first axis meets them, to row `row` of each of the 36 matrices
+  // [rows, tiles], which are packed as panels: element (position, tile) goes to
+  // out[position * position_stride + first_column * rows + row * width + column]. `work` holds work_floats().
+  void (*input)(const WinogradBlock& b, const float* in, int64_t depth_tap, const Panels& panels, int64_t row, int64_t rows,
                 int64_t position_stride, float* out, float* work) noexcept;
-  // One output channel: element (position, tile) is at in[position * position_stride + tile].
+  // One output channel, all its planes: element (position, tile) is at in[position * position_stride + tile].
   void (*output)(const WinogradBlock& b, const float* in, int64_t position_stride, float bias, const float* residual,
                  const Activation& f, float* out, float* work) noexcept;
   int lanes;

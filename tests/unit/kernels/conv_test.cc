@@ -239,6 +239,41 @@ TEST_CASE("Winograd's method: within 1e-5 of the largest sum, chosen where it pa
   check_conv(s, {Unary::kClip, -1, 1}, true, false, 4e-5);
 }
 
+TEST_CASE("Winograd's method behind an axis of depth") {
+  const auto volume = [](int64_t in, int64_t out, std::array<int64_t, 3> size, int64_t depth_taps) {
+    ConvShape s;
+    s.rank = 3;
+    s.in_channels = in, s.out_channels = out;
+    s.in = size;
+    s.kernel = {depth_taps, 3, 3};
+    s.pad_before = s.pad_after = {depth_taps / 2, 1, 1};
+    return s;
+  };
+  const auto kernel = [](const ConvShape& s) {
+    const std::vector<float> w(static_cast<size_t>(s.in_channels / s.groups * s.out_channels * s.kernel[0] * 9));
+    auto plan = ConvPlan::create(s, w.data(), nullptr, {});
+    REQUIRE(plan.ok());
+    return std::string(plan->kernel());
+  };
+  ConvShape s = volume(18, 20, {5, 13, 12}, 3);
+  if (kernel_target() != "scalar") CHECK(kernel(s).starts_with("winograd"));
+  check_conv(s, {Unary::kRelu}, true, true, 4e-5);
+  s.stride[0] = 2, s.dilation[0] = 2, s.pad_before[0] = 3, s.pad_after[0] = 0;
+  check_conv(s, {Unary::kSilu}, true, false, 4e-5);
+  s = volume(32, 34, {2, 16, 9}, 2);
+  s.groups = 2;
+  s.batch = 2;
+  s.pad_before = {0, 2, 1}, s.pad_after = {4, 0, 2};
+  if (kernel_target() != "scalar") CHECK(kernel(s).starts_with("winograd"));
+  check_conv(s, {}, false, true, 4e-5);
+  check_conv(volume(16, 16, {3, 28, 28}, 1), {Unary::kLeakyRelu, 0.1f}, true, false, 4e-5);
+  // Weights that outweigh a block.
+  check_conv(volume(130, 132, {2, 12, 12}, 3), {Unary::kRelu}, true, false, 1e-4);
+  s = volume(64, 64, {8, 56, 56}, 3);
+  s.stride = {1, 2, 2};
+  CHECK_FALSE(kernel(s).starts_with("winograd"));
+}
+
 TEST_CASE("channels innermost: Winograd's tiles of 2x2 outputs, where weights weigh more than sums") {
   const auto kernel = [](const ConvShape& s) {
     const std::vector<float> w(static_cast<size_t>(s.in_channels * s.out_channels * 9));
