@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <unordered_map>
 
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/fuse.h"
@@ -38,8 +39,11 @@ class Fusion : CodeGraph {
       else if (kind == "reshape" || kind == "expand_dims" || kind == "squeeze" || kind == "transpose") movement(i);
       else if (activation_of(node) && operand(node.in("x"))) refuse(node, "the result is not quantized");
     }
-    for (auto& node : nodes_)
-      if (!node->dead && node->int8 != nullptr && node->int8->kind == Kind::kConcat) join(*node);
+    for (auto& node : nodes_) {
+      if (node->dead || node->int8 == nullptr) continue;
+      if (node->int8->kind == Kind::kConcat) join(*node);
+      if (node->int8->kind == Kind::kProduct && node->op->kind == "conv") keep_innermost(*node);
+    }
     borders();
   }
 
@@ -161,6 +165,7 @@ class Fusion : CodeGraph {
     auto plan = product_plan(node, *from);
     if (plan == nullptr) return;
     node.int8 = plan;
+    products_[&node] = plan;
     node.sources = {{"x", 0, from->id}};
     reads(i, from->id);
     release(x);
@@ -362,16 +367,32 @@ class Fusion : CodeGraph {
       if (part.users != 1 || part.alias_of >= 0 || is_output(id) || part.dynamic || value(out).dynamic) continue;
       if (node.int8->values[i] != node.int8->out) {
         CodeTable table = recoding(node.int8->values[i], node.int8->out);
-        auto recoded = std::make_shared<Int8Plan>(*source->int8);
-        if (recoded->epilogue.table) {
+        std::optional<CodeTable>& before = products_.at(source)->epilogue.table;
+        if (before) {
           const CodeTable then = table;
-          for (size_t code = 0; code < table.size(); ++code) table[code] = then[(*recoded->epilogue.table)[code]];
+          for (size_t code = 0; code < table.size(); ++code) table[code] = then[(*before)[code]];
         }
-        recoded->epilogue.table = table;
-        source->int8 = std::move(recoded);
+        before = table;
       }
       part.alias_of = out, part.alias_offset = at, part.pitch = dims(out)[1];
     }
+  }
+
+  // Codes that are no images and go from convolutions to convolutions only.
+  void keep_innermost(Node& node) {
+    const int out = node.outs[0];
+    if (lies_as_computed(node) || !value(out).codes || is_output(out)) return;
+    std::vector<Int8Plan*> readers;
+    for (size_t at : readers_[static_cast<size_t>(out)]) {
+      Node& reader = *nodes_[at];
+      if (reader.dead) continue;
+      const auto product = products_.find(&reader);
+      if (product == products_.end() || reader.op->kind != "conv" || reader.sources.size() != 1 || reader.sources[0].id != out) return;
+      readers.push_back(product->second.get());
+    }
+    if (static_cast<int>(readers.size()) != value(out).users) return;
+    products_.at(&node)->innermost_out = true;
+    for (Int8Plan* reader : readers) reader->innermost_in = true;
   }
 
   // The same numbers in another order, or of another shape.
@@ -451,6 +472,7 @@ class Fusion : CodeGraph {
   }
 
   int at_ = -1;  // of the node being worked on
+  std::unordered_map<const Node*, std::shared_ptr<Int8Plan>> products_;
 };
 
 }  // namespace

@@ -30,6 +30,8 @@ struct Int8Plan {
   std::vector<int8_t> weights{};
   std::vector<float> weight_scale{}, bias{};
   Int8Epilogue epilogue{};
+  // Convolutions of one and of three axes: their codes have the channels innermost already, and still.
+  bool innermost_in = false, innermost_out = false;
 
   Pool pool{};
   PoolShape window{};

@@ -76,15 +76,15 @@ Lowered lower_dequantize(Lowering& l, const Int8Plan& p) {
   return lowered;
 }
 
-// Convolutions of one and of three axes have their channels innermost for themselves alone.
+// Convolutions of one and of three axes have their channels innermost for themselves and among one another.
 struct Inside {
   std::array<int64_t, 3> first{}, last{};  // extents in both orders
   int64_t count = 0;
   bool needed = false;
 };
-Inside inside(Lowering& l, const Dims& d) {
+Inside inside(Lowering& l, const Dims& d, bool already) {
   Inside t;
-  if (l.node().op->kind != "conv" || d.size() == 4) return t;
+  if (l.node().op->kind != "conv" || d.size() == 4 || already) return t;
   int64_t pixels = 1;
   for (size_t i = 2; i < d.size(); ++i) pixels *= d[i];
   t.first = {d[0], d[1], pixels}, t.last = {d[0], pixels, d[1]};
@@ -99,7 +99,7 @@ std::optional<Lowered> lower_product(Lowering& l, const Int8Plan& p) {
   if (!made) return l.refuse(made.error().message);
   auto conv = std::make_shared<Int8Conv>(std::move(*made));
   const bool codes = p.epilogue.out.has_value();
-  const Inside before = inside(l, l.type(x).dims), after = inside(l, l.type(out).dims);
+  const Inside before = inside(l, l.type(x).dims, p.innermost_in), after = inside(l, l.type(out).dims, p.innermost_out);
   const int element = codes ? 1 : 4;
   const size_t in_bytes = before.needed ? align_up(static_cast<size_t>(before.count) + kSlack) : 0;
   const size_t out_bytes = after.needed ? align_up(static_cast<size_t>(after.count * element) + kSlack) : 0;
