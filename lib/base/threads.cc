@@ -28,7 +28,7 @@ namespace {
 
 constexpr int kSpins = 8000;
 constexpr int64_t kChunks = 16;
-constexpr uint64_t kPart = 4;  // what is taken at once of what is left: a quarter
+constexpr uint64_t kPart = 2;  // what is taken at once of what is left: half
 
 inline void relax() {
 #if defined(__x86_64__)

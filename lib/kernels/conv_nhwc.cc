@@ -299,7 +299,9 @@ void ConvNhwcPlan::Impl::run_product(const Images& at, int64_t image) const noex
     return Ahead(part_of(next_s, next_p), panels.width_in_vectors(next_p) * panels.lanes * std::min(piece, segments - next_s) * length, tile_count);
   };
   const int64_t work = block * segments * length * panels.widest * panels.lanes / 8;
-  parallel_for(blocks * panels.count, grain_for(work), [&](int64_t begin, int64_t end) {
+  // A block's pointers are found by each who has a part of it.
+  const int64_t grain = std::max(grain_for(work), std::min(panels.count, (blocks * panels.count + 4 * pool - 1) / (4 * pool)));
+  parallel_for(blocks * panels.count, grain, [&](int64_t begin, int64_t end) {
     const float* table[kPointers + kMostTaps * 8];
     uint64_t masks[kBlockPixels];
     int64_t filled = -1;

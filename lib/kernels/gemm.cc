@@ -209,7 +209,7 @@ void run_product(const Product& g) noexcept {
       const int64_t even = panels.count >= 4 ? threads : panels.count >= 2 ? 2 * threads : 4 * threads;
       const int64_t wanted = g.half_packed != nullptr ? threads : std::max(even, g.m * (g.k + g.n) / kBlockFloats);
       blocks = std::min(tiles, (std::max(blocks, wanted) + threads - 1) / threads * threads);
-    } else if ((panels.count < 8 * threads || panels.count % threads != 0) && g.half_packed == nullptr) {
+    } else if ((panels.count < 4 * threads || panels.count % threads != 0) && g.half_packed == nullptr) {
       blocks = std::max<int64_t>(blocks, std::min<int64_t>(panels.count <= 2 * threads ? 4 : 2, tiles / 2));
     }
   }
