@@ -513,15 +513,34 @@ std::optional<Int8Weights> int8_weights(ops::Call& call, size_t axis, std::strin
     for (int64_t i = 0; i < n; ++i) each[static_cast<size_t>(i)] = (*list)[static_cast<size_t>(i / std::max<int64_t>(1, n / static_cast<int64_t>(list->size())))];
     *list = std::move(each);
   }
-  const Tensor wide = to_compute(data);
-  if (wide.dtype() != DType::kI32) return reason = "the weights are not integers", std::nullopt;
-  const int32_t* codes = wide.data<int32_t>();
   w.codes.resize(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) {
-    const float v = static_cast<float>(codes[i]) - zero[static_cast<size_t>(i / inner % n)];
-    if (!(v >= -128 && v <= 127) || v != std::nearbyint(v)) return reason = "the weights' zero points leave the range of int8", std::nullopt;
-    w.codes[static_cast<size_t>(i)] = static_cast<int8_t>(v);
+  const auto centred = [&](const auto* from) {
+    for (int64_t row = 0, rows = count / inner; row < rows; ++row, from += inner) {
+      const float z = zero[static_cast<size_t>(row % n)];
+      if (!(std::fabs(z) <= 1024) || z != std::nearbyint(z)) return false;
+      const auto shift = static_cast<int64_t>(z);
+      int8_t* to = w.codes.data() + row * inner;
+      int64_t outside = 0;
+      for (int64_t k = 0; k < inner; ++k) {
+        const int64_t v = from[k] - shift;
+        outside += v < -128 || v > 127;
+        to[k] = static_cast<int8_t>(v);
+      }
+      if (outside > 0) return false;
+    }
+    return true;
+  };
+  bool fit = false;
+  if (data.dtype() == DType::kI8) {
+    fit = centred(data.data<int8_t>());
+  } else if (data.dtype() == DType::kU8) {
+    fit = centred(data.data<uint8_t>());
+  } else {
+    const Tensor wide = to_compute(data);
+    if (wide.dtype() != DType::kI32) return reason = "the weights are not integers", std::nullopt;
+    fit = centred(wide.data<int32_t>());
   }
+  if (!fit) return reason = "the weights' zero points leave the range of int8", std::nullopt;
   return w;
 }
 
