@@ -91,11 +91,6 @@ Result<std::vector<RtValue>> run_while(const ir::Op& op, const EagerContext& con
   }
 }
 
-Result<std::string> state_name(const ir::Op& op, std::string_view param) {
-  const ir::Value* value = op.input(param);
-  if (value == nullptr || !value->type.is_state() || value->producer != nullptr) return input_error("\"" + std::string(param) + "\" must be a state of the function");
-  return value->name;
-}
 
 Result<std::vector<RtValue>> run_op(const ir::Op& op, const EagerContext& context, const Scope& scope) {
   if (op.kind == "while_loop") return run_while(op, context, scope);
@@ -108,7 +103,8 @@ Result<std::vector<RtValue>> run_op(const ir::Op& op, const EagerContext& contex
   if (op.kind == "read_state") {
     MLT_ASSIGN(std::string name, state_name(op, "input"));
     RtValue value;
-    MLT_ASSIGN(value.tensor, read_state_tensor(context.state, name));
+    MLT_ASSIGN(const Tensor* kept, find_state(context.state, name));
+    value.tensor = kept->clone();
     return std::vector<RtValue>{std::move(value)};
   }
   if (op.kind == "write_state" || op.kind == "coreml_update_state") {
@@ -127,7 +123,8 @@ Result<std::vector<RtValue>> run_op(const ir::Op& op, const EagerContext& contex
     value.tensor = to_compute(value.tensor);
     MLT_TRY(write_state_tensor(context.state, name, op.input(state_param)->type.held(), value.tensor));
     if (op.outputs.empty()) return std::vector<RtValue>{};
-    MLT_ASSIGN(value.tensor, read_state_tensor(context.state, name));
+    MLT_ASSIGN(const Tensor* kept, find_state(context.state, name));
+    value.tensor = kept->clone();
     return std::vector<RtValue>{std::move(value)};
   }
   auto type_of = [&](const ir::Value& value) {
@@ -152,22 +149,26 @@ Result<std::vector<RtValue>> run_eagerly(const ir::Op& op, const EagerContext& c
   return run_op(op, context, scope);
 }
 
-Result<Tensor> read_state_tensor(StateTensors* state, const std::string& name) {
+Result<std::string> state_name(const ir::Op& op, std::string_view param) {
+  const ir::Value* value = op.input(param);
+  if (value == nullptr || !value->type.is_state() || value->producer != nullptr) return input_error("\"" + std::string(param) + "\" must be a state of the function");
+  return value->name;
+}
+
+Result<Tensor*> find_state(StateTensors* state, const std::string& name) {
   if (state == nullptr) return input_error("this model keeps a state, and none was given");
   auto it = state->find(name);
   if (it == state->end()) return input_error("state \"" + name + "\" is missing");
-  return it->second.clone();
+  return &it->second;
 }
 
 Status write_state_tensor(StateTensors* state, const std::string& name, const Type& held, const Tensor& value) {
-  if (state == nullptr) return input_error("this model keeps a state, and none was given");
-  auto it = state->find(name);
-  if (it == state->end()) return input_error("state \"" + name + "\" is missing");
-  if (it->second.dims() != value.dims() || it->second.dtype() != value.dtype())
-    return input_error("state \"" + name + "\" is " + dims_text(it->second.dims()) + ", " + dims_text(value.dims()) + " written");
+  MLT_ASSIGN(Tensor * kept, find_state(state, name));
+  if (kept->dims() != value.dims() || kept->dtype() != value.dtype())
+    return input_error("state \"" + name + "\" is " + dims_text(kept->dims()) + ", " + dims_text(value.dims()) + " written");
   // Caches are written whole and changed in a few places: what is the same was rounded when it came.
   constexpr size_t kBlock = 4096;
-  std::byte* to = it->second.mutable_bytes();
+  std::byte* to = kept->mutable_bytes();
   const std::byte* from = value.bytes().data();
   const bool rounds = held.dtype == DType::kF16 && value.dtype() == DType::kF32;
   for (size_t at = 0, size = value.bytes().size(); at < size; at += kBlock) {

@@ -261,6 +261,7 @@ class Plan {
   void order_sources(Node& node, bool channels_last);
   Status lower_reference(Node& node, Step& step);
   Status lower_eager(Node& node, Step& step);
+  Status lower_state(Node& node, Step& step);
   void keep(int id);  // makes a constant available in regs
   // Where a constant's prepared form is kept for other plans; null when the constant is not the same in all of them.
   std::shared_ptr<void>* prepared_place(int id, const std::string& form);
@@ -319,8 +320,9 @@ std::string op_place(const ir::Op& op);  // "op NAME (KIND)", for messages
 // impossible. Types of unknown extent count nothing.
 Status check_bytes(const std::vector<ir::Type>& types, size_t max_bytes);
 
-// State ops on a set of states: a copy out of it, or a rounded copy into it.
-Result<Tensor> read_state_tensor(StateTensors* state, const std::string& name);
+// State ops on a set of states: the name of the one an op means, what it holds, and a rounded copy into it.
+Result<std::string> state_name(const ir::Op& op, std::string_view param);
+Result<Tensor*> find_state(StateTensors* state, const std::string& name);
 Status write_state_tensor(StateTensors* state, const std::string& name, const ir::Type& held, const Tensor& value);
 // Rounds float32 contents to float16 precision; returns how many finite values became infinite.
 int64_t round_to_half_precision(Tensor& tensor);

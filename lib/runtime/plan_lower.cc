@@ -102,7 +102,7 @@ Status Plan::lower_node(Node& node) {
   }
 
   if (is_state_op(node.op->kind) || node.eager) {
-    MLT_TRY(lower_eager(node, step));
+    MLT_TRY(is_state_op(node.op->kind) ? lower_state(node, step) : lower_eager(node, step));
     steps.push_back(std::move(step));
     in_place_.emplace_back();
     return {};
@@ -229,8 +229,41 @@ Status Plan::lower_reference(Node& node, Step& step) {
   return {};
 }
 
+// A state goes straight to where the op's result lies, and what is written to it comes straight from its place.
+Status Plan::lower_state(Node& node, Step& step) {
+  const ir::Op& op = *node.op;
+  const bool reads = op.kind == "read_state", serialized = op.kind == "write_state";
+  const std::string_view param = reads || serialized ? "input" : "state";
+  MLT_ASSIGN(std::string name, state_name(op, param));
+  const int from = reads ? -1 : node.in(serialized ? "data" : "value"), to = node.outs.empty() ? -1 : node.outs[0];
+  if (node.eager || (!reads && from < 0) || (to >= 0 && values[static_cast<size_t>(to)].dynamic)) {
+    MLT_TRY(lower_eager(node, step));
+    step.info.kernel = "state, eager";
+    return {};
+  }
+  step.info.kernel = "state";
+  for (const Node::Source& s : node.sources) keep(s.id);
+  if (failure_) return *failure_;
+  step.run = [name, from, to, held = op.input(param)->type.held()](RunContext& c) -> Status {
+    if (from >= 0) {
+      const Tensor& value = c.tensor(from);
+      if (!value.valid()) return input_error("the new state has no value");
+      const bool computed = value.dtype() == compute_dtype(value.dtype());  // a copy of the handle would allocate
+      MLT_TRY(computed ? write_state_tensor(c.state, name, held, value) : write_state_tensor(c.state, name, held, to_compute(value)));
+    }
+    if (to < 0) return {};
+    MLT_ASSIGN(const Tensor* kept, find_state(c.state, name));
+    Tensor& place = c.out(to);
+    if (kept->dims() != place.dims() || kept->dtype() != place.dtype())
+      return input_error("state \"" + name + "\" is " + dims_text(kept->dims()) + ", " + dims_text(place.dims()) + " expected");
+    std::memcpy(place.mutable_bytes(), kept->bytes().data(), kept->bytes().size());
+    return {};
+  };
+  return {};
+}
+
 Status Plan::lower_eager(Node& node, Step& step) {
-  step.info.kernel = is_state_op(node.op->kind) ? "state" : "eager";
+  step.info.kernel = "eager";
   for (const Node::Source& s : node.sources) keep(s.id);
   if (failure_) return *failure_;
   const ir::Op* op = node.op;

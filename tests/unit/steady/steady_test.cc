@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "cmd/mlprofile_allocations.h"
+#include "lib/base/float16.h"
 #include "tests/unit/runtime/net.h"
 
 using namespace mlt;
@@ -198,4 +199,44 @@ TEST_CASE("steady: a perceptron of one row allocates nothing") {
   x = net.relu(linear(net, x, 128, 128));
   x = net.b.op("softmax", {{"x", linear(net, x, 128, 10)}, {"axis", net.b.i32(-1)}});
   CHECK(allocations_of(net, {x}, 2) == 0);
+}
+
+TEST_CASE("steady: a state is read and written without allocations") {
+  if (skipped()) return;
+  Net net;
+  OpBuilder& b = net.b;
+  const int64_t width = 40'000;
+  ir::Value* x = net.input("x", {1, width});
+  for (DType held : {DType::kF32, DType::kF16}) {
+    ir::Value* kept = net.function->add_input(held == DType::kF32 ? "whole" : "half", ir::Type::state(ir::Type::tensor(held, {1, width})));
+    ir::Value* old = b.op("read_state", {{"input", kept}});
+    if (held == DType::kF16) old = b.op("cast", {{"x", old}, {"dtype", b.string("fp32")}});
+    ir::Value* sum = net.pair("add", old, x);
+    if (held == DType::kF16) sum = b.op("cast", {{"x", sum}, {"dtype", b.string("fp16")}});
+    x = b.op("coreml_update_state", {{"state", kept}, {"value", sum}});
+    if (held == DType::kF16) x = b.op("cast", {{"x", x}, {"dtype", b.string("fp32")}});
+  }
+  REQUIRE_MESSAGE(b.ok(), (b.ok() ? "" : b.status().error().to_string()));
+  net.function->body->outputs = {x};
+  auto executor = Executor::create(*net.function, net.function, {});
+  REQUIRE(executor.ok());
+  auto state = (*executor)->initial_state();
+  REQUIRE(state.ok());
+  net.inputs = {Tensor::zeros(DType::kF32, {1, width})};
+  for (int64_t i = 0; i < width; ++i) net.inputs[0].mutable_data<float>()[i] = static_cast<float>(i % 7) + 0x1p-14f;
+  std::vector<Tensor> results = {Tensor::zeros(DType::kF32, {1, width})};
+  REQUIRE((*executor)->run_into(net.inputs, results, &*state).ok());
+  const int64_t before = allocations();
+  bool ok = true;
+  for (int i = 0; i < 4; ++i) ok = (*executor)->run_into(net.inputs, results, &*state).ok() && ok;
+  CHECK(allocations() - before == 0);
+  CHECK(ok);
+  bool right = true;
+  for (int64_t i = 0; i < width; ++i) {
+    const float v = static_cast<float>(i % 7);
+    float half = 0;
+    for (int run = 1; run <= 5; ++run) half = half_to_float(float_to_half(half + static_cast<float>(run) * (v + 0x1p-14f)));
+    right = right && (*state)["whole"].data<float>()[i] == 5 * (v + 0x1p-14f) && (*state)["half"].data<float>()[i] == half && results[0].data<float>()[i] == half;
+  }
+  CHECK(right);
 }
