@@ -77,7 +77,7 @@ Status copy_to_output(Call& call, size_t i, const Tensor& source, const Dims& di
   if (source.dtype() != out.dtype()) return input_error("element type differs from the inferred one");
   if (source.dtype() == DType::kString) {
     out.mutable_strings() = source.strings();
-  } else if (source.nbytes() > 0) {
+  } else if (source.nbytes() > 0 && out.mutable_bytes() != source.bytes().data()) {
     std::memmove(out.mutable_bytes(), source.bytes().data(), static_cast<size_t>(source.nbytes()));
   }
   return {};

@@ -171,6 +171,8 @@ Status Plan::lower_node(Node& node) {
   MLT_TRY(lower_reference(node, step));
   steps.push_back(std::move(step));
   in_place_.resize(steps.size());
+  // It copies x and then writes over a part: a cache that nobody reads afterwards need not be copied.
+  if (node.op->kind == "slice_update") in_place_.back() = {node.in("x")};
   return {};
 }
 

@@ -195,6 +195,31 @@ TEST_CASE("states live between runs and keep their precision") {
   CHECK_FALSE(executor->run({Tensor::from<float>({2}, {0, 1})}).ok());
 }
 
+TEST_CASE("an updated slice takes the place of what nobody reads later") {
+  Net net(Opset::kCoreML8);
+  OpBuilder& b = net.b;
+  auto updated = [&](ir::Value* of, ir::Value* with, int64_t begin, int64_t end) {
+    return b.op("slice_update", {{"x", of}, {"update", with}, {"begin", b.ints({begin})}, {"end", b.ints({end})}});
+  };
+  ir::Value *x = net.input("x", {4}), *u = net.input("u", {2});
+  // A chain; one whose beginning is read again; an update that is a part of what it updates; and one of an input.
+  ir::Value* once = updated(b.op("abs", {{"x", x}}), u, 0, 2);
+  ir::Value* twice = updated(once, u, 1, 3);
+  ir::Value* old = b.op("abs", {{"x", b.op("square", {{"x", x}})}});
+  ir::Value* again = b.op("add", {{"x", updated(old, u, 2, 4)}, {"y", old}});
+  ir::Value* whole = b.op("square", {{"x", x}});
+  ir::Value* itself = updated(whole, b.op("reshape", {{"x", b.op("slice_by_index", {{"x", whole}, {"begin", b.ints({0})}, {"end", b.ints({2})}})}, {"shape", b.ints({2})}}), 1, 3);
+  ir::Value* all = updated(whole, b.op("reshape", {{"x", whole}, {"shape", b.ints({4})}}), 0, 4);
+  ir::Value* of_input = updated(x, u, 0, 2);
+  auto executor = net.executor({twice, again, itself, all, of_input, b.op("abs", {{"x", x}})});
+  for (int run = 0; run < 2; ++run) {
+    auto result = executor->run({Tensor::from<float>({4}, {-1, 2, -3, 4}), Tensor::from<float>({2}, {7, 8})});
+    REQUIRE_MESSAGE(result.ok(), (result.ok() ? "" : result.error().to_string()));
+    const std::vector<std::vector<float>> want = {{7, 7, 8, 4}, {2, 8, 16, 24}, {1, 1, 4, 16}, {1, 4, 9, 16}, {7, 8, -3, 4}, {1, 2, 3, 4}};
+    for (size_t i = 0; i < want.size(); ++i) CHECK(to_floats((*result)[i].tensor) == want[i]);
+  }
+}
+
 TEST_CASE("unknown ops are all named") {
   auto function = std::make_shared<ir::Function>();
   function->name = "main";
