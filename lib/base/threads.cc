@@ -26,7 +26,10 @@
 namespace mlt {
 namespace {
 
-constexpr int kSpins = 8000;
+constexpr int kSpins = 8000, kShortSpins = 2000;
+// A caller that has given way so often before its workers were done takes it that somebody else wants a core, for so many
+// jobs: who spins then is not there when it should be.
+constexpr int kPatience = 256, kCrowdedJobs = 256;
 constexpr int64_t kChunks = 16;
 constexpr uint64_t kPart = 2;  // what is taken at once of what is left: half
 
@@ -88,6 +91,7 @@ class Pool {
     while (active_.load(std::memory_order_acquire) != 0) relax();
     place_.here();
     mode_ = float_mode();
+    if (const int left = crowded_.load(std::memory_order_relaxed); left > 0) crowded_.store(left - 1, std::memory_order_relaxed);
     body_ = &body;
     count_ = count;
     chunks_ = chunks;
@@ -100,10 +104,11 @@ class Pool {
     take_chunks(0);
     inside_pool = false;
     for (int spins = 0; pending_.load(std::memory_order_acquire) != 0;) {
-      if (++spins < kSpins) {
+      if (++spins < kShortSpins) {
         relax();
       } else {
         std::this_thread::yield();
+        if (spins == kShortSpins + kPatience) crowded_.store(kCrowdedJobs, std::memory_order_relaxed);
       }
     }
     open_.store(false, std::memory_order_seq_cst);
@@ -124,7 +129,7 @@ class Pool {
     for (;;) {
       int spins = 0;
       while (generation_.load(std::memory_order_acquire) == seen) {
-        if (++spins < kSpins) {
+        if (++spins < (crowded_.load(std::memory_order_relaxed) > 0 ? kShortSpins : kSpins)) {
           relax();
           continue;
         }
@@ -153,6 +158,7 @@ class Pool {
   alignas(64) std::atomic<int64_t> pending_{0};
   alignas(64) std::atomic<bool> stop_{false};
   std::atomic<bool> open_{false};
+  std::atomic<int> crowded_{0};  // jobs
   FunctionRef<void(int64_t, int64_t)>* body_ = nullptr;
   int64_t count_ = 0, chunks_ = 1;
   uint32_t mode_ = 0;  // the caller's
