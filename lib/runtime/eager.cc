@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "lib/base/float16.h"
+#include "lib/base/threads.h"
 #include "lib/runtime/plan.h"
 
 namespace mlt {
@@ -171,13 +172,16 @@ Status write_state_tensor(StateTensors* state, const std::string& name, const Ty
   std::byte* to = kept->mutable_bytes();
   const std::byte* from = value.bytes().data();
   const bool rounds = held.dtype == DType::kF16 && value.dtype() == DType::kF32;
-  for (size_t at = 0, size = value.bytes().size(); at < size; at += kBlock) {
-    size_t n = std::min(kBlock, size - at);
-    if (std::memcmp(to + at, from + at, n) == 0) continue;
-    std::memcpy(to + at, from + at, n);
-    auto* floats = reinterpret_cast<float*>(to + at);
-    for (size_t i = 0; rounds && i < n / sizeof(float); ++i) floats[i] = round_to_half(floats[i]);
-  }
+  const size_t size = value.bytes().size();
+  parallel_for(static_cast<int64_t>((size + kBlock - 1) / kBlock), 64, [&](int64_t begin, int64_t end) {
+    for (size_t at = static_cast<size_t>(begin) * kBlock; at < std::min(size, static_cast<size_t>(end) * kBlock); at += kBlock) {
+      const size_t n = std::min(kBlock, size - at);
+      if (std::memcmp(to + at, from + at, n) == 0) continue;
+      std::memcpy(to + at, from + at, n);
+      auto* floats = reinterpret_cast<float*>(to + at);
+      for (size_t i = 0; rounds && i < n / sizeof(float); ++i) floats[i] = round_to_half(floats[i]);
+    }
+  });
   return {};
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "lib/base/threads.h"
 #include "lib/runtime/attention_plan.h"
 #include "lib/runtime/block_plan.h"
 #include "lib/runtime/layout.h"
@@ -258,7 +259,13 @@ Status Plan::lower_state(Node& node, Step& step) {
     Tensor& place = c.out(to);
     if (kept->dims() != place.dims() || kept->dtype() != place.dtype())
       return input_error("state \"" + name + "\" is " + dims_text(kept->dims()) + ", " + dims_text(place.dims()) + " expected");
-    std::memcpy(place.mutable_bytes(), kept->bytes().data(), kept->bytes().size());
+    constexpr size_t kPart = 16384;
+    const ByteSpan bytes = kept->bytes();
+    std::byte* into = place.mutable_bytes();
+    parallel_for(static_cast<int64_t>((bytes.size() + kPart - 1) / kPart), 16, [&](int64_t begin, int64_t end) {
+      const size_t at = static_cast<size_t>(begin) * kPart;
+      std::memcpy(into + at, bytes.data() + at, std::min(bytes.size(), static_cast<size_t>(end) * kPart) - at);
+    });
     return {};
   };
   return {};
