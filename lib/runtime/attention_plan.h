@@ -26,6 +26,8 @@ struct StridedView {
   Dims dims, strides;
   int64_t offset = 0;
 };
+// The same elements in the same order under other extents, when strides can say it.
+bool reshape_view(StridedView& view, const Dims& dims);
 // Looks through the ops that make `id` as long as they only move elements, or, with `factor`, multiply by a number, which that
 // then takes in. `producer` gives the node of a value, or null.
 StridedView view_of(const Plan& plan, const std::vector<Node*>& producer, int id, float* factor = nullptr);

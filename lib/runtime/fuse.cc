@@ -148,6 +148,23 @@ std::optional<Gated> gated(const Plan& plan, const std::vector<std::unique_ptr<N
   return Gated{threshold != nullptr ? threshold : gate, threshold != nullptr ? gate : nullptr, a, *f};
 }
 
+// Of a chain of nodes from `at` on that only move elements, each read by the next alone, the last one, where an activation reads
+// that alone.
+Node* last_move(const Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes, const std::vector<Readers>& readers, int at) {
+  Node* last = nullptr;
+  for (;;) {
+    Node& node = *nodes[static_cast<size_t>(at)];
+    const std::string& kind = node.op->kind;
+    if (node.dead || node.eager || node.int8 != nullptr) return nullptr;
+    if (kind != "reshape" && kind != "transpose" && kind != "expand_dims" && kind != "squeeze")
+      return last != nullptr && node.in("x") == last->outs[0] && activation_of(node) ? last : nullptr;
+    const int out = node.outs[0];
+    if (plan.values[static_cast<size_t>(out)].users != 1 || readers[static_cast<size_t>(out)].last < 0) return nullptr;
+    last = &node;
+    at = readers[static_cast<size_t>(out)].last;
+  }
+}
+
 }  // namespace
 
 void fuse_epilogues(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) {
@@ -183,6 +200,15 @@ void fuse_epilogues(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) {
       if (next < 0 || nodes[static_cast<size_t>(next)]->dead || nodes[static_cast<size_t>(next)]->eager) break;
       Node& after = *nodes[static_cast<size_t>(next)];
       if (after.int8 != nullptr) break;
+      if (Node* move = last_move(plan, nodes, readers, next)) {
+        // Whatever order the elements come in, the function is the same.
+        Node& f = *nodes[static_cast<size_t>(readers[static_cast<size_t>(move->outs[0])].last)];
+        node.act = activation_of(f);
+        node.fused.push_back(f.op);
+        move->outs = f.outs;
+        f.dead = true;
+        break;
+      }
       if (auto act = activation_of(after); act && after.in("x") == out) {
         node.act = act;
         node.outs = after.outs;

@@ -35,6 +35,9 @@ struct ShufflePlan {
 void fuse_shuffles(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes);
 std::optional<Lowered> lower_shuffle(Lowering& l);  // of a node that is one
 
+// Tokens that become images and images that become tokens.
+void fuse_turns(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes);
+
 void fuse_epilogues(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes);
 
 }  // namespace mlt

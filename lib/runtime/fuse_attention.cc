@@ -11,46 +11,6 @@ namespace {
 
 const PlanValue& value(const Plan& plan, int id) { return plan.values[static_cast<size_t>(id)]; }
 
-// The same elements in the same order under other extents, when strides can say it.
-bool reshape_view(StridedView& view, const Dims& dims) {
-  Dims strides(dims.size(), 0);
-  size_t from = 0, to = 0;
-  while (from < view.dims.size() || to < dims.size()) {
-    // The smallest groups of axes of either side that hold equally many elements.
-    size_t from_end = from, to_end = to;
-    int64_t a = 1, b = 1;
-    if (from_end < view.dims.size()) a = view.dims[from_end++];
-    if (to_end < dims.size()) b = dims[to_end++];
-    while (a != b) {
-      if (a == 0 || b == 0) return false;
-      if (a < b) {
-        if (from_end == view.dims.size()) return false;
-        a *= view.dims[from_end++];
-      } else {
-        if (to_end == dims.size()) return false;
-        b *= dims[to_end++];
-      }
-    }
-    // Within a group the old axes must lie densely behind one another.
-    int64_t stride = 1, expected = -1;
-    for (size_t i = from_end; i-- > from;) {
-      if (view.dims[i] == 1) continue;
-      if (expected >= 0 && view.strides[i] != expected) return false;
-      if (expected < 0) stride = view.strides[i];
-      expected = view.strides[i] * view.dims[i];
-    }
-    for (size_t i = to_end; i-- > to;) {
-      strides[i] = stride;
-      stride *= dims[i];
-    }
-    from = from_end;
-    to = to_end;
-  }
-  view.dims = dims;
-  view.strides = std::move(strides);
-  return true;
-}
-
 bool slice_view(StridedView& view, ops::Call& call, const Dims& out) {
   if (!call.known("begin") || !call.known("end")) return false;
   const size_t rank = view.dims.size();
@@ -454,11 +414,50 @@ struct Finder {
 
 }  // namespace
 
+bool reshape_view(StridedView& view, const Dims& dims) {
+  Dims strides(dims.size(), 0);
+  size_t from = 0, to = 0;
+  while (from < view.dims.size() || to < dims.size()) {
+    // The smallest groups of axes of either side that hold equally many elements.
+    size_t from_end = from, to_end = to;
+    int64_t a = 1, b = 1;
+    if (from_end < view.dims.size()) a = view.dims[from_end++];
+    if (to_end < dims.size()) b = dims[to_end++];
+    while (a != b) {
+      if (a == 0 || b == 0) return false;
+      if (a < b) {
+        if (from_end == view.dims.size()) return false;
+        a *= view.dims[from_end++];
+      } else {
+        if (to_end == dims.size()) return false;
+        b *= dims[to_end++];
+      }
+    }
+    // Within a group the old axes must lie densely behind one another.
+    int64_t stride = 1, expected = -1;
+    for (size_t i = from_end; i-- > from;) {
+      if (view.dims[i] == 1) continue;
+      if (expected >= 0 && view.strides[i] != expected) return false;
+      if (expected < 0) stride = view.strides[i];
+      expected = view.strides[i] * view.dims[i];
+    }
+    for (size_t i = to_end; i-- > to;) {
+      strides[i] = stride;
+      stride *= dims[i];
+    }
+    from = from_end;
+    to = to_end;
+  }
+  view.dims = dims;
+  view.strides = std::move(strides);
+  return true;
+}
+
 StridedView view_of(const Plan& plan, const std::vector<Node*>& producer, int id, float* factor) {
   const Dims& dims = value(plan, id).type.dims;
   StridedView dense{id, dims, row_major_strides(dims), 0};
   Node* node = producer[static_cast<size_t>(id)];
-  if (node == nullptr || node->dead || node->eager || node->attention != nullptr || node->act || node->residual >= 0) return dense;
+  if (node == nullptr || node->dead || node->eager || node->attention != nullptr || node->act || node->residual >= 0 || node->shuffle != nullptr || node->turn != Node::Turn::kNone) return dense;
   if (factor != nullptr)
     if (const auto by = scaled(plan, *node); by && !value(plan, by->first).is_constant) {
       *factor *= by->second;

@@ -42,6 +42,8 @@ std::optional<double> saving(Plan& plan, Node& node) {
     const int image = node.int8->kind == Int8Plan::Kind::kQuantize ? x : out;
     return float_image(plan, image) ? std::optional<double>(size(image)) : std::nullopt;
   }
+  // A pass over what it would have to turn.
+  if (node.turn != Node::Turn::kNone) return 2 * size(x);
   if (kind == "reduce_mean") {
     if (!float_image(plan, x) || !node.call.known("axes") || !node.call.has("axes")) return std::nullopt;
     auto axes = ops::normalize_axes(node.call.ints("axes"), 4);
@@ -261,7 +263,7 @@ void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes)
     // Views follow what they see.
     if (nodes[i]->op->kind == "cast") {
       const int from = nodes[i]->in("x") >= 0 ? maker[static_cast<size_t>(nodes[i]->in("x"))] : -1;
-      if (from < 0 || !savings[static_cast<size_t>(from)]) savings[i].reset();
+      if (from < 0 || !savings[static_cast<size_t>(from)] || nodes[static_cast<size_t>(from)]->turn == Node::Turn::kFromImage) savings[i].reset();
     }
     for (int id : nodes[i]->outs) {
       maker[static_cast<size_t>(id)] = static_cast<int>(i);
@@ -277,13 +279,16 @@ void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes)
     }
     if (savings[i]) read_by(*nodes[i], [&](int id) { kept[static_cast<size_t>(id)] = true; });
   }
-  for (size_t i = 0; i < n; ++i) {
-    if (!savings[i]) continue;
+  // What a node would read, and what is made, with channels innermost.
+  const auto wants = [&](size_t i, int id) { return savings[i] && is_image(plan, id) && nodes[i]->turn != Node::Turn::kToImage; };
+  const auto inside = [&](int id) {
+    const int from = maker[static_cast<size_t>(id)];
+    return from >= 0 && savings[static_cast<size_t>(from)] && is_image(plan, id) && nodes[static_cast<size_t>(from)]->turn != Node::Turn::kFromImage;
+  };
+  for (size_t i = 0; i < n; ++i)
     read_by(*nodes[i], [&](int id) {
-      const int from = maker[static_cast<size_t>(id)];
-      if (from >= 0 && savings[static_cast<size_t>(from)] && is_image(plan, id)) region[find(i)] = find(static_cast<size_t>(from));
+      if (wants(i, id) && inside(id)) region[find(i)] = find(static_cast<size_t>(maker[static_cast<size_t>(id)]));
     });
-  }
 
   // Turning an image reads and writes it; each is turned once.
   std::vector<double> balance(n, 0);
@@ -292,16 +297,12 @@ void choose_layouts(Plan& plan, const std::vector<std::unique_ptr<Node>>& nodes)
     if (savings[i]) balance[find(i)] += *savings[i];
     read_by(*nodes[i], [&](int id) {
       if (nodes[i]->dead || !is_image(plan, id)) return;
-      const int from = maker[static_cast<size_t>(id)];
-      const bool inside = from >= 0 && savings[static_cast<size_t>(from)];
-      if (savings[i] && !inside && !(id == nodes[i]->in("x") && reads_planar(plan, *nodes[i]))) borders.emplace_back(find(i), id);
-      if (!savings[i] && inside) borders.emplace_back(find(static_cast<size_t>(from)), id);
+      if (wants(i, id) && !inside(id) && !(id == nodes[i]->in("x") && reads_planar(plan, *nodes[i]))) borders.emplace_back(find(i), id);
+      if (!wants(i, id) && inside(id)) borders.emplace_back(find(static_cast<size_t>(maker[static_cast<size_t>(id)])), id);
     });
   }
-  for (int id : plan.output_ids) {
-    const int from = maker[static_cast<size_t>(id)];
-    if (from >= 0 && savings[static_cast<size_t>(from)] && is_image(plan, id)) borders.emplace_back(find(static_cast<size_t>(from)), id);
-  }
+  for (int id : plan.output_ids)
+    if (inside(id)) borders.emplace_back(find(static_cast<size_t>(maker[static_cast<size_t>(id)])), id);
   std::sort(borders.begin(), borders.end());
   borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
   for (auto [r, id] : borders) balance[r] -= 2 * static_cast<double>(floats(plan, id));
@@ -351,6 +352,7 @@ int Plan::reordered(int id, bool channels_last, const ir::Op* op) {
 }
 
 void Plan::order_sources(Node& node, bool channels_last) {
+  if (node.turn == Node::Turn::kToImage) channels_last = false;  // what it reads is no image
   const int as_declared = channels_last && reads_planar(*this, node) ? node.in("x") : -1;
   for (Node::Source& s : node.sources) {
     if (s.id == as_declared) {

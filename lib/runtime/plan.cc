@@ -337,6 +337,7 @@ void Plan::fuse() {
   fuse_int8(*this, nodes_);
   fuse_epilogues(*this, nodes_);
   fuse_shuffles(*this, nodes_);
+  fuse_turns(*this, nodes_);
   choose_layouts(*this, nodes_);
   fuse_blocks(*this, nodes_);
 }

@@ -90,6 +90,8 @@ struct Node {
   std::string int8_refusal;              // reads what could be codes, and why it does not
   std::shared_ptr<const BlockPlan> block;  // convolutions as one: see block_plan.h
   std::shared_ptr<const MaximaPlan> maxima;  // of a convolution whose results are only pooled: see block_plan.h
+  enum class Turn : uint8_t { kNone, kToImage, kFromImage };
+  Turn turn = Turn::kNone;  // makes an image of what is [N, H, W, C] in other extents, or that of an image
   std::shared_ptr<const ShufflePlan> shuffle;  // a group that is a channel shuffle; its source is the image
   std::shared_ptr<const AttentionPlan> attention;  // a group that is attention; its sources are the dense values it reads
 
@@ -189,6 +191,8 @@ std::span<const LowerRow> attention_lowerings();
 std::span<const LowerRow> conv_lowerings();
 // Of nodes that are several convolutions.
 std::span<const LowerRow> block_lowerings();
+// Of nodes that turn images.
+std::span<const LowerRow> turn_lowerings();
 // Of nodes that work on codes of eight bits, whatever their kind.
 std::span<const LowerRow> int8_lowerings();
 std::span<const LowerRow> matmul_lowerings();

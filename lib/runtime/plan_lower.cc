@@ -111,6 +111,7 @@ Status Plan::lower_node(Node& node) {
   if (options_.fast_kernels) {
     const std::span<const LowerRow> rows = node.int8 != nullptr    ? int8_lowerings()
                                            : node.block != nullptr ? block_lowerings()
+                                           : node.turn != Node::Turn::kNone ? turn_lowerings()
                                            : node.channels_last ? std::span<const LowerRow>(channels_last_lowerings_of(step.info.kind))
                                                                 : lowerings_of(step.info.kind);
     if (!node.int8_refusal.empty()) step.info.refused.push_back("int8: " + node.int8_refusal);
@@ -124,7 +125,7 @@ Status Plan::lower_node(Node& node) {
         continue;
       }
       step.info.kernel = lowered->kernel;
-      if (node.channels_last)
+      if (node.channels_last && node.turn != Node::Turn::kFromImage)
         for (int id : node.outs) values[static_cast<size_t>(id)].channels_last = is_image(*this, id);
       info.scratch_bytes = std::max(info.scratch_bytes, lowered->scratch);
       info.packed_bytes += lowered->packed;

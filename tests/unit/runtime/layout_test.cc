@@ -232,3 +232,52 @@ TEST_CASE("layout: casts between floats follow what they see") {
   CHECK(count(kernels, "channels first") == 1);
   CHECK(count(kernels, "nhwc nearest") == 1);
 }
+
+// Tokens are what an image is with channels innermost: transposes and reshapes between convolutions and products cost nothing.
+TEST_CASE("tokens become images and images tokens") {
+  const auto dense = [](Net& net, ir::Value* x, int64_t in, int64_t out) {
+    return net.b.op("matmul", {{"x", x}, {"y", net.b.constant(noise({in, out}, ++net.seed, -0.3f, 0.3f))}, {"transpose_x", net.b.boolean(false)}, {"transpose_y", net.b.boolean(false)}});
+  };
+  const auto reshape = [](Net& net, ir::Value* x, Dims shape) { return net.b.op("reshape", {{"x", x}, {"shape", net.b.ints(shape)}}); };
+  const auto transpose = [](Net& net, ir::Value* x, Dims perm) { return net.b.op("transpose", {{"x", x}, {"perm", net.b.ints(perm)}}); };
+  const auto moved = [](const std::vector<std::string>& kernels) {
+    return std::count_if(kernels.begin(), kernels.end(), [](const std::string& k) { return k == "simd" || k == "channels last" || k == "channels first"; });
+  };
+  SUBCASE("sequences, and the last axis") {
+    Net net;
+    ir::Value* x = net.input("x", {2, 12 * 10, 24});
+    ir::Value* image = reshape(net, transpose(net, dense(net, x, 24, 24), {0, 2, 1}), {2, 24, 12, 10});
+    ir::Value* inner = net.conv(net.relu(net.conv(image, 24, 40, 3)), 40, 40, 3, 1, 40);
+    ir::Value* tokens = net.b.op("gelu", {{"x", transpose(net, reshape(net, inner, {2, 40, 120}), {0, 2, 1})}, {"mode", net.b.string("EXACT")}});
+    ir::Value* grid = dense(net, reshape(net, tokens, {2, 12, 10, 40}), 40, 16);
+    ir::Value* last = net.conv(transpose(net, grid, {0, 3, 1, 2}), 16, 20, 3);
+    ir::Value* out = transpose(net, last, {0, 2, 3, 1});
+    CHECK(moved(net.check({dense(net, out, 20, 3)})) == 0);
+  }
+  SUBCASE("others read what lies between, or the image") {
+    Net net;
+    ir::Value* x = net.input("x", {1, 8 * 9, 16});
+    ir::Value* turned = transpose(net, dense(net, x, 16, 16), {0, 2, 1});
+    ir::Value* image = reshape(net, turned, {1, 16, 8, 9});
+    ir::Value* inner = net.conv(image, 16, 16, 3);
+    ir::Value* tokens = transpose(net, reshape(net, inner, {1, 16, 72}), {0, 2, 1});
+    ir::Value* twice = transpose(net, net.conv(inner, 16, 18, 1), {0, 2, 3, 1});
+    net.check({turned, net.pair("add", image, inner), tokens, net.pair("add", tokens, x), net.relu(twice), twice});
+  }
+  SUBCASE("what only looks so") {
+    Net net;
+    ir::Value* x = net.input("x", {2, 6, 8, 12});
+    // Height and width change places; channels of another extent; images of a batch that is part of the pixels.
+    ir::Value* a = net.conv(transpose(net, x, {0, 3, 2, 1}), 12, 14, 3);
+    ir::Value* b = net.conv(reshape(net, x, {2, 12, 8, 6}), 12, 14, 3);
+    ir::Value* c = net.conv(reshape(net, transpose(net, reshape(net, x, {96, 12}), {1, 0}), {1, 12, 8, 12}), 12, 14, 3);
+    ir::Value* d = reshape(net, transpose(net, a, {0, 2, 3, 1}), {2, 6, 8, 14});
+    net.check({a, b, c, transpose(net, b, {2, 0, 3, 1}), d});
+  }
+  SUBCASE("nothing to gain") {
+    Net net;
+    ir::Value* x = net.input("x", {1, 20, 6});
+    ir::Value* image = reshape(net, transpose(net, x, {0, 2, 1}), {1, 6, 4, 5});
+    net.check({image, net.relu(image), transpose(net, reshape(net, net.relu(image), {1, 6, 20}), {0, 2, 1})});
+  }
+}
