@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -319,9 +320,56 @@ bool make_broadcast(std::span<const int64_t> a_shape, std::span<const int64_t> b
   return true;
 }
 
+namespace {
+
+// Runs shorter than kShortRun that one operand reads again and again, while the other and the result go on: that operand
+// is written out for up to kTile elements, and the runs are one. Which operand repeats, or nothing.
+constexpr int64_t kShortRun = 64, kTile = 512;
+std::optional<size_t> repeated_short_run(const Runs& runs) {
+  if (runs.rank == 0 || runs.length >= kShortRun || runs.step[0] != 1 || runs.step[1] != 1) return std::nullopt;
+  const auto back = static_cast<size_t>(runs.rank - 1);
+  if (runs.shape[back] < 4) return std::nullopt;
+  for (size_t o : {size_t{0}, size_t{1}})
+    if (runs.strides[o][back] == 0 && runs.strides[1 - o][back] == runs.length) return o;
+  return std::nullopt;
+}
+
+void binary_repeated(Binary op, const Runs& runs, size_t repeated, const float* a, const float* b, float* out) noexcept {
+  const ElementwiseTarget& target = elementwise_target();
+  const auto back = static_cast<size_t>(runs.rank - 1);
+  const int64_t length = runs.length, rows = runs.shape[back], together = kTile / length, part = together * 16;
+  const int64_t parts = (rows + part - 1) / part;
+  int64_t outer = 1;
+  for (size_t i = 0; i < back; ++i) outer *= runs.shape[i];
+  parallel_for(outer * parts, grain_for(std::min(rows, part) * length), [&](int64_t begin, int64_t end) {
+    alignas(64) float tile[kTile];
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t o = item / parts, first = item % parts * part, last = std::min(rows, first + part);
+      std::array<int64_t, 2> at{};
+      for (int64_t rest = o, i = static_cast<int64_t>(back) - 1; i >= 0; --i) {
+        const auto axis = static_cast<size_t>(i);
+        for (size_t k = 0; k < 2; ++k) at[k] += rest % runs.shape[axis] * runs.strides[k][axis];
+        rest /= runs.shape[axis];
+      }
+      const float* again = (repeated == 0 ? a : b) + at[repeated];
+      const float* other = (repeated == 0 ? b : a) + at[1 - repeated];
+      for (int64_t r = 0; r < std::min(together, last - first); ++r) std::copy_n(again, length, tile + r * length);
+      for (int64_t r = first; r < last; r += together) {
+        const int64_t n = std::min(together, last - r) * length;
+        const float* x = other + r * length;
+        float* y = out + (o * rows + r) * length;
+        repeated == 0 ? target.binary(op, tile, 1, x, 1, y, n) : target.binary(op, x, 1, tile, 1, y, n);
+      }
+    }
+  });
+}
+
+}  // namespace
+
 void binary(Binary op, const Broadcast& s, const float* a, const float* b, float* out) noexcept {
   const ElementwiseTarget& target = elementwise_target();
   const Runs runs(s.rank, s.shape, {&s.a, &s.b, nullptr});
+  if (const auto repeated = repeated_short_run(runs)) return binary_repeated(op, runs, *repeated, a, b, out);
   const int64_t xs = runs.step[0], ys = runs.step[1];
   runs.each(op == Binary::kPow || op == Binary::kMod ? 16 : 1, [&](int64_t at, const auto& offset, int64_t n) {
     if (unit(xs) && unit(ys)) return target.binary(op, a + offset[0], xs, b + offset[1], ys, out + at, n);

@@ -11,6 +11,12 @@ namespace mlt {
 namespace {
 
 constexpr int64_t kColumns = 256;
+// Rows up to this long are turned, so many at a time, and go across the vectors.
+constexpr int64_t kShortRow = 32;
+constexpr int64_t kTurnedRows = 64;
+
+// A little above the least normal number, and its logarithm.
+constexpr float kLeast = 1.25e-38f, kLeastPower = -87.3f;
 
 // Softmax down `axis` rows of up to kColumns columns.
 void softmax_columns(const RowTarget& row, const ElementwiseTarget& ew, const float* in, float* out, int64_t axis,
@@ -22,7 +28,10 @@ void softmax_columns(const RowTarget& row, const ElementwiseTarget& ew, const fl
   for (int64_t i = 0; i < axis; ++i) {
     float* e = log ? terms : out + i * stride;
     ew.binary(Binary::kSub, in + i * stride, 1, largest, 1, e, columns);
+    // Subnormal powers count as 0, as in RowTarget::exp_sum.
+    for (int64_t c = 0; c < columns; ++c) e[c] = e[c] < kLeastPower ? kLeastPower : e[c];
     ew.unary(Unary::kExp, e, e, columns, 0, 0);
+    for (int64_t c = 0; c < columns; ++c) e[c] = e[c] < kLeast ? 0 : e[c];
     row.accumulate(Reduce::kSum, e, sum, columns);
   }
   if (log) {
@@ -37,8 +46,27 @@ void softmax_columns(const RowTarget& row, const ElementwiseTarget& ew, const fl
   }
 }
 
+void softmax_short_rows(const float* in, float* out, int64_t rows, int64_t axis, bool log) noexcept {
+  const RowTarget& row = row_target();
+  const ElementwiseTarget& ew = elementwise_target();
+  parallel_for((rows + kTurnedRows - 1) / kTurnedRows, grain_for(kTurnedRows * axis * 4), [&](int64_t begin, int64_t end) {
+    alignas(64) float turned[kShortRow * kTurnedRows];
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t from = block * kTurnedRows, count = std::min(kTurnedRows, rows - from);
+      const float* x = in + from * axis;
+      float* o = out + from * axis;
+      for (int64_t r = 0; r < count; ++r)
+        for (int64_t i = 0; i < axis; ++i) turned[i * kTurnedRows + r] = x[r * axis + i];
+      softmax_columns(row, ew, turned, turned, axis, kTurnedRows, count, log);
+      for (int64_t r = 0; r < count; ++r)
+        for (int64_t i = 0; i < axis; ++i) o[r * axis + i] = turned[i * kTurnedRows + r];
+    }
+  });
+}
+
 void softmax_any(const float* in, float* out, int64_t outer, int64_t axis, int64_t inner, bool log) noexcept {
   const RowTarget& row = row_target();
+  if (inner == 1 && axis <= kShortRow && outer >= kTurnedRows) return softmax_short_rows(in, out, outer, axis, log);
   if (inner == 1) {
     parallel_for(outer, grain_for(axis * 4), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {

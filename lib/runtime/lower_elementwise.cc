@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "lib/base/threads.h"
 #include "lib/kernels/elementwise.h"
 #include "lib/kernels/nhwc.h"
 #include "lib/runtime/fuse.h"
@@ -103,11 +104,31 @@ std::optional<Lowered> lower_compare(Lowering& l) {
   return lowered;
 }
 
+// Every element by itself, into memory of its own.
+template <typename From, typename To>
+Lowered each_converted(int x, int out, int64_t count) {
+  Lowered lowered;
+  lowered.kernel = "convert";
+  lowered.run = [=](RunContext& c) {
+    const From* from = c.tensor(x).data<From>();
+    To* to = c.out(out).mutable_data<To>();
+    parallel_for(count, 1 << 15, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[i] = static_cast<To>(std::is_same_v<From, uint8_t> ? from[i] != 0 : from[i]);
+    });
+    return Status();
+  };
+  return lowered;
+}
+
 // Between types that are computed alike a cast only changes the declared type.
 std::optional<Lowered> lower_cast(Lowering& l) {
   int x = l.in("x"), out = l.out();
   DType from = l.type(x).dtype, to = l.type(out).dtype;
   if (l.is_constant(x)) return l.refuse("constant");
+  const int64_t count = *element_count(l.dims(out));
+  if (is_integer(from) && is_float(to)) return each_converted<int32_t, float>(x, out, count);
+  if (from == DType::kBool && is_float(to)) return each_converted<uint8_t, float>(x, out, count);
+  if (from == DType::kBool && to == DType::kI32) return each_converted<uint8_t, int32_t>(x, out, count);
   bool widening = is_integer(from) && is_integer(to) && to == DType::kI32;
   if (from != to && !(is_float(from) && is_float(to)) && !widening) return l.refuse("values change");
   Lowered lowered;

@@ -12,7 +12,7 @@ namespace {
 struct Sizes {
   int64_t outer, axis, inner;
 };
-const Sizes kSizes[] = {{1, 1, 1}, {3, 7, 1}, {2, 1000, 1}, {5, 37, 3}, {1, 300, 70}, {2, 9, 1200}, {1, 20000, 1}, {4, 0, 3}, {37, 20, 1}, {5, 32, 1}, {70, 33, 1}};
+const Sizes kSizes[] = {{1, 1, 1}, {3, 7, 1}, {2, 1000, 1}, {5, 37, 3}, {1, 300, 70}, {2, 9, 1200}, {1, 20000, 1}, {4, 0, 3}, {37, 20, 1}, {5, 32, 1}, {70, 33, 1}, {130, 7, 1}, {64, 32, 1}};
 
 size_t count(const Sizes& s) { return static_cast<size_t>(s.outer * s.axis * s.inner); }
 
@@ -195,6 +195,10 @@ TEST_CASE("what softmax masks away is zero, not subnormal") {
     x[5] = NAN;
     softmax(x.data(), y.data(), 1, 70, 1);
     CHECK(std::isnan(y[1]));
+    std::vector<float> rows(300), out(300);  // 100 rows of 3
+    for (size_t i = 0; i < rows.size(); ++i) rows[i] = i % 3 == 0 ? 1.0f : i % 3 == 1 ? -100.0f : -INFINITY;
+    softmax(rows.data(), out.data(), 100, 3, 1);
+    for (size_t i = 0; i < out.size(); ++i) CHECK((i % 3 == 0 ? out[i] == 1 : out[i] == 0 || use_reference()));
   });
 }
 
