@@ -76,7 +76,8 @@ void resize_linear(const float* in, float* out, int64_t planes, const ResizeAxis
   });
 }
 
-void resize_linear_nhwc(const float* in, float* out, int64_t batch, int64_t channels, const ResizeAxis& y, const ResizeAxis& x) noexcept {
+void resize_linear_nhwc(const float* in, int64_t in_pitch, float* out, int64_t pitch, int64_t batch, int64_t channels, const ResizeAxis& y,
+                        const ResizeAxis& x) noexcept {
   constexpr int64_t kBlock = 2048;
   const int64_t oh = y.out(), ow = x.out();
   const ElementwiseTarget& ew = elementwise_target();
@@ -85,18 +86,18 @@ void resize_linear_nhwc(const float* in, float* out, int64_t batch, int64_t chan
     for (int64_t i = begin; i < end; ++i) {
       const auto r = static_cast<size_t>(i % oh);
       const float weight = y.weight[r];
-      const float* low = in + (i / oh * y.in + y.low[r]) * x.in * channels;
-      const float* high = in + (i / oh * y.in + y.high[r]) * x.in * channels;
+      const float* low = in + (i / oh * y.in + y.low[r]) * x.in * in_pitch;
+      const float* high = in + (i / oh * y.in + y.high[r]) * x.in * in_pitch;
       for (int64_t from = 0; from < channels; from += kBlock) {
         const int64_t n = std::min(kBlock, channels - from);
         float *left = first, *right = second;
         int64_t at_left = -1, at_right = -1;
         const auto column = [&](int64_t at, float* to) {
-          ew.blend(low + at * channels + from, 1 - weight, high + at * channels + from, weight, to, n);
+          ew.blend(low + at * in_pitch + from, 1 - weight, high + at * in_pitch + from, weight, to, n);
         };
         for (int64_t c = 0; c < ow; ++c) {
           const auto k = static_cast<size_t>(c);
-          float* o = out + (i * ow + c) * channels + from;
+          float* o = out + (i * ow + c) * pitch + from;
           // Neighbours share columns that are blended already.
           if (x.low[k] == at_right && at_right != at_left) {
             std::swap(left, right);

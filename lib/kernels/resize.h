@@ -23,7 +23,8 @@ struct ResizeAxis {
 // out[planes, y.out(), x.out()] of in[planes, y.in, x.in].
 void resize_nearest(const float* in, float* out, int64_t planes, const ResizeAxis& y, const ResizeAxis& x) noexcept;
 void resize_linear(const float* in, float* out, int64_t planes, const ResizeAxis& y, const ResizeAxis& x) noexcept;
-// out[batch, y.out(), x.out(), channels] of in[batch, y.in, x.in, channels].
-void resize_linear_nhwc(const float* in, float* out, int64_t batch, int64_t channels, const ResizeAxis& y, const ResizeAxis& x) noexcept;
+// out[batch, y.out(), x.out(), channels] of in[batch, y.in, x.in, channels]; pitches are floats from pixel to pixel.
+void resize_linear_nhwc(const float* in, int64_t in_pitch, float* out, int64_t pitch, int64_t batch, int64_t channels, const ResizeAxis& y,
+                        const ResizeAxis& x) noexcept;
 
 }  // namespace mlt

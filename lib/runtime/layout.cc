@@ -201,23 +201,23 @@ class Joiner {
     return v.alias_of < 0 && !is_orderless(v.type.dims) && v.type.dims[1] < value(out).type.dims[1];
   }
   bool made_anywhere(const Node* n) const {
-    return n != nullptr && n->channels_last && n->int8 == nullptr && (n->op->kind == "conv" || n->shuffle != nullptr || whole_images(*n) || picks_pixels(*n));
+    return n != nullptr && n->channels_last && n->int8 == nullptr && (n->op->kind == "conv" || n->shuffle != nullptr || whole_images(*n) || resamples(*n));
   }
-  static bool picks_pixels(const Node& n) { return n.op->kind == "upsample_nearest_neighbor" || n.op->kind == "resize_nearest_neighbor"; }
+  static bool resamples(const Node& n) { return n.op->kind.starts_with("upsample_") || n.op->kind.starts_with("resize"); }
   // Two images of the same extents, and one of them.
   bool whole_images(const Node& n) const {
     if (!binary_of(n.op->kind)) return false;
     const auto same = [&](int id) { return is_image(plan_, id) && value(id).type.dims == value(n.outs[0]).type.dims; };
     return same(n.in("x")) && same(n.in("y"));
   }
-  // By this concatenation, once, and else by convolutions, operations on two images and copies of pixels only.
+  // By this concatenation, once, and else by convolutions, operations on two images and resampling only.
   bool read_anywhere(int id, const Node& concat) const {
     const auto& by = readers_[static_cast<size_t>(id)];
     if (static_cast<int>(by.size()) != value(id).users || std::count(by.begin(), by.end(), &concat) != 1) return false;
     return std::all_of(by.begin(), by.end(), [&](Node* n) {
       if (n == &concat) return true;
       if (!n->channels_last || n->int8 != nullptr) return false;
-      if (whole_images(*n) || picks_pixels(*n)) return true;
+      if (whole_images(*n) || resamples(*n)) return true;
       if (n->op->kind != "conv") return false;
       Lowering l(plan_, *n);
       const auto shape = conv_shape(l);

@@ -43,7 +43,7 @@ std::optional<Lowered> lower_resampling_nhwc(Lowering& l) {
   lowered.kernel = r->linear ? "nhwc linear" : "nhwc nearest";
   lowered.run = [x, out, batch = l.type(x).dims[0], channels = l.type(x).dims[1], in_pitch = l.pitch(x), pitch = l.pitch(out), r = std::move(*r)](RunContext& c) {
     if (r.linear) {
-      resize_linear_nhwc(c.f32(x), c.f32_out(out), batch, channels, r.y, r.x);
+      resize_linear_nhwc(c.f32(x), in_pitch, c.f32_out(out), pitch, batch, channels, r.y, r.x);
     } else {
       pick_pixels_nhwc(c.f32(x), in_pitch, c.f32_out(out), pitch, batch, r.y.in, r.x.in, channels, r.y.low.data(), r.y.out(), r.x.low.data(), r.x.out());
     }

@@ -151,10 +151,19 @@ TEST_CASE("resampling by tables") {
       std::vector<float> y(linear.size()), turned(linear.size());
       resize_linear(x.data(), y.data(), planes, ly, lx);
       CHECK(distance(y, linear) < 1e-6);
-      resize_linear_nhwc(last.data(), turned.data(), 1, planes, ly, lx);
+      resize_linear_nhwc(last.data(), planes, turned.data(), planes, 1, planes, ly, lx);
       for (int64_t p = 0; p < planes; ++p)
         for (int64_t i = 0; i < oh * ow; ++i) y[static_cast<size_t>(p * oh * ow + i)] = turned[static_cast<size_t>(i * planes + p)];
       CHECK(distance(y, linear) < 1e-6);
+      // The same among wider pixels.
+      const int64_t wide = planes + 3;
+      std::vector<float> spread(last.size() / static_cast<size_t>(planes) * static_cast<size_t>(wide), NAN), placed(turned.size() / static_cast<size_t>(planes) * static_cast<size_t>(wide), 7);
+      for (size_t i = 0; i < last.size(); ++i) spread[i / static_cast<size_t>(planes) * static_cast<size_t>(wide) + i % static_cast<size_t>(planes)] = last[i];
+      resize_linear_nhwc(spread.data(), wide, placed.data(), wide, 1, planes, ly, lx);
+      for (size_t i = 0; i < placed.size(); ++i) {
+        const size_t c = i % static_cast<size_t>(wide), p = i / static_cast<size_t>(wide);
+        REQUIRE(placed[i] == (c < static_cast<size_t>(planes) ? turned[p * static_cast<size_t>(planes) + c] : 7));
+      }
       resize_nearest(x.data(), y.data(), planes, ResizeAxis::nearest(h, ny), ResizeAxis::nearest(w, nx));
       CHECK(distance(y, nearest) == 0);
     });
@@ -180,7 +189,7 @@ TEST_CASE("resampling of lines that are longer than a block") {
     CHECK(distance(y, expected) < 1e-6);
     // As one pixel of many channels each: more than are blended at once.
     std::vector<float> mixed(static_cast<size_t>(3 * w));
-    resize_linear_nhwc(x.data(), mixed.data(), 1, w, ly, ResizeAxis::linear(1, std::vector<double>{0.0}));
+    resize_linear_nhwc(x.data(), w, mixed.data(), w, 1, w, ly, ResizeAxis::linear(1, std::vector<double>{0.0}));
     for (size_t r = 0; r < 3; ++r)
       for (size_t c = 0; c < 4; c += 3) CHECK(std::fabs(static_cast<double>(mixed[r * 5003 + (c == 0 ? 0 : 5002)]) - expected[r * 4 + c]) < 1e-6);
   });

@@ -219,6 +219,20 @@ TEST_CASE("layout: what is concatenated is made there, whoever else reads it") {
   CHECK(count(kernels, "nhwc nearest") == 1);
 }
 
+TEST_CASE("layout: resampled images are made where they are concatenated") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value* x = net.relu(net.conv(net.input("x", {2, 3, 48, 40}), 3, 24, 3, 2));
+  ir::Value* small = net.relu(net.conv(x, 24, 40, 3, 2));
+  const auto up = [&](ir::Value* in) {
+    return b.op("resize_bilinear", {{"x", in}, {"target_size_height", b.i32(24)}, {"target_size_width", b.i32(20)}, {"sampling_mode", b.string("UNALIGN_CORNERS")}});
+  };
+  ir::Value* joined = net.concat({up(small), x, up(net.relu(net.conv(small, 40, 17, 3, 2)))});
+  auto kernels = net.check({net.pool("avg_pool", net.conv(joined, 81, 20, 1), 3, 2, 1)});
+  CHECK(count(kernels, "nhwc linear") == 2);
+  CHECK(count(kernels, "nhwc copy") == 0);
+}
+
 TEST_CASE("layout: casts between floats follow what they see") {
   Net net;
   OpBuilder& b = net.b;
