@@ -92,7 +92,6 @@ Result<std::vector<RtValue>> run_while(const ir::Op& op, const EagerContext& con
   }
 }
 
-
 Result<std::vector<RtValue>> run_op(const ir::Op& op, const EagerContext& context, const Scope& scope) {
   if (op.kind == "while_loop") return run_while(op, context, scope);
   if (op.kind == "cond") {
