@@ -196,25 +196,18 @@ struct Finder {
       a.shape.mask_kind = dtype == DType::kBool ? Attention::Mask::kBool : Attention::Mask::kFloat;
       return true;
     }
-    if (a.bias.id >= 0) return false;
-    if (dtype == DType::kBool) {  // one of flags is the mask, whichever comes first
-      if (a.shape.mask_kind != Attention::Mask::kFloat) return false;
-      std::swap(a.mask, a.bias), std::swap(a.shape.mask, a.shape.bias);
-      a.mask = source, a.shape.mask = operand;
-      a.shape.mask_kind = Attention::Mask::kBool;
-    } else {
-      a.bias = source, a.shape.bias = operand;
-    }
+    if (a.bias.id >= 0 || dtype == DType::kBool) return false;
+    a.bias = source, a.shape.bias = operand;
     return true;
   }
 
-  // Scores that give way to a number so low that they count nothing beside it.
+  // Scores that give way to a number so low that they count nothing beside it. What was added before would be lost with them.
   bool set_selected(AttentionPlan& a, const Node& select, int at, const Dims& now, const Dims& scores) const {
     constexpr float kLow = -1e30f;
     const int x = select.in("a"), y = select.in("b"), cond = select.in("cond");
     const bool kept_where_true = x == at;
     float fill = 0;
-    if ((x == at) == (y == at) || cond < 0 || value(plan, cond).type.dtype != DType::kBool || !uniform(plan, kept_where_true ? y : x, &fill) || !(fill <= kLow)) return false;
+    if (a.mask.id >= 0 || (x == at) == (y == at) || cond < 0 || value(plan, cond).type.dtype != DType::kBool || !uniform(plan, kept_where_true ? y : x, &fill) || !(fill <= kLow)) return false;
     if (!set_mask(a, cond, now, scores)) return false;
     a.shape.masked = fill;
     if (!kept_where_true) a.shape.mask_kind = Attention::Mask::kBoolNot;

@@ -154,6 +154,18 @@ TEST_CASE("scores that a condition replaces") {
     }
 }
 
+TEST_CASE("scores that a condition replaces after something was added stay so") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value *q = net.input("q", {2, 5, 4}), *k = net.input("k", {2, 7, 4}), *v = net.input("v", {2, 7, 2});
+  ir::Value* none = b.constant(Tensor::from<float>({5, 7}, std::vector<float>(35, -INFINITY)));
+  ir::Value* fill = b.constant(Tensor::from<float>({1}, std::vector<float>{std::numeric_limits<float>::lowest()}));
+  ir::Value* scores = b.op("add", {{"x", net.matmul(q, k, true)}, {"y", none}});
+  // No key is left for any query: all count the same.
+  ir::Value* chosen = b.op("select", {{"cond", b.op("less", {{"x", net.input("m", {5, 7})}, {"y", b.f32(-2)}})}, {"a", scores}, {"b", fill}});
+  CHECK(net.check({net.matmul(net.softmax(chosen), v, false)}) == 0);
+}
+
 TEST_CASE("factors of queries and keys") {
   Net net;
   OpBuilder& b = net.b;
