@@ -326,7 +326,9 @@ TEST_CASE("models of the corpus convert") {
       {"sonos__tract_qsigmoid_1/model.onnx", {}}, {"sonos__tract_qtanh_1/model.onnx", {}}, {"sonos__tract_qtdnn_10x5_101_i32_biases/model.onnx", {"input,shape=10x10"}},
       {"sonos__tract_xgboost_classifier_tree/model.onnx", {}}, {"yalue__example_float16.onnx", {}}, {"yalue__example_several_inputs_and_outputs.onnx", {}},
   };
-  for (const auto& [name, inputs] : models) {
+  for (const auto& model : models) {
+    const auto& name = model.first;
+    const auto& inputs = model.second;
     CAPTURE(name);
     auto bytes = map_file((dir / name).string());
     REQUIRE_MESSAGE(bytes.ok(), bytes.error().to_string());

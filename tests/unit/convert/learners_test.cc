@@ -129,7 +129,9 @@ TEST_CASE("learners: small models give what their libraries give") {
   std::ifstream in(testdata("rows.json"));
   auto expected = nlohmann::json::parse(in);
   auto rows = expected["rows"].get<Table>();
-  for (const auto& [name, want] : expected["models"].items()) {
+  for (const auto& model : expected["models"].items()) {
+    const auto& name = model.key();
+    const auto& want = model.value();
     CAPTURE(name);
     Running r = load(testdata(name));
     for (size_t i = 0; i < rows.size(); ++i) {

@@ -128,7 +128,8 @@ TEST_CASE("resampling by tables") {
   std::vector<float> last(x.size());  // channels last, a plane each
   for (int64_t p = 0; p < planes; ++p)
     for (int64_t i = 0; i < h * w; ++i) last[static_cast<size_t>(i * planes + p)] = x[static_cast<size_t>(p * h * w + i)];
-  for (auto [oh, ow] : {std::pair<int64_t, int64_t>{14, 37}, {3, 4}, {7, 9}, {20, 1}, {1, 64}}) {
+  for (const auto& size : {std::pair<int64_t, int64_t>{14, 37}, {3, 4}, {7, 9}, {20, 1}, {1, 64}}) {
+    const int64_t oh = size.first, ow = size.second;
     std::vector<double> py, px;
     std::vector<int64_t> ny, nx;
     for (int64_t i = 0; i < oh; ++i) py.push_back((static_cast<double>(i) + 0.5) * h / static_cast<double>(oh) - 0.5);  // before the first, too

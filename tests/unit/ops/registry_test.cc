@@ -75,7 +75,9 @@ TEST_CASE("the op table covers the reference list of MIL ops") {
     if (!f[4].empty() && f[4][0] != '_') rows.push_back({f[4], f[5], f[7], f[8] == "const", f[9] == "optional"});
   }
   CHECK(reference.size() > 200);
-  for (const auto& [key, rows] : reference) {
+  for (const auto& entry : reference) {
+    const auto& key = entry.first;
+    const auto& rows = entry.second;
     std::string name = key.first + " (" + std::string(opset_token(key.second)) + ")";
     const OpInfo* info = find_op(key.first, key.second);
     if (info == nullptr) {
