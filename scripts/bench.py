@@ -220,6 +220,38 @@ def measure(engines, turns, repeats, clock=time.perf_counter):
     return [statistics.median(t) * 1e3 for t in times]
 
 
+def network_arguments(parser, turns):
+    """What the scripts take that compare all networks of a folder."""
+    parser.add_argument("build", nargs="?", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--models", required=True, help="folder of ONNX files")
+    parser.add_argument("--only", default="", help="networks, separated by commas")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--turns", type=int, default=turns)
+    parser.add_argument("--write", action="store_true", help="write BENCHMARKS.md")
+
+
+def network_names(args):
+    return [n for n in args.only.split(",") if n] or sorted(f[:-5] for f in os.listdir(args.models) if f.endswith(".onnx"))
+
+
+def converted(build, onnx_path, folder):
+    """Our package of an ONNX file, in float32."""
+    package = os.path.join(folder, os.path.basename(onnx_path)[:-5] + ".mlpackage")
+    subprocess.run([os.path.join(build, "bin", "mlconvert"), "-q", "--precision", "float32", "-o", package, onnx_path], check=True)
+    return package
+
+
+def agreeing(library, package, onnx_path, x, threads):
+    """Ours and ONNX Runtime's on so many threads, its answer, and how far ours is from that; ends the run where they disagree."""
+    library.lib.mlt_set_threads(threads)
+    ours, theirs = Ours(library, package, x), Theirs(onnx_path, x, threads)
+    expected = theirs.answer()
+    error = float(np.abs(ours.answer().reshape(expected.shape) - expected).max() / np.abs(expected).max())
+    if not error <= LIMIT["float32"]:
+        sys.exit(f"{os.path.basename(onnx_path)}: WRONG ANSWER: difference {error:.2g}")
+    return ours, theirs, expected, error
+
+
 def cpu_name():
     try:
         for line in open("/proc/cpuinfo"):

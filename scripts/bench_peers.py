@@ -11,9 +11,9 @@ ncnn and pnnx, or openvino, and numpy, onnx and onnxruntime; skips, with a messa
 """
 import argparse
 import datetime
-import math
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,7 +30,7 @@ except ImportError as problem:
     print(f"bench_peers: skipped: {problem}")
     sys.exit(0)
 
-from bench import LIMIT, ROOT, Library, Ours, Theirs, cpu_name, measure, model_input, sample
+from bench import Library, agreeing, converted, cpu_name, measure, model_input, network_arguments, network_names, sample
 from sections import replace_section
 
 
@@ -99,38 +99,26 @@ PEERS = {"ncnn": ("ncnn", Ncnn), "openvino": ("OpenVINO", OpenVino)}
 def main():
     parser = argparse.ArgumentParser(prog="bench_peers")
     parser.add_argument("peer", choices=PEERS)
-    parser.add_argument("build", nargs="?", default=os.path.join(ROOT, "build"))
-    parser.add_argument("--models", required=True, help="folder of ONNX files")
-    parser.add_argument("--only", help="networks, separated by commas")
-    parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--turns", type=int, default=10)
-    parser.add_argument("--write", action="store_true", help="write BENCHMARKS.md")
+    network_arguments(parser, turns=10)
     args = parser.parse_args()
     ort.set_default_logger_severity(3)
     library = Library(os.path.join(args.build, "lib", "libmltools.so"))
     rows = []
     name, peer = PEERS[args.peer]
-    chosen = args.only.split(",") if args.only else None
     with tempfile.TemporaryDirectory(prefix="mltbench") as folder:
-        for file in sorted(f for f in os.listdir(args.models) if f.endswith(".onnx") and (chosen is None or f[:-5] in chosen)):
-            path = os.path.join(args.models, file)
-            package = os.path.join(folder, file[:-5] + ".mlpackage")
-            subprocess.run([os.path.join(args.build, "bin", "mlconvert"), "-q", "--precision", "float32", "-o", package, path], check=True)
+        for network in network_names(args):
+            path = os.path.join(args.models, network + ".onnx")
+            package = converted(args.build, path, folder)
             x = sample(model_input(onnx.load(path))[1])
             for threads in [int(t) for t in args.threads.split(",")]:
-                library.lib.mlt_set_threads(threads)
-                ours, theirs, third = Ours(library, package, x), Theirs(path, x, threads), peer(path, folder, x, threads)
-                expected = theirs.answer()
-                scale = np.abs(expected).max()
-                error = float(np.abs(ours.answer().reshape(expected.shape) - expected).max() / scale)
-                if not error <= LIMIT["float32"]:
-                    sys.exit(f"bench_peers: {file}: WRONG ANSWER: difference {error:.2g}")
+                ours, theirs, expected, error = agreeing(library, package, path, x, threads)
+                third = peer(path, folder, x, threads)
                 answer = third.answer()
-                agrees = answer.size == expected.size and np.abs(answer.reshape(expected.shape) - expected).max() <= 1e-2 * scale
+                agrees = answer.size == expected.size and np.abs(answer.reshape(expected.shape) - expected).max() <= 1e-2 * np.abs(expected).max()
                 engines = [ours, theirs] + ([third] if agrees else [])
                 times = measure(engines, args.turns, 3)
-                rows.append((file[:-5], threads, times[0], times[1], times[2] if agrees else None, error))
-                print(f"{file[:-5]:12} {threads}T  ours {times[0]:8.3f}  ORT {times[1]:8.3f}  {name} "
+                rows.append((network, threads, times[0], times[1], times[2] if agrees else None, error))
+                print(f"{network:12} {threads}T  ours {times[0]:8.3f}  ORT {times[1]:8.3f}  {name} "
                       + (f"{times[2]:8.3f} ms   ratio {times[0] / times[2]:.3f}" if agrees else "gives another answer"), flush=True)
                 ours.close()
     if args.write:
@@ -155,7 +143,7 @@ def means(rows):
     for threads in sorted({row[1] for row in rows}):
         ratios = [row[4] / row[2] for row in rows if row[1] == threads and row[4]]
         if ratios:
-            texts.append(f"{math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f} on {threads} thread{'s' if threads > 1 else ''}")
+            texts.append(f"{statistics.geometric_mean(ratios):.2f} on {threads} thread{'s' if threads > 1 else ''}")
     return "(geometric mean " + ", ".join(texts) + ")"
 
 

@@ -10,43 +10,31 @@ import argparse
 import datetime
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 
-from bench import LIMIT, ROOT, Library, Ours, Theirs, cpu_name, measure, model_input, sample
+from bench import Library, agreeing, converted, cpu_name, measure, model_input, network_arguments, network_names, sample
 from sections import replace_section
 
 
 def main():
     parser = argparse.ArgumentParser(prog="bench_zoo")
-    parser.add_argument("build", nargs="?", default=os.path.join(ROOT, "build"))
-    parser.add_argument("--models", required=True, help="folder of ONNX files")
-    parser.add_argument("--only", default="", help="networks, separated by commas")
-    parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--turns", type=int, default=4)
-    parser.add_argument("--write", action="store_true", help="write BENCHMARKS.md")
+    network_arguments(parser, turns=4)
     args = parser.parse_args()
     ort.set_default_logger_severity(3)
     library = Library(os.path.join(args.build, "lib", "libmltools.so"))
-    names = [n for n in args.only.split(",") if n] or sorted(f[:-5] for f in os.listdir(args.models) if f.endswith(".onnx"))
     threads, rows = [int(t) for t in args.threads.split(",")], []
     with tempfile.TemporaryDirectory(prefix="mltbench") as folder:
-        for name in names:
-            path, package = os.path.join(args.models, name + ".onnx"), os.path.join(folder, name + ".mlpackage")
-            subprocess.run([os.path.join(args.build, "bin", "mlconvert"), "-q", "--precision", "float32", "-o", package, path], check=True)
+        for name in network_names(args):
+            path = os.path.join(args.models, name + ".onnx")
+            package = converted(args.build, path, folder)
             x, times, error = sample(model_input(onnx.load(path))[1]), [], 0.0
             for count in threads:
-                library.lib.mlt_set_threads(count)
-                ours, theirs = Ours(library, package, x), Theirs(path, x, count)
-                expected = theirs.answer()
-                error = max(error, float(np.abs(ours.answer().reshape(expected.shape) - expected).max() / np.abs(expected).max()))
-                if not error <= LIMIT["float32"]:
-                    sys.exit(f"bench_zoo: {name}: WRONG ANSWER: difference {error:.2g}")
+                ours, theirs, _, difference = agreeing(library, package, path, x, count)
+                error = max(error, difference)
                 times.append(measure([ours, theirs], args.turns, 3))
                 print(f"{name:20} {count}T  ours {times[-1][0]:8.2f}  ORT {times[-1][1]:8.2f} ms   ratio {times[-1][0] / times[-1][1]:.2f}   "
                       f"difference {error:.1e}", flush=True)

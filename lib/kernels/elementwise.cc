@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "lib/kernels/dispatch.h"
 #include "lib/kernels/elementwise_target.h"
@@ -326,7 +326,7 @@ namespace {
 // is written out for up to kTile elements, and the runs are one. Which operand repeats, or nothing.
 constexpr int64_t kShortRun = 64, kTile = 512;
 std::optional<size_t> repeated_short_run(const Runs& runs) {
-  if (runs.rank == 0 || runs.length >= kShortRun || runs.step[0] != 1 || runs.step[1] != 1) return std::nullopt;
+  if (runs.rank == 0 || runs.length < 1 || runs.length >= kShortRun || runs.step[0] != 1 || runs.step[1] != 1) return std::nullopt;
   const auto back = static_cast<size_t>(runs.rank - 1);
   if (runs.shape[back] < 4) return std::nullopt;
   for (size_t o : {size_t{0}, size_t{1}})

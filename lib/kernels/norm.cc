@@ -15,9 +15,6 @@ constexpr int64_t kColumns = 256;
 constexpr int64_t kShortRow = 32;
 constexpr int64_t kTurnedRows = 64;
 
-// A little above the least normal number, and its logarithm.
-constexpr float kLeast = 1.25e-38f, kLeastPower = -87.3f;
-
 // Softmax down `axis` rows of up to kColumns columns.
 void softmax_columns(const RowTarget& row, const ElementwiseTarget& ew, const float* in, float* out, int64_t axis,
                      int64_t stride, int64_t columns, bool log) noexcept {
@@ -25,13 +22,14 @@ void softmax_columns(const RowTarget& row, const ElementwiseTarget& ew, const fl
   std::fill_n(largest, columns, -INFINITY);
   std::fill_n(sum, columns, 0.0f);
   for (int64_t i = 0; i < axis; ++i) row.accumulate(Reduce::kMax, in + i * stride, largest, columns);
+  float least = kLeastPower;
+  ew.unary(Unary::kExp, &least, &least, 1, 0, 0);
   for (int64_t i = 0; i < axis; ++i) {
     float* e = log ? terms : out + i * stride;
     ew.binary(Binary::kSub, in + i * stride, 1, largest, 1, e, columns);
-    // Subnormal powers count as 0, as in RowTarget::exp_sum.
     for (int64_t c = 0; c < columns; ++c) e[c] = e[c] < kLeastPower ? kLeastPower : e[c];
     ew.unary(Unary::kExp, e, e, columns, 0, 0);
-    for (int64_t c = 0; c < columns; ++c) e[c] = e[c] < kLeast ? 0 : e[c];
+    for (int64_t c = 0; c < columns; ++c) e[c] = e[c] <= least ? 0 : e[c];
     row.accumulate(Reduce::kSum, e, sum, columns);
   }
   if (log) {

@@ -110,10 +110,10 @@ float min(const float* x, int64_t n) noexcept {
   return extreme(x, n, HUGE_VALF, [](V a, V b) { return min_nan(a, b); });
 }
 
-// exp(x), 0 where that is subnormal: whatever computes with those takes many times as long, and masks are full of them.
+// exp(x), 0 where that would be subnormal.
 HWY_INLINE V exp_normal(V x) {
-  const V least = hn::Set(D(), -87.33654f);
-  return hn::IfThenZeroElse(hn::Lt(x, least), math::exp(at_least(least, x)));
+  const V least = hn::Set(D(), kLeastPower);
+  return hn::IfThenZeroElse(hn::Le(x, least), math::exp(at_least(least, x)));
 }
 
 double exp_sum(const float* x, float* out, int64_t n, float shift) noexcept {

@@ -9,6 +9,10 @@ namespace mlt {
 
 inline constexpr int64_t kWindowSlack = 128;
 
+// Powers of e from here down count as 0 in sums of them (ln of the least normal number, rounded up): others would be
+// subnormal, whatever computes with those takes many times as long, and masks are full of them.
+inline constexpr float kLeastPower = -87.33654f;
+
 struct RowTarget {
   // Long rows are summed in blocks, in float, the blocks in double.
   double (*sum)(const float* x, int64_t n) noexcept;
