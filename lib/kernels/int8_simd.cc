@@ -203,6 +203,19 @@ HWY_INLINE VI dot(VI acc, VI a, VI b) {
 constexpr int64_t kVectorBytes = 8 * kLanes;
 #endif
 
+#if MLT_INT8_DOT
+// What the quad `at` codes behind the rows' begin adds.
+template <int kRows, int kVectors>
+HWY_INLINE void add_quad(VI (&acc)[kRows][kVectors], const uint8_t* const (&rows)[kRows], int64_t at, const int8_t* b) {
+  VI bv[kVectors];
+  HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::BitCast(DI(), hn::LoadU(hn::ScalableTag<int8_t>(), b + j * kVectorBytes));
+  HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+    const VI a = broadcast_quad(rows[i] + at);
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = dot(acc[i][j], a, bv[j]);
+  }
+}
+#endif
+
 template <int kRows, int kVectors>
 HWY_NOINLINE void tile(const Int8Tile& t) {
   const DI di;
@@ -224,15 +237,18 @@ HWY_NOINLINE void tile(const Int8Tile& t) {
         ahead += 64;
       }
       const int64_t end = t.quads - from < every ? t.quads : from + every;
-      for (int64_t q = from; q < end; ++q) {
 #if MLT_INT8_DOT
-        VI bv[kVectors];
-        HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::BitCast(di, hn::LoadU(hn::ScalableTag<int8_t>(), b + j * kVectorBytes));
-        HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
-          const VI a = broadcast_quad(rows[i] + 4 * q);
-          HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = dot(acc[i][j], a, bv[j]);
-        }
+      int64_t q = from;
+      for (; q + 2 <= end; q += 2, b += 2 * kVectors * kVectorBytes) {
+        add_quad<kRows, kVectors>(acc, rows, 4 * q, b);
+        add_quad<kRows, kVectors>(acc, rows, 4 * q + 4, b + kVectors * kVectorBytes);
+      }
+      if (q < end) {
+        add_quad<kRows, kVectors>(acc, rows, 4 * q, b);
+        b += kVectors * kVectorBytes;
+      }
 #else
+      for (int64_t q = from; q < end; ++q) {
         const DW dw;
         const auto* w = reinterpret_cast<const int16_t*>(b);
         HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
@@ -244,9 +260,9 @@ HWY_NOINLINE void tile(const Int8Tile& t) {
             acc[i][j] = hn::Add(acc[i][j], pair_sums(odd, hn::LoadU(dw, w + 4 * j * kLanes + 2 * kLanes)));
           }
         }
-#endif
         b += kVectors * kVectorBytes;
       }
+#endif
     }
   }
   if (!finish_tile<kRows, kVectors>(t, acc) && t.table != nullptr) int8_codes_target().map(t.out, t.pitch, t.out, t.pitch, t.rows, t.cols, t.table);
