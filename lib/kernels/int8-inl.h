@@ -17,6 +17,9 @@
 // True where there is a dot product of bytes.
 #undef MLT_INT8_DOT
 #define MLT_INT8_DOT (HWY_TARGET == HWY_AVX3_DL)
+// True where one instruction looks up floats in a table of 32.
+#undef MLT_INT8_CURVES
+#define MLT_INT8_CURVES (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL)
 
 HWY_BEFORE_NAMESPACE();
 namespace mlt {

@@ -25,7 +25,7 @@ enum class Method {
 
 // Up to so many channels the rows of a kernel are copied together: a tap alone is too short a run.
 constexpr int64_t kFewChannels = 32;
-constexpr int64_t kBlockPixels = 128, kPointers = 4096, kMostTaps = 512, kMostRows = 16;
+constexpr int64_t kBlockPixels = 128, kPointers = 4096, kMostTaps = 512, kMostRows = 16, kManyRows = 192;
 
 }  // namespace
 
@@ -35,6 +35,7 @@ struct Int8Conv::Impl {
   Codes in;
   Int8Finish finish;
   std::optional<CodeTable> table;
+  std::optional<Int8Curve> curve;
   Method method = Method::kTaps;
   const Int8Target* target = nullptr;
   int64_t rows = 0;                               // output channels
@@ -46,9 +47,11 @@ struct Int8Conv::Impl {
   std::string name;
 
   int64_t pixels() const { return shape.batch * g.out_pixels(); }
+  // Panels of four vectors where that divides all and the few rows of their tiles do not matter.
+  int widest() const { return (per_part + target->lanes - 1) / target->lanes % 4 == 0 && pixels() >= kManyRows ? target->nv : std::min(target->nv, 3); }
   Panels panels() const {
     GemmTarget shapes{};
-    shapes.nv = target->nv, shapes.lanes = target->lanes;
+    shapes.nv = widest(), shapes.lanes = target->lanes;
     return Panels(per_part, shapes);
   }
   Status prepare(const int8_t* w, const float* weight_scale, const float* bias_in, bool residual);
@@ -139,6 +142,10 @@ Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const
     most = std::max(most, std::fabs(static_cast<double>(scale.data()[at])) * static_cast<double>(per_row) * 255 * 128 + std::fabs(static_cast<double>(bias.data()[at])));
   }
   if (finish.between) most = 256.0 * (std::fabs(static_cast<double>(finish.between_scale)) + std::fabs(static_cast<double>(finish.residual_scale))) + std::fabs(static_cast<double>(finish.residual_shift));
+  if (target->curves && finish.narrow && !finish.between && !residual && method != Method::kDepthwise && most * static_cast<double>(finish.inverse) < 0x1p29) {
+    curve = int8_curve(finish.f, finish.inverse);
+    finish.curve = curve ? &*curve : nullptr;
+  }
   finish.fits = finish.narrow && most < 0x1p29 && (finish.between || !residual);
   finish.code_lo = static_cast<uint8_t>(std::clamp(static_cast<int32_t>(std::nearbyint(finish.lo)) + finish.zero, 0, 255));
   finish.code_hi = static_cast<uint8_t>(std::clamp(static_cast<int32_t>(std::nearbyint(finish.hi)) + finish.zero, 0, 255));

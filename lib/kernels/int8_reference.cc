@@ -132,7 +132,7 @@ void reference_add(const uint8_t* a, float scale, float shift, const uint8_t* b,
   for (int64_t i = 0; i < count; ++i) out[i] = int8_code(f, finished(f, scale * static_cast<float>(a[i]) + shift, b + i));
 }
 
-constexpr Int8Target kReference{"int8 scalar", {4, 4, 4}, 3, kRefLanes, false, reference_tile, reference_interleave, reference_depthwise};
+constexpr Int8Target kReference{"int8 scalar", {4, 4, 4, 4}, 3, kRefLanes, false, false, reference_tile, reference_interleave, reference_depthwise};
 constexpr Int8CodesTarget kCodesReference{reference_interleave3, reference_most, reference_mean, reference_quantize, reference_dequantize, reference_map, reference_add};
 
 }  // namespace

@@ -27,27 +27,24 @@ namespace {
 using namespace int8;
 
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
-constexpr int kMr = 8, kNv = 3;
+constexpr int kMr = 8, kNv = MLT_INT8_DOT ? 4 : 3;
 #else
 constexpr int kMr = 4, kNv = 3;
 #endif
 // Rows of a tile: narrow ones take more, so that as many sums are under way.
-constexpr int most_rows(int vectors) { return MLT_INT8_DOT ? (vectors == 1 ? 16 : vectors == 2 ? 12 : kMr) : kMr; }
+constexpr int most_rows(int vectors) { return MLT_INT8_DOT ? (vectors == 1 ? 16 : vectors == 2 ? 12 : vectors == 3 ? kMr : 6) : kMr; }
 
 // Everything but scaling and bounds, row by row from a copy of the sums.
 template <int kVectors>
 HWY_NOINLINE void finish_rows(const Int8Tile& t, const int32_t* sums) {
   const D d;
   const Finish finish(*t.finish);
-  const Fitting fitting(*t.finish);
   V scale[kVectors], bias[kVectors];
   HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
     scale[j] = hn::LoadU(d, t.scale + j * kLanes);
     bias[j] = hn::LoadU(d, t.bias + j * kLanes);
   }
   const bool cheap = is_cheap(t.finish->f.op);
-  // Sums of two tensors in codes, whose scales the caller has put together.
-  const bool sum = finish.between && finish.narrows && t.residual != nullptr && finish.op == Unary::kIdentity && !finish.scaled && !finish.between_scaled;
   const VI none = hn::Zero(DI());
   HWY_ALIGN float values[most_rows(kVectors) * kVectors * kLanes];
   const auto store = [&](int i, const V* v) HWY_ATTR {
@@ -64,22 +61,6 @@ HWY_NOINLINE void finish_rows(const Int8Tile& t, const int32_t* sums) {
     V v[kVectors];
     const uint8_t* residual = t.residual != nullptr ? t.residual + i * t.pitch : nullptr;
     HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) v[j] = hn::MulAdd(hn::ConvertTo(d, hn::Load(DI(), sums + j * kLanes)), scale[j], bias[j]);
-    if (sum) {
-      VI c[4] = {none, none, none, none};
-      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
-        const V other = hn::MulAdd(code_floats(residual + j * kLanes), finish.residual_scale, finish.residual_shift);
-        v[j] = hn::Round(hn::Min(finish.between_hi, hn::Max(v[j], finish.between_lo)));
-        v[j] = hn::MulAdd(v[j], finish.between_scale, other);
-      }
-      if (finish.fits) {
-        store_bytes(in_order(fitting(v[0], v[kVectors > 1 ? 1 : 0], v[kVectors > 2 ? 2 : 0], v[0])),
-                    t.out + i * t.pitch, t.cols);
-        continue;
-      }
-      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) c[j] = finish.bounded(v[j]);
-      store_bytes(in_order(narrow(c[0], c[1], c[2], c[3])), t.out + i * t.pitch, t.cols);
-      continue;
-    }
     HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) v[j] = finish.value(v[j], residual != nullptr ? residual + j * kLanes : nullptr);
     if (cheap) {
       store(i, v);
@@ -96,6 +77,44 @@ HWY_NOINLINE void finish_rows(const Int8Tile& t, const int32_t* sums) {
     store(i, v);
   }
 }
+
+#if MLT_INT8_CURVES
+struct Curve {
+  explicit HWY_INLINE Curve(const Int8Curve& curve)
+      : per_unit(hn::Set(D(), curve.per_unit)), half(hn::Set(D(), curve.half)), least(hn::Set(D(), curve.least)) {
+    HWY_UNROLL(4) for (int k = 0; k < 4; ++k) lower[k] = hn::Load(D(), curve.c[k]), upper[k] = hn::Load(D(), curve.c[k] + kLanes);
+  }
+  HWY_INLINE V operator()(V v) const {
+    const D d;
+    // Behind this number floats are the integers: the last bits of the sum are the piece.
+    const V whole = hn::Set(d, 0x1p23f), last = hn::Set(d, 0x1p23f + (Int8Curve::kPieces - 1));
+    const V x = hn::Max(v, least), s = hn::Mul(hn::Abs(x), per_unit), u = hn::Min(hn::Add(s, whole), last), at = hn::Sub(s, hn::Sub(u, whole));
+    V y = piece(3, u);
+    y = hn::MulAdd(y, at, piece(2, u));
+    y = hn::MulAdd(y, at, piece(1, u));
+    y = hn::MulAdd(y, at, piece(0, u));
+    return hn::MulAdd(x, half, y);
+  }
+  HWY_INLINE V piece(int power, V u) const { return V{_mm512_permutex2var_ps(lower[power].raw, _mm512_castps_si512(u.raw), upper[power].raw)}; }
+  V per_unit, half, least, lower[4], upper[4];
+};
+
+// Codes of an activation that is a curve, row by row from a copy of the sums.
+template <int kVectors>
+HWY_NOINLINE void finish_curved(const Int8Tile& t, const int32_t* sums) {
+  const D d;
+  const Curve curve(*t.finish->curve);
+  const Fitting fitting(*t.finish);
+  V scale[kVectors], bias[kVectors];
+  HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) scale[j] = hn::LoadU(d, t.scale + j * kLanes), bias[j] = hn::LoadU(d, t.bias + j * kLanes);
+  for (int i = 0; i < t.rows; ++i, sums += kVectors * kLanes) {
+    V v[4];
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) v[j] = curve(hn::MulAdd(hn::ConvertTo(d, hn::Load(DI(), sums + j * kLanes)), scale[j], bias[j]));
+    HWY_UNROLL(4) for (int j = kVectors; j < 4; ++j) v[j] = v[0];
+    store_bytes(in_order(fitting(v[0], v[1], v[2], v[3])), t.out + i * t.pitch, t.cols);
+  }
+}
+#endif
 
 #if MLT_INT8_DOT
 alignas(64) constexpr uint8_t kNoTable[256] = {};
@@ -147,16 +166,49 @@ HWY_INLINE void finish_fitting(const Int8Tile& t, VI (&acc)[kRows][kVectors], co
   }
 }
 
+// Codes of a sum of two tensors, whose scales the caller has put together: see adds_codes().
+template <int kRows, int kVectors, bool kBare>
+HWY_INLINE void finish_adding(const Int8Tile& t, VI (&acc)[kRows][kVectors], const V (&scale)[kVectors], const V (&bias)[kVectors], const Fitting& fitting) {
+  const D d;
+  const Int8Finish& f = *t.finish;
+  const V lo = hn::Set(d, f.between_lo), hi = hn::Set(d, f.between_hi), between = hn::Set(d, f.between_scale);
+  const V factor = hn::Set(d, f.residual_scale), shift = hn::Set(d, f.residual_shift);
+  uint8_t* to = t.out;
+  const int64_t pitch = t.pitch, cols = t.cols;
+  const uint8_t* residual = t.residual;
+  int64_t step = pitch;
+  // Loads wait for stores to the bytes they want, masked or not, and the sum may be made in place.
+  HWY_ALIGN uint8_t rows[kRows * 4 * kLanes];
+  if (pitch < 4 * kLanes) {
+    HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) hn::Store(hn::LoadU(DB(), residual + i * pitch), DB(), rows + i * 4 * kLanes);
+    residual = rows, step = 4 * kLanes;
+  }
+  HWY_UNROLL(16) for (int i = 0; i < kRows; ++i, residual += step, to += pitch) {
+    V v[4];
+    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
+      const V other = hn::MulAdd(code_floats(residual + j * kLanes), factor, shift);
+      v[j] = hn::MulAdd(hn::ConvertTo(d, acc[i][j]), scale[j], bias[j]);
+      v[j] = hn::MulAdd(hn::Round(hn::Min(hi, hn::Max(v[j], lo))), between, other);
+    }
+    HWY_UNROLL(4) for (int j = kVectors; j < 4; ++j) v[j] = v[0];
+    store_bytes(in_order(fitting.template operator()<kBare>(v[0], v[1], v[2], v[3])), to, cols);
+  }
+}
+
 // False when codes are stored that the table has yet to be asked for.
 template <int kRows, int kVectors>
 HWY_INLINE bool finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
   const D d;
   const Int8Finish& f = *t.finish;
-  if (!f.narrow || f.between || f.inverse != 1.0f || f.f.op != Unary::kIdentity || t.residual != nullptr) {
+  const bool adds = adds_codes(f) && f.fits && t.residual != nullptr;
+  if (!adds && (!f.narrow || f.between || f.inverse != 1.0f || f.f.op != Unary::kIdentity || t.residual != nullptr)) {
     HWY_ALIGN int32_t sums[kRows * kVectors * kLanes];
     HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
       HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) hn::Store(acc[i][j], DI(), sums + (i * kVectors + j) * kLanes);
     }
+#if MLT_INT8_CURVES
+    if (f.curve != nullptr) return finish_curved<kVectors>(t, sums), false;
+#endif
     finish_rows<kVectors>(t, sums);
     return false;
   }
@@ -167,6 +219,12 @@ HWY_INLINE bool finish_tile(const Int8Tile& t, VI (&acc)[kRows][kVectors]) {
   HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
     scale[j] = hn::LoadU(d, t.scale + j * kLanes);
     bias[j] = hn::LoadU(d, t.bias + j * kLanes);
+  }
+  if (adds) {
+    const Fitting fitting(f);
+    if (fitting.bare) finish_adding<kRows, kVectors, true>(t, acc, scale, bias, fitting);
+    else finish_adding<kRows, kVectors, false>(t, acc, scale, bias, fitting);
+    return false;
   }
   if (f.fits) {
     const Fitting fitting(f);
@@ -277,8 +335,12 @@ constexpr std::array<TileFunction, kMostRows> tiles_of(std::integer_sequence<int
 }
 
 void tile_any(const Int8Tile& t) noexcept {
-  static constexpr std::array<TileFunction, kMostRows> kTiles[kNv] = {tiles_of<1>(std::make_integer_sequence<int, most_rows(1)>()), tiles_of<2>(std::make_integer_sequence<int, most_rows(2)>()),
-                                                                      tiles_of<3>(std::make_integer_sequence<int, most_rows(3)>())};
+  static constexpr std::array<TileFunction, kMostRows> kTiles[] = {tiles_of<1>(std::make_integer_sequence<int, most_rows(1)>()), tiles_of<2>(std::make_integer_sequence<int, most_rows(2)>()),
+                                                                   tiles_of<3>(std::make_integer_sequence<int, most_rows(3)>()),
+#if MLT_INT8_DOT
+                                                                   tiles_of<4>(std::make_integer_sequence<int, most_rows(4)>()),
+#endif
+  };
   kTiles[t.nv - 1][static_cast<size_t>(t.rows - 1)](t);
 }
 
@@ -457,7 +519,7 @@ void depthwise(const Int8DepthwiseRun& r) noexcept {
 
 const Int8Target* simd_target() {
   static constexpr Int8Target kTarget{MLT_INT8_DOT ? "int8 vnni 8x48" : HWY_TARGET == HWY_AVX3 ? "int8 8x48" : HWY_TARGET == HWY_AVX2 ? "int8 4x24" : kMr == 8 ? "int8 8x12" : "int8 4x12",
-                                      {most_rows(1), most_rows(2), most_rows(3)}, kNv, kLanes, !MLT_INT8_DOT, tile_any, interleave, depthwise};
+                                      {most_rows(1), most_rows(2), most_rows(3), most_rows(4)}, kNv, kLanes, !MLT_INT8_DOT, MLT_INT8_CURVES, tile_any, interleave, depthwise};
   return &kTarget;
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "lib/kernels/int8.h"
+#include "lib/kernels/int8_curve.h"
 
 namespace mlt {
 
@@ -21,6 +22,7 @@ struct Int8Finish {
   int32_t zero = 0;
   // No value comes near the ends of int32, so that codes may be clipped after they are rounded, to these.
   bool fits = false;
+  const Int8Curve* curve = nullptr;  // f * inverse, where the target has curves; what comes out of it fits
   uint8_t code_lo = 0, code_hi = 255;
 };
 
@@ -78,9 +80,10 @@ struct Int8DepthwiseRun {
 
 struct Int8Target {
   const char* name;
-  int rows[3];  // of a tile of one, two and three vectors at most
+  int rows[4];  // of a tile of one, two, three and four vectors at most
   int nv, lanes;
   bool pairs;
+  bool curves;  // tiles take Int8Finish::curve
   void (*tile)(const Int8Tile& t) noexcept;
   void (*interleave)(const Int8Columns& c) noexcept;
   void (*depthwise)(const Int8DepthwiseRun& r) noexcept;
@@ -129,6 +132,8 @@ Int8Finish int8_finish(const Int8Epilogue& e);
 uint8_t int8_code(const Int8Finish& f, float v);
 // Scaling, rounding and bounds are all there is.
 inline bool int8_is_plain(const Int8Finish& f) { return f.narrow && !f.between && f.inverse == 1.0f && f.f.op == Unary::kIdentity && f.fits; }
+// A sum of two tensors of codes, scaled to the codes it is to have; `between` is one of them.
+inline bool adds_codes(const Int8Finish& f) { return f.narrow && f.between && f.between_inverse == 1.0f && f.inverse == 1.0f && f.f.op == Unary::kIdentity; }
 
 // Where interleave() puts channel c of a block, counted in quads: vector j has channels 4 j to 4 j + 3 of each sixteen.
 inline int64_t interleaved_place(int64_t c, int64_t lanes) { return (c % 16) / 4 * lanes + c / 16 * 4 + c % 4; }

@@ -39,6 +39,10 @@ double activated(const Activation& f, double v) {
     case Unary::kClip: return clip(v, f.a, f.b);
     case Unary::kLeakyRelu: return v >= 0 ? v : f.a * v;
     case Unary::kSigmoid: return 1 / (1 + std::exp(-v));
+    case Unary::kSilu: return v / (1 + std::exp(-v));
+    case Unary::kGelu: return v * std::erfc(-v / std::sqrt(2.0)) / 2;
+    case Unary::kGeluTanh: return v * (1 + std::tanh(std::sqrt(2 / 3.14159265358979) * (v + 0.044715 * v * v * v))) / 2;
+    case Unary::kGeluSigmoid: return v / (1 + std::exp(-1.702 * v));
     default: return v;
   }
 }
@@ -278,6 +282,48 @@ TEST_CASE("int8: epilogues") {
       check({s, kIn, {.residual = Codes{0.07f, 40}, .f = f}});
       check({s, kIn, {.between = Codes{0.06f, 250}, .residual = Codes{0.07f, 40}, .f = f, .out = Codes{0.5f, 0}}});
     }
+  }
+}
+
+TEST_CASE("int8: activations whose codes are made of curves") {
+  for (Unary op : {Unary::kGelu, Unary::kGeluTanh, Unary::kGeluSigmoid, Unary::kSilu})
+    for (const Codes& out : {Codes{0.02f, 9}, Codes{0.5f, 1}, Codes{0.0004f, 255}, Codes{1e-7f, 128}}) {
+      CAPTURE(static_cast<int>(op));
+      CAPTURE(out.scale);
+      for (int64_t n : {1, 16, 53, 64}) check({image(1, 24, 7, 5, n, 1, 1), {0.002f, 114}, {.f = {op}, .out = out}});
+      check({image(1, 20, 9, 5, 20, 3, 3, 1, 1, 20), {0.002f, 114}, {.f = {op}, .out = out}});
+      check({image(1, 24, 7, 5, 53, 3, 3, 1, 1), {30.0f, 114}, {.f = {op}, .out = Codes{1000.0f, 3}}});
+    }
+}
+
+TEST_CASE("int8: panels of many columns and rows") {
+  for (int64_t n : {63, 64, 100, 128})
+    for (const Codes& out : {kOut, Codes{0.5f, 0}}) {
+      CAPTURE(n);
+      const ConvShape shape = image(1, 21, 13, 19, n, 1, 1), window = image(1, 40, 16, 13, n, 3, 3, 1, 1);
+      for (const ConvShape& s : {shape, window}) {
+        check({s, kIn, {.out = out}});
+        check({s, kIn, {.f = {Unary::kSigmoid}}});
+        check({s, kIn, {.between = Codes{0.06f, 250}, .residual = Codes{0.07f, 40}, .f = {Unary::kRelu}, .out = out}});
+      }
+    }
+}
+
+TEST_CASE("int8: sums in place") {
+  for (int64_t n : {3, 16, 24, 48, 64, 80}) {
+    CAPTURE(n);
+    const ConvShape s = image(1, 12, 11, 7, n, 1, 1);
+    const auto in = bytes(static_cast<size_t>(12 * 77), 1), residual = bytes(static_cast<size_t>(n * 77), 5);
+    const auto w = signed_bytes(static_cast<size_t>(n * 12), 2);
+    const auto scale = numbers(static_cast<size_t>(n), 3, 0.001f, 0.004f), bias = numbers(static_cast<size_t>(n), 4, -2, 2);
+    on_every_target([&] {
+      auto plan = Int8Conv::create(s, kIn, w.data(), scale.data(), bias.data(), {.between = Codes{0.06f, 250}, .residual = Codes{0.07f, 40}, .out = kOut});
+      REQUIRE(plan.ok());
+      std::vector<uint8_t> apart(residual.size()), both = residual;
+      plan->run(in.data(), apart.data(), residual.data(), nullptr);
+      plan->run(in.data(), both.data(), both.data(), nullptr);
+      CHECK(std::memcmp(apart.data(), both.data(), static_cast<size_t>(n * 77)) == 0);
+    });
   }
 }
 
