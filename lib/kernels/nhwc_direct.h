@@ -50,11 +50,13 @@ class NhwcDirect {
     int64_t y, x, c;  // of the kernel, and channel of the group
   };
   Taken taken(int64_t segment, int64_t k) const;
-  int64_t unit_vectors(int64_t unit) const;  // of output channels
+  int64_t unit_vectors(int64_t unit) const;  // of output channels (kPairs, kQuads: of sums)
+  int64_t vector_weights() const { return target_->lanes * segments_ * length_ * (across_ != 0 ? 3 : 1); }
   // Output channels of vector v of a unit: the first one, and how many.
   int64_t first_channel(int64_t unit, int64_t v) const;
   int64_t channel_count(int64_t unit, int64_t v) const;
   void copy_rows(int64_t image, int64_t unit, int64_t first, int64_t lines, const float* in, int64_t pitch, float* copy) const noexcept;
+  bool is_ring() const { return lines_ < copy_lines(band_); }
   // What the rows of one unit have in common.
   struct Unit {
     int64_t index, vectors;
@@ -63,7 +65,7 @@ class NhwcDirect {
     alignas(64) float biases[2 * 16];
   };
   void begin(Unit& unit, int64_t index, const float* packed, const float* bias, const Activation& f, int64_t pitch, int64_t residual_pitch) const noexcept;
-  // Vectors [v, v + 2) of `count` pixels, whose inputs are `step` floats apart, to out and from residual.
+  // Vectors [v, v + width_) of `count` pixels, whose inputs are `step` floats apart, to out and from residual.
   void tile(Unit& unit, const float* from, int64_t step, int64_t count, int64_t v, float* out, const float* residual) const noexcept;
   void run_pooled(const float* packed, const float* bias, const Activation& f, const Images& at, float* scratch) const noexcept;
   int64_t copy_lines(int64_t outputs) const { return (outputs - 1) * g_.stride[1] + (g_.kernel[1] - 1) * g_.dilation[1] + 1; }
@@ -84,7 +86,11 @@ class NhwcDirect {
   std::optional<PoolShape> pool_;
   int64_t pool_band_ = 1, ring_ = 1;  // pooled rows at a time, and the rows under their windows
   int64_t threads_;
-  std::vector<int64_t> offsets_;
+  int64_t across_ = 0;               // DirectRow's
+  int64_t width_ = 2;                // vectors at a time
+  int64_t slot_vectors_ = 1;         // of sums over a slot
+  int64_t lines_ = 1;                // of the copy; fewer than a band's where rows are copied as they are needed
+  std::vector<int64_t> offsets_;     // [lines_, or 1][segments_]: of windows that begin at each line of a ring
   std::vector<int32_t> indices_;
 };
 

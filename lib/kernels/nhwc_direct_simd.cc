@@ -26,10 +26,16 @@ constexpr int kLanes = HWY_MAX_BYTES / sizeof(float);
 // As many outputs as leave registers for two vectors of weights and what is multiplied with them.
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
 #define MLT_DIRECT_BLOCKS 14, 12, 10, 8, 7, 4
+#define MLT_DIRECT_ACROSS 12, 8, 7, 4
+#define MLT_DIRECT_QUADS 6, 5, 4
 #else
 #define MLT_DIRECT_BLOCKS 6, 5, 4, 3, 2, 1
+#define MLT_DIRECT_ACROSS 6, 5, 4, 2
+#define MLT_DIRECT_QUADS 3, 2, 1
 #endif
 constexpr int kBlocks[] = {MLT_DIRECT_BLOCKS};
+constexpr int kAcross[] = {MLT_DIRECT_ACROSS};
+constexpr int kQuads[] = {MLT_DIRECT_QUADS};
 
 template <int kPixels, int kVectors>
 HWY_INLINE void store(const DirectRow& r, int64_t x, V (&acc)[kPixels][kVectors]) {
@@ -101,12 +107,90 @@ HWY_NOINLINE void tile(const DirectRow& r, int64_t x) {
   store<kPixels, kVectors>(r, x, acc);
 }
 
+// Windows three pixels wide: each input that was read is multiplied with the weights of all outputs that it is part of.
+template <int kPixels, int kVectors, bool kPairs, int kStride>
+HWY_NOINLINE void across(const DirectRow& r, int64_t x) {
+  constexpr int kSlot = kPairs ? kLanes / 2 : kLanes, kPixel = 2 * kSlot, kInputs = (kPixels - 1) * kStride + 3;
+  const D d;
+  V acc[kPixels][kVectors];
+  HWY_UNROLL(16) for (int i = 0; i < kPixels; ++i) {
+    HWY_UNROLL(2) for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::Zero(d);
+  }
+  const float* HWY_RESTRICT w = r.weights;
+  const float* ahead = r.ahead + x / kPixels * r.segments * r.ahead_lines * 16;
+  for (int64_t s = 0; s < r.segments; ++s) {
+    for (int64_t i = 0; i < r.ahead_lines; ++i, ahead += 16) __builtin_prefetch(ahead, 0, 2);
+    const float* HWY_RESTRICT p = r.in + x * kStride * kPixel + r.offsets[s];
+    for (int64_t k = 0; k < r.length; ++k, p += kPairs ? 2 : 1, w += 3 * kVectors * kLanes) {
+      HWY_UNROLL(2) for (int j = 0; j < kVectors; ++j) {
+        const V w0 = hn::LoadU(d, w + j * kLanes), w1 = hn::LoadU(d, w + (kVectors + j) * kLanes), w2 = hn::LoadU(d, w + (2 * kVectors + j) * kLanes);
+        HWY_UNROLL(32) for (int i = 0; i < kInputs; ++i) {
+          const float* at = p + i * kPixel + j * kSlot;
+          V v;
+          if constexpr (kPairs) {
+            double two;
+            hwy::CopyBytes<sizeof(two)>(at, &two);
+            v = hn::BitCast(d, hn::Set(hn::Repartition<double, D>(), two));
+          } else {
+            v = hn::Set(d, *at);
+          }
+          if (i % kStride == 0 && i / kStride < kPixels) acc[i / kStride][j] = hn::MulAdd(v, w0, acc[i / kStride][j]);
+          if (i >= 1 && (i - 1) % kStride == 0 && (i - 1) / kStride < kPixels) acc[(i - 1) / kStride][j] = hn::MulAdd(v, w1, acc[(i - 1) / kStride][j]);
+          if (i >= 2 && (i - 2) % kStride == 0) acc[(i - 2) / kStride][j] = hn::MulAdd(v, w2, acc[(i - 2) / kStride][j]);
+        }
+      }
+    }
+  }
+  if constexpr (kPairs) {
+    V sums[kPixels][1];
+    HWY_UNROLL(16) for (int i = 0; i < kPixels; ++i) {
+      const V low = acc[i][0], high = acc[i][kVectors - 1];
+      sums[i][0] = hn::Add(hn::ConcatEven(d, high, low), hn::ConcatOdd(d, high, low));
+    }
+    store<kPixels, 1>(r, x, sums);
+  } else {
+    store<kPixels, kVectors>(r, x, acc);
+  }
+}
+
+template <int kPixels>
+HWY_NOINLINE void quads(const DirectRow& r, int64_t x) {
+  const D d;
+  V acc[kPixels][4];
+  HWY_UNROLL(6) for (int i = 0; i < kPixels; ++i) {
+    HWY_UNROLL(4) for (int j = 0; j < 4; ++j) acc[i][j] = hn::Zero(d);
+  }
+  const float* HWY_RESTRICT w = r.weights;
+  const float* ahead = r.ahead + x / kPixels * r.segments * r.ahead_lines * 16;
+  for (int64_t s = 0; s < r.segments; ++s, w += 4 * kLanes) {
+    for (int64_t i = 0; i < r.ahead_lines; ++i, ahead += 16) __builtin_prefetch(ahead, 0, 2);
+    const float* HWY_RESTRICT p = r.in + x * r.step + r.offsets[s];
+    V weight[4];
+    HWY_UNROLL(4) for (int j = 0; j < 4; ++j) weight[j] = hn::LoadU(d, w + j * kLanes);
+    HWY_UNROLL(6) for (int i = 0; i < kPixels; ++i) {
+      const V v = hn::LoadU(d, p + i * r.step);
+      HWY_UNROLL(4) for (int j = 0; j < 4; ++j) acc[i][j] = hn::MulAdd(v, weight[j], acc[i][j]);
+    }
+  }
+  // Each block of four lanes is a matrix: its columns are added up.
+  const hn::Repartition<double, D> pairs;
+  const auto halves = [&](V a, V b) HWY_ATTR { return hn::BitCast(pairs, hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b))); };
+  V sums[kPixels][1];
+  HWY_UNROLL(6) for (int i = 0; i < kPixels; ++i) {
+    const auto low = halves(acc[i][0], acc[i][1]), high = halves(acc[i][2], acc[i][3]);
+    sums[i][0] = hn::Add(hn::BitCast(d, hn::InterleaveLower(pairs, low, high)), hn::BitCast(d, hn::InterleaveUpper(pairs, low, high)));
+  }
+  store<kPixels, 1>(r, x, sums);
+}
+
+HWY_INLINE int output_vectors(const DirectRow& r) { return r.input == DirectInput::kPairs || r.input == DirectInput::kQuads ? 1 : r.vectors; }
+
 template <typename F>
 HWY_INLINE void map_outputs(const DirectRow& r, int64_t x, const F& f) {
   const D d;
   const int64_t end = r.count < x + r.block ? r.count : x + r.block;
   for (; x < end; ++x)
-    for (int j = 0; j < r.vectors; ++j) {
+    for (int j = 0; j < output_vectors(r); ++j) {
       float* p = r.out + x * r.pitch + j * r.out_step;
       store_first(d, f(load_first(d, p, r.valid[j])), p, r.valid[j]);
     }
@@ -119,56 +203,96 @@ HWY_NOINLINE void activate(const DirectRow& r, int64_t x) {
   const ElementwiseTarget& ew = elementwise_target();
   const int64_t end = r.count < x + r.block ? r.count : x + r.block;
   for (; x < end; ++x)
-    for (int j = 0; j < r.vectors; ++j) {
+    for (int j = 0; j < output_vectors(r); ++j) {
       float* p = r.out + x * r.pitch + j * r.out_step;
       ew.unary(r.f.op, p, p, r.valid[j], r.f.a, r.f.b);
     }
 }
 
+using Run = void (*)(const DirectRow&, int64_t);
+
 template <int kPixels>
-void blocks(const DirectRow& r) {
-  const bool cheap = is_cheap(r.f.op);
-  void (*run)(const DirectRow&, int64_t) = nullptr;
-  if (r.vectors == 1) {
-    run = r.input == DirectInput::kPermuted ? tile<kPixels, 1, DirectInput::kPermuted> : tile<kPixels, 1, DirectInput::kShared>;
-  } else {
-    switch (r.input) {
-      case DirectInput::kShared: run = tile<kPixels, 2, DirectInput::kShared>; break;
-      case DirectInput::kSeparate: run = tile<kPixels, 2, DirectInput::kSeparate>; break;
-      case DirectInput::kPermuted: run = tile<kPixels, 2, DirectInput::kPermuted>; break;
-    }
+Run pick(const DirectRow& r) {
+  if (r.vectors == 1) return r.input == DirectInput::kPermuted ? tile<kPixels, 1, DirectInput::kPermuted> : tile<kPixels, 1, DirectInput::kShared>;
+  if (r.input == DirectInput::kShared) return tile<kPixels, 2, DirectInput::kShared>;
+  return r.input == DirectInput::kSeparate ? tile<kPixels, 2, DirectInput::kSeparate> : tile<kPixels, 2, DirectInput::kPermuted>;
+}
+
+template <int kPixels>
+Run pick_across(const DirectRow& r) {
+  if (r.input == DirectInput::kPairs) {
+    if (r.across == 1) return r.vectors == 1 ? across<kPixels, 1, true, 1> : across<kPixels, 2, true, 1>;
+    return r.vectors == 1 ? across<kPixels, 1, true, 2> : across<kPixels, 2, true, 2>;
   }
-  for (int64_t x = 0; x < r.count; x += kPixels) {
+  if (r.across == 1) return r.vectors == 1 ? across<kPixels, 1, false, 1> : across<kPixels, 2, false, 1>;
+  return r.vectors == 1 ? across<kPixels, 1, false, 2> : across<kPixels, 2, false, 2>;
+}
+
+Run pick(const DirectRow& r) {
+  if (r.input == DirectInput::kQuads) return r.block == kQuads[0] ? quads<kQuads[0]> : r.block == kQuads[1] ? quads<kQuads[1]> : quads<kQuads[2]>;
+  if (r.across != 0) {
+    if (r.block == kAcross[0]) return pick_across<kAcross[0]>(r);
+    if (r.block == kAcross[1]) return pick_across<kAcross[1]>(r);
+    if (r.block == kAcross[2]) return pick_across<kAcross[2]>(r);
+    return pick_across<kAcross[3]>(r);
+  }
+  if (r.block == kBlocks[0]) return pick<kBlocks[0]>(r);
+  if (r.block == kBlocks[1]) return pick<kBlocks[1]>(r);
+  if (r.block == kBlocks[2]) return pick<kBlocks[2]>(r);
+  if (r.block == kBlocks[3]) return pick<kBlocks[3]>(r);
+  if (r.block == kBlocks[4]) return pick<kBlocks[4]>(r);
+  return pick<kBlocks[5]>(r);
+}
+
+void row(const DirectRow& r) noexcept {
+  const bool cheap = is_cheap(r.f.op);
+  const Run run = pick(r);
+  for (int64_t x = 0; x < r.count; x += r.block) {
     run(r, x);
     if (!cheap) activate(r, x);
   }
 }
 
-void row(const DirectRow& r) noexcept {
-  if (r.block == kBlocks[0]) return blocks<kBlocks[0]>(r);
-  if (r.block == kBlocks[1]) return blocks<kBlocks[1]>(r);
-  if (r.block == kBlocks[2]) return blocks<kBlocks[2]>(r);
-  if (r.block == kBlocks[3]) return blocks<kBlocks[3]>(r);
-  if (r.block == kBlocks[4]) return blocks<kBlocks[4]>(r);
-  return blocks<kBlocks[5]>(r);
+template <int kVectors>
+void gather_vectors(const DirectGather& g, const float* in, float* out) {
+  const D d;
+  for (int64_t i = 0; i < g.pixels; ++i, in += g.pitch, out += g.pixel) {
+    V v[kVectors];
+    HWY_UNROLL(2) for (int j = 0; j < kVectors; ++j) v[j] = hn::LoadU(d, in + j * kLanes);
+    HWY_UNROLL(2) for (int j = 0; j < kVectors; ++j) hn::StoreU(v[j], d, out + j * kLanes);
+  }
 }
 
-void gather(const float* in, int64_t pitch, int64_t pixels, int64_t slots, int64_t length, int64_t last, int64_t slot, float* out) noexcept {
+void gather(const DirectGather& g, const float* in, float* out) noexcept {
   const D d;
-  for (int64_t i = 0; i < pixels; ++i, in += pitch) {
+  if (g.last == g.length && (g.slots == 1 || g.length == g.slot)) {
+    if (g.slots * g.length == kLanes) return gather_vectors<1>(g, in, out);
+    if (g.slots * g.length == 2 * kLanes) return gather_vectors<2>(g, in, out);
+  }
+  for (int64_t i = 0; i < g.pixels; ++i, in += g.pitch, out += g.pixel) {
     const float* from = in;
-    for (int64_t s = 0; s < slots; ++s, from += length, out += slot) {
-      const int64_t n = s + 1 < slots ? length : last;
-      for (int64_t c = 0; c < n; c += kLanes) hn::StoreU(load_first(d, from + c, n - c), d, out + c);
+    float* to = out;
+    for (int64_t s = 0; s < g.slots; ++s, from += g.length, to += g.slot) {
+      const int64_t n = s + 1 < g.slots ? g.length : g.last;
+      for (int64_t c = 0; c < n; c += kLanes) {
+        const V v = load_first(d, from + c, n - c);
+        if (c + kLanes <= g.slot) {
+          hn::StoreU(v, d, to + c);
+        } else {
+          store_first(d, v, to + c, n - c);
+        }
+      }
     }
   }
 }
 
 const DirectTarget* simd_target() {
-  static constexpr DirectTarget kTarget{row, gather, kLanes, {MLT_DIRECT_BLOCKS}};
+  static constexpr DirectTarget kTarget{row, gather, kLanes, {MLT_DIRECT_BLOCKS}, {MLT_DIRECT_ACROSS}, {MLT_DIRECT_QUADS}};
   return &kTarget;
 }
 #undef MLT_DIRECT_BLOCKS
+#undef MLT_DIRECT_ACROSS
+#undef MLT_DIRECT_QUADS
 #else
 const DirectTarget* simd_target() { return nullptr; }
 #endif

@@ -354,6 +354,25 @@ TEST_CASE("groups that fill vectors, and few channels, with channels innermost")
       check_conv(shape2(5 * width, 5 * width, 9, 17, 3, stride, 1, 5), {Unary::kRelu}, true, stride == 1, 4e-5);
       check_conv(shape2(4 * width, 4 * width, 7, 7, 3, stride, 1, 4), {Unary::kSilu}, false, stride == 2, 4e-5);
     }
+  // Windows whose inputs are shared by neighbours, and sums that are spread over lanes: every block of outputs, channels that leave
+  // gaps, and groups that leave vectors partly empty.
+  for (int64_t width : {2, 4, 8, 16})
+    for (int64_t stride : {1, 2, 3})
+      for (int64_t pixels : {4, 12, 13, 31, 56}) {
+        check_conv(shape2(5 * width, 5 * width, 5, pixels, 3, stride, 1, 5), {Unary::kRelu}, true, stride != 2, 4e-5);
+        check_conv(shape2(7 * width, 7 * width, 3, pixels, stride == 3 ? 1 : 5, stride, 2, 7), {Unary::kSilu}, true, false, 4e-5);
+        check_conv(shape2(3 * width, 6 * width, 4, pixels, 3, stride, 2, 3, stride), {Unary::kHardSwish, 1.0f / 6, 0.5f}, false, stride == 1, 4e-5);
+      }
+  // Several bands of rows; kernels higher than the rows that are kept, and less high than the stride.
+  check_conv(shape2(64, 64, 90, 70, 3, 1, 1, 8), {Unary::kRelu}, true, true, 4e-5);
+  check_conv(shape2(64, 64, 91, 70, 3, 2, 1, 4), {Unary::kSilu}, true, false, 4e-5);
+  for (const auto& [height, step] : {std::pair<int64_t, int64_t>{9, 1}, {2, 3}, {5, 3}, {3, 5}}) {
+    ConvShape tall = shape2(48, 48, 23, 19, 3, 1, 1, 3);
+    tall.kernel[0] = height, tall.stride[0] = step;
+    check_conv(tall, {Unary::kRelu}, true, true, 4e-5);
+    tall.in_channels = 4, tall.out_channels = 24, tall.groups = 1;
+    check_conv(tall, {Unary::kRelu}, true, true, 4e-5);
+  }
   // Plain products of groups, in whole blocks and not.
   for (int64_t side : {1, 5, 11, 23}) check_conv(shape2(80, 130, side, side + 1, 1, 1, 0, 2), {Unary::kGelu}, true, true, 4e-5);
   check_conv(shape2(60, 600, 4, 9, 3, 2, 1, 1), {Unary::kRelu});
