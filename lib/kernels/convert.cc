@@ -33,7 +33,18 @@ template <typename T>
 void dequantize_ref(const T* in, float* out, int64_t count, float scale, float zero_point) noexcept {
   for (int64_t i = 0; i < count; ++i) out[i] = (static_cast<float>(in[i]) - zero_point) * scale;
 }
-constexpr ConvertTarget kReference{half_to_float_ref, float_to_half_ref, constants_to_half_ref, any_magnitude_ref, dequantize_ref<int8_t>, dequantize_ref<uint8_t>};
+void float_to_int32_ref(const float* in, int32_t* out, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; ++i) out[i] = truncated(in[i]);
+}
+template <typename T>
+void bool_ref(const uint8_t* in, T* out, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; ++i) out[i] = in[i] != 0;
+}
+void int32_to_float_ref(const int32_t* in, float* out, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(in[i]);
+}
+constexpr ConvertTarget kReference{half_to_float_ref, float_to_half_ref, constants_to_half_ref, any_magnitude_ref, dequantize_ref<int8_t>, dequantize_ref<uint8_t>,
+                                   int32_to_float_ref, float_to_int32_ref, bool_ref<float>, bool_ref<int32_t>};
 
 const ConvertTarget& target() noexcept { return use_reference() ? kReference : *convert_simd(); }
 
@@ -128,17 +139,20 @@ void palette_lookup_packed(const uint8_t* packed, int bits, const float* table, 
 }
 
 void int32_to_float(const int32_t* in, float* out, int64_t count) noexcept {
-  split(count, [&](int64_t from, int64_t n) {
-    for (int64_t i = from; i < from + n; ++i) out[i] = static_cast<float>(in[i]);
-  });
+  const ConvertTarget& t = target();
+  split(count, [&](int64_t from, int64_t n) { t.int32_to_float(in + from, out + from, n); });
 }
 void float_to_int32(const float* in, int32_t* out, int64_t count) noexcept {
-  split(count, [&](int64_t from, int64_t n) {
-    for (int64_t i = from; i < from + n; ++i) {
-      const float v = in[i];
-      out[i] = std::isnan(v) ? 0 : v >= 0x1p31f ? INT32_MAX : v < -0x1p31f ? INT32_MIN : static_cast<int32_t>(v);
-    }
-  });
+  const ConvertTarget& t = target();
+  split(count, [&](int64_t from, int64_t n) { t.float_to_int32(in + from, out + from, n); });
+}
+void bool_to_float(const uint8_t* in, float* out, int64_t count) noexcept {
+  const ConvertTarget& t = target();
+  split(count, [&](int64_t from, int64_t n) { t.bool_to_float(in + from, out + from, n); });
+}
+void bool_to_int32(const uint8_t* in, int32_t* out, int64_t count) noexcept {
+  const ConvertTarget& t = target();
+  split(count, [&](int64_t from, int64_t n) { t.bool_to_int32(in + from, out + from, n); });
 }
 
 }  // namespace mlt

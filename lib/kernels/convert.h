@@ -31,5 +31,8 @@ void palette_lookup_packed(const uint8_t* packed, int bits, const float* table, 
 void int32_to_float(const int32_t* in, float* out, int64_t count) noexcept;
 // Toward zero, saturating; NaN gives 0.
 void float_to_int32(const float* in, int32_t* out, int64_t count) noexcept;
+// 1 where a byte is not 0.
+void bool_to_float(const uint8_t* in, float* out, int64_t count) noexcept;
+void bool_to_int32(const uint8_t* in, int32_t* out, int64_t count) noexcept;
 
 }  // namespace mlt

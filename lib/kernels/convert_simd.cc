@@ -97,9 +97,44 @@ void dequantize_simd(const T* in, float* out, int64_t count, float scale, float 
   for (; i < count; ++i) out[i] = (static_cast<float>(in[i]) - zero_point) * scale;
 }
 
+void int32_to_float_simd(const int32_t* in, float* out, int64_t count) noexcept {
+  const D d;
+  const hn::Rebind<int32_t, D> di;
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) hn::StoreU(hn::ConvertTo(d, hn::LoadU(di, in + i)), d, out + i);
+  for (; i < count; ++i) out[i] = static_cast<float>(in[i]);
+}
+
+void float_to_int32_simd(const float* in, int32_t* out, int64_t count) noexcept {
+  const D d;
+  const hn::Rebind<int32_t, D> di;
+  const auto beyond = hn::Set(d, 0x1p31f), largest = hn::BitCast(d, hn::Set(di, INT32_MAX));
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const auto v = hn::LoadU(d, in + i), number = hn::IfThenElseZero(hn::Eq(v, v), v);
+    const auto whole = hn::BitCast(d, hn::ConvertTo(di, number));
+    hn::StoreU(hn::BitCast(di, hn::IfThenElse(hn::Ge(number, beyond), largest, whole)), di, out + i);
+  }
+  for (; i < count; ++i) out[i] = truncated(in[i]);
+}
+
+template <typename T>
+void bool_simd(const uint8_t* in, T* out, int64_t count) noexcept {
+  const hn::ScalableTag<T> d;
+  const hn::ScalableTag<int32_t> di;
+  const hn::Rebind<uint8_t, decltype(di)> d8;
+  const auto one = hn::BitCast(di, hn::Set(d, 1));
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const auto v = hn::PromoteTo(di, hn::LoadU(d8, in + i));
+    hn::StoreU(hn::BitCast(d, hn::IfThenZeroElse(hn::Eq(v, hn::Zero(di)), one)), d, out + i);
+  }
+  for (; i < count; ++i) out[i] = in[i] != 0;
+}
+
 const ConvertTarget* simd_target() {
   static constexpr ConvertTarget kTarget{half_to_float_simd, float_to_half_simd, constants_to_half_simd, any_magnitude_simd, dequantize_simd<int8_t>,
-                                         dequantize_simd<uint8_t>};
+                                         dequantize_simd<uint8_t>, int32_to_float_simd, float_to_int32_simd, bool_simd<float>, bool_simd<int32_t>};
   return &kTarget;
 }
 #else

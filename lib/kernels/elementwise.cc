@@ -9,6 +9,7 @@
 
 #include "lib/kernels/dispatch.h"
 #include "lib/kernels/elementwise_target.h"
+#include "lib/kernels/integers_target.h"
 
 namespace mlt {
 
@@ -35,44 +36,6 @@ int32_t int_pow(int32_t x, int32_t y) {
   return static_cast<int32_t>(result);
 }
 
-int32_t binary_int(Binary op, int32_t x, int32_t y) {
-  const auto ux = static_cast<uint32_t>(x), uy = static_cast<uint32_t>(y);
-  switch (op) {
-    case Binary::kAdd: return static_cast<int32_t>(ux + uy);
-    case Binary::kSub: return static_cast<int32_t>(ux - uy);
-    case Binary::kMul: return static_cast<int32_t>(ux * uy);
-    case Binary::kDiv:
-    case Binary::kFloorDiv: {
-      if (y == 0) return 0;
-      int64_t q = int64_t{x} / y;
-      if (int64_t{x} % y != 0 && (x < 0) != (y < 0)) --q;
-      return static_cast<int32_t>(static_cast<uint32_t>(q));
-    }
-    case Binary::kMod: {
-      if (y == 0) return 0;
-      int64_t r = int64_t{x} % y;
-      return static_cast<int32_t>(r != 0 && (r < 0) != (y < 0) ? r + y : r);
-    }
-    case Binary::kPow: return int_pow(x, y);
-    case Binary::kMax: return std::max(x, y);
-    case Binary::kMin: return std::min(x, y);
-  }
-  return 0;
-}
-
-template <typename T>
-bool compare_one(Compare op, T x, T y) {
-  switch (op) {
-    case Compare::kEqual: return x == y;
-    case Compare::kNotEqual: return x != y;
-    case Compare::kLess: return x < y;
-    case Compare::kLessEqual: return x <= y;
-    case Compare::kGreater: return x > y;
-    case Compare::kGreaterEqual: return x >= y;
-  }
-  return false;
-}
-
 void unary_ref(Unary op, const float* in, float* out, int64_t count, float a, float b) noexcept {
   for (int64_t i = 0; i < count; ++i) out[i] = unary_reference(op, in[i], a, b);
 }
@@ -82,7 +45,7 @@ void binary_ref(Binary op, const float* a, int64_t as, const float* b, int64_t b
 }
 void compare_ref(Compare op, const float* a, int64_t as, const float* b, int64_t bs, uint8_t* out,
                  int64_t count) noexcept {
-  for (int64_t i = 0; i < count; ++i) out[i] = compare_one(op, a[i * as], b[i * bs]);
+  for (int64_t i = 0; i < count; ++i) out[i] = compare_reference(op, a[i * as], b[i * bs]);
 }
 void linear_ref(const float* in, float* out, int64_t count, float scale, float bias) noexcept {
   for (int64_t i = 0; i < count; ++i) out[i] = in[i] * scale + bias;
@@ -93,6 +56,21 @@ void blend_ref(const float* a, float a_weight, const float* b, float b_weight, f
 void blend_at_ref(const float* line, const int32_t* low, const int32_t* high, const float* weight, float* out, int64_t count) noexcept {
   for (int64_t i = 0; i < count; ++i) out[i] = line[low[i]] * (1 - weight[i]) + line[high[i]] * weight[i];
 }
+void binary_int_ref(Binary op, const int32_t* a, int64_t as, const int32_t* b, int64_t bs, int32_t* out, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; ++i) out[i] = binary_reference(op, a[i * as], b[i * bs]);
+}
+void compare_int_ref(Compare op, const int32_t* a, int64_t as, const int32_t* b, int64_t bs, uint8_t* out, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; ++i) out[i] = compare_reference(op, a[i * as], b[i * bs]);
+}
+void logical_ref(Logical op, const uint8_t* a, int64_t as, const uint8_t* b, int64_t bs, uint8_t* out, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; ++i) out[i] = logical_reference(op, a[i * as], b[i * bs]);
+}
+void select_ref(const uint8_t* cond, const uint32_t* a, int64_t as, const uint32_t* b, int64_t bs, uint32_t* out, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; ++i) out[i] = cond[i] != 0 ? a[i * as] : b[i * bs];
+}
+constexpr IntegersTarget kIntegersReference{binary_int_ref, compare_int_ref, logical_ref, select_ref};
+const IntegersTarget& integers_target() noexcept { return use_reference() ? kIntegersReference : *integers_simd(); }
+
 constexpr ElementwiseTarget kReference{unary_ref, binary_ref, compare_ref, linear_ref, blend_ref, blend_at_ref};
 
 int64_t unary_cost(Unary op) {
@@ -182,19 +160,15 @@ struct Runs {
 
 bool unit(int64_t step) { return step == 0 || step == 1; }
 
-template <typename T, typename R, typename F>
-void broadcast_with(const Broadcast& s, const T* a, const T* b, R* out, const F& f) noexcept {
+// Runs of two operands by `run`, where both go on or stay, or else element by element.
+template <typename Op, typename T, typename R>
+void broadcast_with(Op op, const Broadcast& s, const T* a, const T* b, R* out, void (*run)(Op, const T*, int64_t, const T*, int64_t, R*, int64_t) noexcept,
+                    int64_t cost = 1) noexcept {
   const Runs runs(s.rank, s.shape, {&s.a, &s.b, nullptr});
-  runs.each(2, [&](int64_t at, const auto& offset, int64_t n) {
-    const T* x = a + offset[0];
-    const T* y = b + offset[1];
-    const int64_t xs = runs.step[0], ys = runs.step[1];
-    R* o = out + at;
-    if (xs == 1 && ys == 1) {
-      for (int64_t i = 0; i < n; ++i) o[i] = static_cast<R>(f(x[i], y[i]));
-    } else {
-      for (int64_t i = 0; i < n; ++i) o[i] = static_cast<R>(f(x[i * xs], y[i * ys]));
-    }
+  const int64_t xs = runs.step[0], ys = runs.step[1];
+  runs.each(cost, [&](int64_t at, const auto& offset, int64_t n) {
+    if (unit(xs) && unit(ys)) return run(op, a + offset[0], xs, b + offset[1], ys, out + at, n);
+    for (int64_t i = 0; i < n; ++i) run(op, a + offset[0] + i * xs, 0, b + offset[1] + i * ys, 0, out + at + i, 1);
   });
 }
 
@@ -218,6 +192,40 @@ float binary_reference(Binary op, float x, float y) noexcept {
     case Binary::kMin: return x < y || std::isnan(x) ? x : y;
   }
   return 0;
+}
+
+int32_t binary_reference(Binary op, int32_t x, int32_t y) noexcept {
+  const auto ux = static_cast<uint32_t>(x), uy = static_cast<uint32_t>(y);
+  switch (op) {
+    case Binary::kAdd: return static_cast<int32_t>(ux + uy);
+    case Binary::kSub: return static_cast<int32_t>(ux - uy);
+    case Binary::kMul: return static_cast<int32_t>(ux * uy);
+    case Binary::kDiv:
+    case Binary::kFloorDiv: {
+      if (y == 0) return 0;
+      int64_t q = int64_t{x} / y;
+      if (int64_t{x} % y != 0 && (x < 0) != (y < 0)) --q;
+      return static_cast<int32_t>(static_cast<uint32_t>(q));
+    }
+    case Binary::kMod: {
+      if (y == 0) return 0;
+      int64_t r = int64_t{x} % y;
+      return static_cast<int32_t>(r != 0 && (r < 0) != (y < 0) ? r + y : r);
+    }
+    case Binary::kPow: return int_pow(x, y);
+    case Binary::kMax: return std::max(x, y);
+    case Binary::kMin: return std::min(x, y);
+  }
+  return 0;
+}
+
+bool logical_reference(Logical op, uint8_t x, uint8_t y) noexcept {
+  switch (op) {
+    case Logical::kAnd: return x != 0 && y != 0;
+    case Logical::kOr: return x != 0 || y != 0;
+    case Logical::kXor: return (x != 0) != (y != 0);
+  }
+  return false;
 }
 
 float unary_reference(Unary op, float x, float a, float b) noexcept {
@@ -379,33 +387,17 @@ void binary(Binary op, const Broadcast& s, const float* a, const float* b, float
 }
 
 void binary(Binary op, const Broadcast& s, const int32_t* a, const int32_t* b, int32_t* out) noexcept {
-  broadcast_with(s, a, b, out, [op](int32_t x, int32_t y) { return binary_int(op, x, y); });
+  broadcast_with(op, s, a, b, out, integers_target().binary, op == Binary::kPow || op == Binary::kMod || op == Binary::kDiv || op == Binary::kFloorDiv ? 8 : 1);
 }
 
 void compare(Compare op, const Broadcast& s, const float* a, const float* b, uint8_t* out) noexcept {
-  const ElementwiseTarget& target = elementwise_target();
-  const Runs runs(s.rank, s.shape, {&s.a, &s.b, nullptr});
-  const int64_t xs = runs.step[0], ys = runs.step[1];
-  runs.each(1, [&](int64_t at, const auto& offset, int64_t n) {
-    if (unit(xs) && unit(ys)) return target.compare(op, a + offset[0], xs, b + offset[1], ys, out + at, n);
-    for (int64_t i = 0; i < n; ++i)
-      out[at + i] = compare_one(op, a[offset[0] + i * xs], b[offset[1] + i * ys]);
-  });
+  broadcast_with(op, s, a, b, out, elementwise_target().compare);
 }
-
 void compare(Compare op, const Broadcast& s, const int32_t* a, const int32_t* b, uint8_t* out) noexcept {
-  broadcast_with(s, a, b, out, [op](int32_t x, int32_t y) { return compare_one(op, x, y); });
+  broadcast_with(op, s, a, b, out, integers_target().compare);
 }
-
 void logical(Logical op, const Broadcast& s, const uint8_t* a, const uint8_t* b, uint8_t* out) noexcept {
-  broadcast_with(s, a, b, out, [op](uint8_t x, uint8_t y) -> bool {
-    switch (op) {
-      case Logical::kAnd: return x != 0 && y != 0;
-      case Logical::kOr: return x != 0 || y != 0;
-      case Logical::kXor: return (x != 0) != (y != 0);
-    }
-    return false;
-  });
+  broadcast_with(op, s, a, b, out, integers_target().logical);
 }
 
 template <typename T>
@@ -416,6 +408,15 @@ static void select_as(const Runs& runs, const uint8_t* cond, const void* a, cons
     const uint8_t* c = cond + offset[2];
     T* o = static_cast<T*>(out) + at;
     const int64_t xs = runs.step[0], ys = runs.step[1], cs = runs.step[2];
+    if constexpr (sizeof(T) == 4) {
+      if (cs == 1 && unit(xs) && unit(ys)) return integers_target().select(c, x, xs, y, ys, o, n);
+    }
+    if (cs == 0 && unit(xs) && unit(ys)) {
+      const bool first = *c != 0;
+      if ((first ? xs : ys) == 0) std::fill_n(o, n, first ? *x : *y);
+      else std::memmove(o, first ? x : y, static_cast<size_t>(n) * sizeof(T));
+      return;
+    }
     for (int64_t i = 0; i < n; ++i) o[i] = c[i * cs] != 0 ? x[i * xs] : y[i * ys];
   });
 }

@@ -168,35 +168,33 @@ bool reduce(Reduce op, const int32_t* in, int32_t* out, int64_t outer, int64_t a
     default: break;
   }
   if (op == Reduce::kMean && axis == 0) return false;
-  parallel_for(outer * inner, grain_for(axis), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int32_t* x = in + i / inner * axis * inner + i % inner;
-      // Wraps as int32 arithmetic would, without undefined overflow; the mean needs the true sum.
-      int64_t sum = 0;
-      uint32_t wrapped = op == Reduce::kProd ? 1 : 0;
-      int32_t best = op == Reduce::kMax ? INT32_MIN : INT32_MAX;
-      for (int64_t a = 0; a < axis; ++a) {
-        const int32_t v = x[a * inner];
-        const auto u = static_cast<uint32_t>(v);
-        switch (op) {
-          case Reduce::kMax: best = std::max(best, v); break;
-          case Reduce::kMin: best = std::min(best, v); break;
-          case Reduce::kProd: wrapped *= u; break;
-          case Reduce::kSumSquare: wrapped += u * u; break;
-          case Reduce::kL1: wrapped += v < 0 ? 0u - u : u; break;
-          case Reduce::kMean: sum += v; break;
-          default: wrapped += u; break;
+  // Wraps as int32 arithmetic would, without undefined overflow; the mean needs the true sum.
+  const auto over = [&]<typename A>(A start, const auto& step, const auto& finish) {
+    parallel_for(outer * inner, grain_for(axis), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int32_t* x = in + i / inner * axis * inner + i % inner;
+        A sum = start;
+        if (inner == 1) {
+          for (int64_t a = 0; a < axis; ++a) sum = step(sum, x[a]);
+        } else {
+          for (int64_t a = 0; a < axis; ++a) sum = step(sum, x[a * inner]);
         }
+        out[i] = static_cast<int32_t>(finish(sum));
       }
-      if (op == Reduce::kMean) {
-        const int64_t q = sum / axis;
-        out[i] = static_cast<int32_t>(q - (sum % axis != 0 && sum < 0 ? 1 : 0));
-      } else {
-        out[i] = op == Reduce::kMax || op == Reduce::kMin ? best : static_cast<int32_t>(wrapped);
-      }
-    }
-  });
-  return true;
+    });
+    return true;
+  };
+  const auto same = [](auto sum) { return sum; };
+  const auto bits = [](int32_t v) { return static_cast<uint32_t>(v); };
+  switch (op) {
+    case Reduce::kMax: return over(INT32_MIN, [](int32_t a, int32_t v) { return std::max(a, v); }, same);
+    case Reduce::kMin: return over(INT32_MAX, [](int32_t a, int32_t v) { return std::min(a, v); }, same);
+    case Reduce::kProd: return over(1u, [&](uint32_t a, int32_t v) { return a * bits(v); }, same);
+    case Reduce::kSumSquare: return over(0u, [&](uint32_t a, int32_t v) { return a + bits(v) * bits(v); }, same);
+    case Reduce::kL1: return over(0u, [&](uint32_t a, int32_t v) { return a + (v < 0 ? 0u - bits(v) : bits(v)); }, same);
+    case Reduce::kMean: return over(int64_t{0}, [](int64_t a, int32_t v) { return a + v; }, [axis](int64_t sum) { return sum / axis; });
+    default: return over(0u, [&](uint32_t a, int32_t v) { return a + bits(v); }, same);
+  }
 }
 
 void arg_max(const float* in, int32_t* out, int64_t outer, int64_t axis, int64_t inner) noexcept {
@@ -206,25 +204,38 @@ void arg_min(const float* in, int32_t* out, int64_t outer, int64_t axis, int64_t
   arg_extreme<false>(in, out, outer, axis, inner);
 }
 
-void cumsum(const float* in, float* out, int64_t outer, int64_t axis, int64_t inner, bool exclusive,
-            bool reverse) noexcept {
-  parallel_for(outer * inner, grain_for(axis), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t base = i / inner * axis * inner + i % inner;
-      double sum = 0;
+template <typename T>
+void cumsum(const T* in, T* out, int64_t outer, int64_t axis, int64_t inner, bool exclusive, bool reverse) noexcept {
+  using Sum = std::conditional_t<std::is_same_v<T, float>, double, uint32_t>;
+  constexpr int64_t kTogether = 64;
+  const int64_t parts = (inner + kTogether - 1) / kTogether;
+  parallel_for(outer * parts, grain_for(axis * std::min(inner, kTogether)), [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t first = item % parts * kTogether, n = std::min(kTogether, inner - first);
+      const int64_t base = item / parts * axis * inner + first;
+      if (inner == 1) {
+        Sum sum = 0;
+        for (int64_t a = 0; a < axis; ++a) {
+          const int64_t at = base + (reverse ? axis - 1 - a : a);
+          const auto before = sum;
+          sum += static_cast<Sum>(in[at]);
+          out[at] = static_cast<T>(exclusive ? before : sum);
+        }
+        continue;
+      }
+      Sum sums[kTogether] = {};
       for (int64_t a = 0; a < axis; ++a) {
         const int64_t at = base + (reverse ? axis - 1 - a : a) * inner;
-        const float v = in[at];
-        if (exclusive) {
-          out[at] = static_cast<float>(sum);
-          sum += v;
-        } else {
-          sum += v;
-          out[at] = static_cast<float>(sum);
+        for (int64_t i = 0; i < n; ++i) {
+          const auto v = static_cast<Sum>(in[at + i]), before = sums[i];
+          sums[i] = before + v;
+          out[at + i] = static_cast<T>(exclusive ? before : sums[i]);
         }
       }
     }
   });
 }
+template void cumsum<float>(const float*, float*, int64_t, int64_t, int64_t, bool, bool) noexcept;
+template void cumsum<int32_t>(const int32_t*, int32_t*, int64_t, int64_t, int64_t, bool, bool) noexcept;
 
 }  // namespace mlt

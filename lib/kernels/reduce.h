@@ -20,7 +20,7 @@ enum class Reduce : uint8_t {
 
 // Sums are accumulated in float32 over several partial sums whose number does not depend on the thread count.
 void reduce(Reduce op, const float* in, float* out, int64_t outer, int64_t axis, int64_t inner) noexcept;
-// kSum, kMax, kMin, kProd, kMean (rounded toward negative infinity), kSumSquare, kL1; others leave out untouched and
+// kSum, kMax, kMin, kProd, kMean (rounded toward zero), kSumSquare, kL1; others leave out untouched and
 // return false.
 bool reduce(Reduce op, const int32_t* in, int32_t* out, int64_t outer, int64_t axis, int64_t inner) noexcept;
 
@@ -28,8 +28,8 @@ bool reduce(Reduce op, const int32_t* in, int32_t* out, int64_t outer, int64_t a
 void arg_max(const float* in, int32_t* out, int64_t outer, int64_t axis, int64_t inner) noexcept;
 void arg_min(const float* in, int32_t* out, int64_t outer, int64_t axis, int64_t inner) noexcept;
 
-// Running sum along the axis of [outer, axis, inner].
-void cumsum(const float* in, float* out, int64_t outer, int64_t axis, int64_t inner, bool exclusive,
-            bool reverse) noexcept;
+// Running sum along the axis of [outer, axis, inner], in float64 for float and modulo 2^32 for int32_t.
+template <typename T>
+void cumsum(const T* in, T* out, int64_t outer, int64_t axis, int64_t inner, bool exclusive, bool reverse) noexcept;
 
 }  // namespace mlt

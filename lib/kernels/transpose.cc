@@ -213,14 +213,17 @@ void gather_rows(const void* in, const int32_t* index, void* out, int64_t outer,
   const char* source = static_cast<const char*>(in);
   char* to = static_cast<char*>(out);
   parallel_for(outer * count, grain_for(inner), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      int64_t at = index[i % count];
+    for (int64_t i = begin, o = begin / count, r = begin % count; i < end; ++i, ++r) {
+      if (r == count) ++o, r = 0;
+      int64_t at = index[r];
       if (at < 0) at += axis;
-      char* o = to + static_cast<size_t>(i) * bytes;
+      char* place = to + static_cast<size_t>(i) * bytes;
       if (at < 0 || at >= axis) {
-        std::memset(o, 0, bytes);
+        std::memset(place, 0, bytes);
+      } else if (bytes == 4) {
+        std::memcpy(place, source + static_cast<size_t>(o * axis + at) * 4, 4);
       } else {
-        std::memcpy(o, source + static_cast<size_t>(i / count * axis + at) * bytes, bytes);
+        std::memcpy(place, source + static_cast<size_t>(o * axis + at) * bytes, bytes);
       }
     }
   });

@@ -8,6 +8,8 @@
 
 namespace mlt::ops {
 
+class Call;
+
 // kInput for a target extent below 1.
 Status check_target(int64_t extent);
 // Pixels to read from must exist on the resized axes.
@@ -43,6 +45,17 @@ struct PixelSampler {
 };
 // Moves a coordinate into [0, extent - 1] as the border says; kConstant leaves it.
 double fold_coordinate(double v, int64_t extent, Border border);
+// How resample reads the points it is given; image_sampling.cc.
+struct ResampleRule {
+  enum class Coordinates { kPixels, kMinusOneToOne, kZeroToOne };
+  Border border = Border::kConstant;
+  Coordinates mode = Coordinates::kPixels;
+  bool align_corners = false, nearest = false;
+  float value = 0;
+  // A given coordinate as a position among the pixels' centers.
+  double to_pixel(double v, int64_t extent) const;
+};
+Result<ResampleRule> resample_rule(Call& call);
 float sample_bilinear(const PixelSampler& image, double row, double column);
 float sample_nearest(const PixelSampler& image, double row, double column);
 

@@ -26,20 +26,12 @@ Result<Border> border_from_name(const std::string& name) {
   return input_error("unknown padding_mode \"" + name + "\"");
 }
 
-enum class Coordinates { kPixels, kMinusOneToOne, kZeroToOne };
+using Coordinates = ResampleRule::Coordinates;
 Result<Coordinates> coordinates_from_name(const std::string& name) {
   if (name == "unnormalized") return Coordinates::kPixels;
   if (name == "normalized_minus_one_to_one") return Coordinates::kMinusOneToOne;
   if (name == "normalized_zero_to_one") return Coordinates::kZeroToOne;
   return input_error("unknown coordinates_mode \"" + name + "\"");
-}
-
-// A given coordinate as a position among the pixels' centers.
-double to_pixel(double v, int64_t extent, Coordinates mode, bool align_corners) {
-  if (mode == Coordinates::kPixels) return v;
-  if (mode == Coordinates::kMinusOneToOne) v = (v + 1) / 2;
-  double n = static_cast<double>(extent);
-  return align_corners ? v * (n - 1) : v * n - 0.5;
 }
 
 Result<Dims> affine_dims(Call& call, const Dims& x) {
@@ -76,6 +68,7 @@ Status eval_affine(Call& call) {
   const Tensor &x = call.tensor("x"), &matrix = call.tensor("transform_matrix");
   bool align = call.flag("align_corners");
   if (call.failed()) return {};
+  const ResampleRule rule{Border::kConstant, Coordinates::kMinusOneToOne, align, false, 0};
   MLT_ASSIGN(Dims dims, affine_dims(call, x.dims()));
   MLT_TRY(element_count(dims));
   MLT_TRY(check_source(x.dims(), 2));
@@ -90,8 +83,8 @@ Status eval_affine(Call& call) {
       for (int64_t r = 0; r < dims[2]; ++r)
         for (int64_t c = 0; c < dims[3]; ++c) {
           double u = output_point(c, dims[3], align), v = output_point(r, dims[2], align);
-          double column = to_pixel(t[0] * u + t[1] * v + t[2], w, Coordinates::kMinusOneToOne, align);
-          double row = to_pixel(t[3] * u + t[4] * v + t[5], h, Coordinates::kMinusOneToOne, align);
+          double column = rule.to_pixel(t[0] * u + t[1] * v + t[2], w);
+          double row = rule.to_pixel(t[3] * u + t[4] * v + t[5], h);
           *target++ = sample_bilinear(image, row, column);
         }
     }
@@ -120,27 +113,21 @@ Result<std::vector<ir::Type>> infer_resample(Call& call) {
 
 Status eval_resample(Call& call) {
   const Tensor &x = call.tensor("x"), &coordinates = call.tensor("coordinates");
-  bool align = call.flag("align_corners");
-  float padding_value = static_cast<float>(call.f64("padding_value"));
   if (call.failed()) return {};
   MLT_ASSIGN(Dims dims, resample_dims(call, x.dims()));
   MLT_TRY(element_count(dims));
-  MLT_ASSIGN(Border border, border_from_name(lower(call.str("padding_mode"))));
-  MLT_ASSIGN(Coordinates mode, coordinates_from_name(lower(call.str("coordinates_mode"))));
-  // Where pixels are areas (corners not aligned), the mirror is the edge of the image, as in PyTorch's grid_sample, which
-  // becomes this op and against which coremltools tests it.
-  if (border == Border::kReflect && !align && mode != Coordinates::kPixels) border = Border::kSymmetric;
-  auto sample = lower(call.str("sampling_mode")) == "nearest" ? sample_nearest : sample_bilinear;
+  MLT_ASSIGN(const ResampleRule rule, resample_rule(call));
+  auto sample = rule.nearest ? sample_nearest : sample_bilinear;
   Tensor points = convert(coordinates, DType::kF32);
   int64_t channels = dims[1], h = x.dims()[2], w = x.dims()[3], size = dims[2] * dims[3];
   float* to = output(call, 0, dims).mutable_data<float>();
   if (size > 0) MLT_TRY(check_source(x.dims(), 2));
   parallel_for(dims[0] * channels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      PixelSampler image{x.data<float>() + i * h * w, h, w, border, padding_value};
+      PixelSampler image{x.data<float>() + i * h * w, h, w, rule.border, rule.value};
       const float* point = points.data<float>() + i / channels * size * 2;
       for (int64_t p = 0; p < size; ++p, point += 2)
-        to[i * size + p] = sample(image, to_pixel(static_cast<double>(point[1]), h, mode, align), to_pixel(static_cast<double>(point[0]), w, mode, align));
+        to[i * size + p] = sample(image, rule.to_pixel(static_cast<double>(point[1]), h), rule.to_pixel(static_cast<double>(point[0]), w));
     }
   });
   return {};
@@ -185,6 +172,26 @@ constexpr OpDef kOps[] = {
 };
 
 }  // namespace
+
+double ResampleRule::to_pixel(double v, int64_t extent) const {
+  if (mode == Coordinates::kPixels) return v;
+  if (mode == Coordinates::kMinusOneToOne) v = (v + 1) / 2;
+  double n = static_cast<double>(extent);
+  return align_corners ? v * (n - 1) : v * n - 0.5;
+}
+
+Result<ResampleRule> resample_rule(Call& call) {
+  ResampleRule rule;
+  rule.align_corners = call.flag("align_corners");
+  rule.value = static_cast<float>(call.f64("padding_value"));
+  MLT_ASSIGN(rule.border, border_from_name(lower(call.str("padding_mode"))));
+  MLT_ASSIGN(rule.mode, coordinates_from_name(lower(call.str("coordinates_mode"))));
+  rule.nearest = lower(call.str("sampling_mode")) == "nearest";
+  // Where pixels are areas (corners not aligned), the mirror is the edge of the image, as in PyTorch's grid_sample, which
+  // becomes this op and against which coremltools tests it.
+  if (rule.border == Border::kReflect && !rule.align_corners && rule.mode != Coordinates::kPixels) rule.border = Border::kSymmetric;
+  return rule;
+}
 
 std::span<const OpDef> image_sampling_ops() { return kOps; }
 

@@ -86,6 +86,7 @@ std::optional<double> saving(Plan& plan, Node& node) {
       if (s.param == "values" && !float_image(plan, s.id)) return std::nullopt;
     return 0;
   }
+  if (kind == "pad") return float_image(plan, x) && node.call.known("pad") ? std::optional<double>(0) : std::nullopt;
   if (kind == "split") {
     if (!float_image(plan, x) || !node.call.known("axis")) return std::nullopt;
     auto axis = ops::normalize_axis(node.call.i64("axis"), 4);

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "lib/base/threads.h"
+#include "lib/kernels/convert.h"
 #include "lib/kernels/elementwise.h"
 #include "lib/kernels/nhwc.h"
 #include "lib/runtime/fuse.h"
@@ -104,17 +104,74 @@ std::optional<Lowered> lower_compare(Lowering& l) {
   return lowered;
 }
 
-// Every element by itself, into memory of its own.
-template <typename From, typename To>
+struct LogicalKind {
+  std::string_view kind;
+  Logical op;
+};
+constexpr LogicalKind kLogical[] = {{"logical_and", Logical::kAnd}, {"logical_or", Logical::kOr}, {"logical_xor", Logical::kXor}};
+
+std::optional<Lowered> lower_logical(Lowering& l) {
+  const int x = l.in("x"), y = l.in("y"), out = l.out();
+  if (l.type(x).dtype != DType::kBool || l.type(y).dtype != DType::kBool) return l.refuse("element type");
+  Broadcast shape;
+  if (!make_broadcast(l.dims(x), l.dims(y), &shape)) return l.refuse("rank");
+  Logical op = Logical::kAnd;
+  for (const LogicalKind& row : kLogical)
+    if (row.kind == l.node().op->kind) op = row.op;
+  l.keep_constant(x);
+  l.keep_constant(y);
+  Lowered lowered;
+  lowered.kernel = "simd";
+  if (same_dims(l, x, out)) lowered.in_place.push_back(x);
+  if (same_dims(l, y, out)) lowered.in_place.push_back(y);
+  lowered.run = [=](RunContext& c) {
+    logical(op, shape, c.tensor(x).data<uint8_t>(), c.tensor(y).data<uint8_t>(), c.out(out).mutable_data<uint8_t>());
+    return Status();
+  };
+  return lowered;
+}
+
+// Each element against one number.
+template <typename T>
+Lowered compared(Compare op, int x, int out, int64_t count) {
+  Lowered lowered;
+  lowered.kernel = "simd";
+  Broadcast shape;
+  shape.rank = 1;
+  shape.shape[0] = count;
+  shape.a[0] = 1;
+  lowered.run = [=](RunContext& c) {
+    constexpr T kZero = 0;
+    compare(op, shape, c.tensor(x).data<T>(), &kZero, c.out(out).mutable_data<uint8_t>());
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_logical_not(Lowering& l) {
+  const int x = l.in("x"), out = l.out();
+  if (l.type(x).dtype != DType::kBool || l.is_constant(x)) return l.refuse("element type");
+  Broadcast shape;
+  shape.rank = 1;
+  shape.shape[0] = *element_count(l.dims(out));
+  shape.a[0] = 1;
+  Lowered lowered;
+  lowered.kernel = "simd";
+  lowered.in_place = {x};
+  lowered.run = [=](RunContext& c) {
+    constexpr uint8_t kTrue = 1;
+    logical(Logical::kXor, shape, c.tensor(x).data<uint8_t>(), &kTrue, c.out(out).mutable_data<uint8_t>());
+    return Status();
+  };
+  return lowered;
+}
+
+template <auto convert, typename From, typename To>
 Lowered each_converted(int x, int out, int64_t count) {
   Lowered lowered;
   lowered.kernel = "convert";
   lowered.run = [=](RunContext& c) {
-    const From* from = c.tensor(x).data<From>();
-    To* to = c.out(out).mutable_data<To>();
-    parallel_for(count, 1 << 15, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) to[i] = static_cast<To>(std::is_same_v<From, uint8_t> ? from[i] != 0 : from[i]);
-    });
+    convert(c.tensor(x).data<From>(), c.out(out).mutable_data<To>(), count);
     return Status();
   };
   return lowered;
@@ -126,9 +183,12 @@ std::optional<Lowered> lower_cast(Lowering& l) {
   DType from = l.type(x).dtype, to = l.type(out).dtype;
   if (l.is_constant(x)) return l.refuse("constant");
   const int64_t count = *element_count(l.dims(out));
-  if (is_integer(from) && is_float(to)) return each_converted<int32_t, float>(x, out, count);
-  if (from == DType::kBool && is_float(to)) return each_converted<uint8_t, float>(x, out, count);
-  if (from == DType::kBool && to == DType::kI32) return each_converted<uint8_t, int32_t>(x, out, count);
+  if (is_integer(from) && is_float(to)) return each_converted<int32_to_float, int32_t, float>(x, out, count);
+  if (is_float(from) && to == DType::kI32) return each_converted<float_to_int32, float, int32_t>(x, out, count);
+  if (from == DType::kBool && is_float(to)) return each_converted<bool_to_float, uint8_t, float>(x, out, count);
+  if (from == DType::kBool && is_integer(to)) return each_converted<bool_to_int32, uint8_t, int32_t>(x, out, count);
+  if (is_float(from) && to == DType::kBool) return compared<float>(Compare::kNotEqual, x, out, count);
+  if (is_integer(from) && to == DType::kBool) return compared<int32_t>(Compare::kNotEqual, x, out, count);
   bool widening = is_integer(from) && is_integer(to) && to == DType::kI32;
   if (from != to && !(is_float(from) && is_float(to)) && !widening) return l.refuse("values change");
   Lowered lowered;
@@ -212,6 +272,8 @@ const std::vector<LowerRow>& rows() {
       list.push_back({kind, "simd", lower_unary});
     for (const BinaryKind& row : binary_kinds()) list.push_back({row.kind, "simd", lower_binary});
     for (const CompareKind& row : kCompare) list.push_back({row.kind, "simd", lower_compare});
+    for (const LogicalKind& row : kLogical) list.push_back({row.kind, "simd", lower_logical});
+    list.push_back({"logical_not", "simd", lower_logical_not});
     list.push_back({"cast", "view", lower_cast});
     list.push_back({"batch_norm", "scale and bias", lower_batch_norm});
     list.push_back({"prelu", "simd", lower_prelu});

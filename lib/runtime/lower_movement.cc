@@ -1,9 +1,10 @@
-// Ops that only move or rename elements: views, permutations, slices, concatenation, padding, gathering, repetition.
+// Ops that only move or rename elements: views, permutations, slices, concatenation, padding, repetition.
 #include <algorithm>
 #include <cstring>
 #include <memory>
 
-#include "lib/kernels/convert.h"
+#include "lib/base/threads.h"
+#include "lib/kernels/pad.h"
 #include "lib/kernels/transpose.h"
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/fuse.h"
@@ -219,135 +220,85 @@ std::optional<Lowered> lower_slice_by_index(Lowering& l) {
 std::optional<Lowered> lower_pad(Lowering& l) {
   int x = l.in("x"), out = l.out();
   if (!movable(l, x) || l.is_constant(x) || !l.is_float(x)) return l.refuse("element type or rank");
-  if (l.call.str("mode") != "constant" || !l.call.known("pad") || !l.call.known("constant_val")) return l.refuse("mode");
-  const Dims &xd = l.dims(x), &od = l.dims(out);
+  if (!l.call.known("pad") || !l.call.known("constant_val")) return l.refuse("not constant");
+  const Dims &xd = l.type(x).dims, &od = l.type(out).dims;
   std::vector<int64_t> pad = l.call.ints("pad");
-  size_t rank = xd.size();
-  if (pad.size() % 2 != 0 || pad.size() > 2 * rank || od.size() != rank) return l.refuse("pad");
-  auto out_strides = row_major_strides(od);
-  int64_t offset = 0;
-  size_t first = rank - pad.size() / 2;
-  for (size_t i = 0; i < pad.size(); ++i)
-    if (pad[i] < 0) return l.refuse("negative padding");
-  for (size_t i = first; i < rank; ++i) offset += pad[2 * (i - first)] * out_strides[i];
-  StridedCopy copy;
-  copy.rank = static_cast<int>(rank);
-  copy.shape = as_array(xd);
-  copy.in_stride = as_array(row_major_strides(xd));
-  copy.out_stride = as_array(out_strides);
-  auto value = static_cast<float>(l.call.f64("constant_val"));
-  int64_t total = *element_count(od);
+  const size_t rank = xd.size();
+  if (pad.size() % 2 != 0 || pad.size() > 2 * rank || od.size() != rank || rank == 0) return l.refuse("pad");
+  pad.insert(pad.begin(), 2 * rank - pad.size(), 0);
+  const std::string mode = l.call.str("mode");
+  PadShape shape;
+  shape.mode = mode == "reflect" ? PadMode::kReflect : mode == "replicate" ? PadMode::kReplicate : PadMode::kConstant;
+  shape.rank = static_cast<int>(rank);
+  for (size_t i = 0; i < rank; ++i) {
+    const size_t from = l.node().channels_last ? (i == 0 ? 0 : i == 3 ? 1 : i + 1) : i;
+    shape.in[i] = xd[from], shape.before[i] = pad[2 * from], shape.after[i] = pad[2 * from + 1];
+    if (shape.before[i] < 0 || shape.after[i] < 0) return l.refuse("negative padding");
+    if (xd[from] == 0 && shape.mode != PadMode::kConstant) return l.refuse("nothing to repeat");
+  }
+  auto value = shape.mode == PadMode::kConstant ? static_cast<float>(l.call.f64("constant_val")) : 0.0f;
   Lowered lowered;
-  lowered.kernel = "fill and copy";
+  lowered.kernel = l.node().channels_last ? "nhwc copy" : "copy";
+  lowered.reads_anywhere = lowered.writes_anywhere = true;
   lowered.run = [=](RunContext& c) {
-    float* to = c.f32_out(out);
-    std::fill_n(to, total, value);
-    strided_copy(copy, c.f32(x), to + offset, 4);
+    mlt::pad(shape, c.f32(x), value, c.f32_out(out));
     return Status();
   };
   return lowered;
 }
 
-// The rule for indices is the reference's (scatter_gather.cc): checked in opsets before CoreML7, afterwards when the op
-// asks for it, and then negative ones are out of range; otherwise an index out of range gives zeros.
-struct IndexRule {
-  bool validate;
-  int64_t lowest, extent;
-  Status check(const int32_t* at, int64_t count) const {
-    constexpr int64_t kTogether = 64;
-    for (int64_t from = 0; validate && from < count; from += kTogether) {
-      const int64_t end = std::min(count, from + kTogether);
-      int wrong = 0;
-      for (int64_t i = from; i < end; ++i) wrong |= at[i] < lowest || at[i] >= extent;
-      for (int64_t i = from; wrong != 0 && i < end; ++i)
-        if (at[i] < lowest || at[i] >= extent)
-          return input_error("index " + std::to_string(at[i]) + " is out of range for an axis of " + std::to_string(extent));
-    }
-    return {};
-  }
-};
-IndexRule index_rule(Lowering& l, int64_t extent) {
-  const bool asks = l.call.info().param("validate_indices") != nullptr;
-  return {!asks || l.call.flag("validate_indices"), asks ? 0 : -extent, extent};
-}
-
-std::optional<Lowered> lower_gather(Lowering& l) {
-  int x = l.in("x"), indices = l.in("indices"), out = l.out();
-  if (!l.type(x).is_tensor() || l.type(x).dtype == DType::kString || l.dims(x).empty()) return l.refuse("element type");
-  if (l.call.info().param("batch_dims") != nullptr && l.call.i64("batch_dims") != 0) return l.refuse("batch_dims");
+std::optional<Lowered> lower_reverse_sequence(Lowering& l) {
+  const int x = l.in("x"), lengths = l.in("lengths"), out = l.out();
+  if (!movable(l, x) || l.is_constant(x)) return l.refuse("element type or rank");
   const Dims& xd = l.dims(x);
-  auto axis = ops::normalize_axis(l.call.i64("axis"), static_cast<int64_t>(xd.size()));
-  if (!axis) return l.refuse("axis");
-  int64_t outer = 1, inner = 1, extent = xd[static_cast<size_t>(*axis)], count = *element_count(l.dims(indices));
-  for (size_t i = 0; i < xd.size(); ++i) {
-    if (i < static_cast<size_t>(*axis)) outer *= xd[i];
-    if (i > static_cast<size_t>(*axis)) inner *= xd[i];
-  }
-  // One slice, behind nothing but single extents, is there already.
-  if (count == 1 && outer == 1 && l.is_constant(indices) && !l.is_constant(x)) {
-    const int64_t index = to_ints(l.constant(indices))[0];
-    if (index >= 0 && index < extent) {
-      Lowered view;
-      view.kernel = "view";
-      view.in_place = {x};
-      view.is_view = true;
-      view.offsets = {index * inner * element_bytes(l, x)};
-      return view;
-    }
-  }
-  // Tables of weights are looked up as they are stored.
-  std::shared_ptr<const CompressedWeight> few_bits = *axis == 0 ? l.compressed(x) : nullptr;
-  Tensor stored = few_bits == nullptr && *axis == 0 && l.type(x).dtype == DType::kF16 ? l.stored_constant(x) : Tensor();
-  const bool half = stored.valid() && stored.dtype() == DType::kF16;
-  if (few_bits == nullptr && !half) l.keep_constant(x);
-  l.keep_constant(indices);
-  int element = element_bytes(l, x);
+  auto seq = ops::normalize_axis(l.call.i64("seq_axis"), static_cast<int64_t>(xd.size())), batch = ops::normalize_axis(l.call.i64("batch_axis"), static_cast<int64_t>(xd.size()));
+  if (!seq || !batch || *seq == *batch) return l.refuse("axes");
+  const size_t s = static_cast<size_t>(*seq), b = static_cast<size_t>(*batch), last = std::max(s, b);
+  const auto strides = row_major_strides(xd);
+  const int64_t unit = strides[last], units = product(xd, 0, last + 1), extent = xd[s], entries = xd[b], step = strides[s] / unit, entry = strides[b] / unit;
+  const auto bytes = static_cast<size_t>(unit * element_bytes(l, x));
+  l.keep_constant(lengths);
   Lowered lowered;
-  if (few_bits != nullptr) lowered.scratch = static_cast<size_t>(few_bits->row_room()) * sizeof(float);
-  lowered.kernel = half ? "rows float16" : few_bits != nullptr ? "rows low-bit" : "rows";
-  const IndexRule rule = index_rule(l, extent);
+  lowered.kernel = "copy";
   lowered.run = [=](RunContext& c) -> Status {
-    const auto* at = c.tensor(indices).data<int32_t>();
-    MLT_TRY(rule.check(at, count));
-    if (half || few_bits != nullptr) {
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t row = at[i] < 0 ? at[i] + extent : at[i];
-        float* to = c.f32_out(out) + i * inner;
-        if (row < 0 || row >= extent) {
-          std::fill_n(to, inner, 0.0f);
-        } else if (half) {
-          half_to_float(stored.data<uint16_t>() + row * inner, to, inner);
-        } else {
-          few_bits->row(row, reinterpret_cast<float*>(c.scratch), to);
-        }
+    const int32_t* length = c.tensor(lengths).data<int32_t>();
+    for (int64_t i = 0; i < entries; ++i)
+      if (length[i] < 0 || length[i] > extent) return input_error("length " + std::to_string(length[i]) + " is out of range for an axis of " + std::to_string(extent));
+    const std::byte* from = c.tensor(x).bytes().data();
+    std::byte* to = c.out(out).mutable_bytes();
+    parallel_for(units, std::max<int64_t>(1, (1 << 15) / std::max<int64_t>(1, unit)), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t at = i / step % extent, n = length[i / entry % entries];
+        std::memcpy(to + static_cast<size_t>(i) * bytes, from + static_cast<size_t>(at < n ? i + (n - 1 - 2 * at) * step : i) * bytes, bytes);
       }
-      return {};
-    }
-    gather_rows(c.tensor(x).bytes().data(), at, c.out(out).mutable_bytes(), outer, extent, inner, count, element);
+    });
     return {};
   };
   return lowered;
 }
 
-std::optional<Lowered> lower_gather_along_axis(Lowering& l) {
-  const int x = l.in("x"), indices = l.in("indices"), out = l.out();
-  if (!l.type(x).is_tensor() || l.type(x).dtype == DType::kString || l.dims(x).empty()) return l.refuse("element type");
-  const Dims &xd = l.dims(x), &od = l.dims(out);
-  auto axis = ops::normalize_axis(l.call.i64("axis"), static_cast<int64_t>(xd.size()));
-  if (!axis || od.size() != xd.size()) return l.refuse("axis");
-  const size_t on = static_cast<size_t>(*axis);
-  const int64_t outer = product(xd, 0, on), inner = product(xd, on + 1, xd.size()), count = od[on];
-  const IndexRule rule = index_rule(l, xd[on]);
-  l.keep_constant(x);
-  l.keep_constant(indices);
-  const int element = element_bytes(l, x);
+std::optional<Lowered> lower_band_part(Lowering& l) {
+  const int x = l.in("x"), out = l.out();
+  if (!movable(l, x) || l.is_constant(x) || l.dims(x).size() < 2) return l.refuse("element type or rank");
+  const Dims& xd = l.dims(x);
+  const int64_t n = xd.back(), m = xd[xd.size() - 2], rows = product(xd, 0, xd.size() - 1), lower = l.call.i64("lower"), upper = l.call.i64("upper");
+  const auto element = static_cast<size_t>(element_bytes(l, x));
   Lowered lowered;
-  lowered.kernel = "elements";
-  lowered.run = [=](RunContext& c) -> Status {
-    const auto* at = c.tensor(indices).data<int32_t>();
-    MLT_TRY(rule.check(at, outer * count * inner));
-    gather_along(c.tensor(x).bytes().data(), at, c.out(out).mutable_bytes(), outer, rule.extent, inner, count, element);
-    return {};
+  lowered.kernel = "copy";
+  lowered.in_place = {x};
+  lowered.run = [=](RunContext& c) {
+    const std::byte* from = c.tensor(x).bytes().data();
+    std::byte* to = c.out(out).mutable_bytes();
+    parallel_for(rows, std::max<int64_t>(1, (1 << 15) / std::max<int64_t>(1, n)), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const int64_t first = lower < 0 ? 0 : std::clamp<int64_t>(r % m - lower, 0, n), last = upper < 0 ? n : std::clamp<int64_t>(r % m + upper + 1, first, n);
+        const size_t row = static_cast<size_t>(r * n) * element, begins = static_cast<size_t>(first) * element, ends = static_cast<size_t>(last) * element;
+        std::memset(to + row, 0, begins);
+        if (from != to) std::memcpy(to + row + begins, from + row + begins, ends - begins);
+        std::memset(to + row + ends, 0, static_cast<size_t>(n) * element - ends);
+      }
+    });
+    return Status();
   };
   return lowered;
 }
@@ -452,9 +403,9 @@ constexpr LowerRow kRows[] = {
     {"concat", "copy", lower_concat},
     {"split", "copy", lower_split},
     {"slice_by_index", "copy", lower_slice_by_index},
-    {"pad", "fill and copy", lower_pad},
-    {"gather", "rows", lower_gather},
-    {"gather_along_axis", "elements", lower_gather_along_axis},
+    {"pad", "copy", lower_pad},
+    {"reverse_sequence", "copy", lower_reverse_sequence},
+    {"band_part", "copy", lower_band_part},
     {"stack", "copy", lower_stack},
     {"tile", "copy", lower_tile},
     {"reverse", "copy", lower_reverse},
@@ -463,5 +414,9 @@ constexpr LowerRow kRows[] = {
 }  // namespace
 
 std::span<const LowerRow> movement_lowerings() { return kRows; }
+std::span<const LowerRow> channels_last_movement_lowerings() {
+  static constexpr LowerRow kChannelsLast[] = {{"pad", "nhwc copy", lower_pad}};
+  return kChannelsLast;
+}
 
 }  // namespace mlt

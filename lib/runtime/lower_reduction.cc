@@ -119,37 +119,97 @@ std::optional<Lowered> lower_local_response_norm(Lowering& l) {
 struct ReduceKind {
   std::string_view kind;
   Reduce op;
+  Reduce before, after;  // where reduced axes lie apart: of all their groups but the last, and of the last
 };
 constexpr ReduceKind kReduce[] = {
-    {"reduce_sum", Reduce::kSum},     {"reduce_mean", Reduce::kMean},         {"reduce_max", Reduce::kMax},
-    {"reduce_min", Reduce::kMin},     {"reduce_prod", Reduce::kProd},         {"reduce_sum_square", Reduce::kSumSquare},
-    {"reduce_l1_norm", Reduce::kL1},  {"reduce_l2_norm", Reduce::kL2},        {"reduce_log_sum", Reduce::kLogSum},
-    {"reduce_log_sum_exp", Reduce::kLogSumExp},
+    {"reduce_sum", Reduce::kSum, Reduce::kSum, Reduce::kSum},
+    {"reduce_mean", Reduce::kMean, Reduce::kMean, Reduce::kMean},
+    {"reduce_max", Reduce::kMax, Reduce::kMax, Reduce::kMax},
+    {"reduce_min", Reduce::kMin, Reduce::kMin, Reduce::kMin},
+    {"reduce_prod", Reduce::kProd, Reduce::kProd, Reduce::kProd},
+    {"reduce_sum_square", Reduce::kSumSquare, Reduce::kSumSquare, Reduce::kSum},
+    {"reduce_l1_norm", Reduce::kL1, Reduce::kL1, Reduce::kSum},
+    {"reduce_l2_norm", Reduce::kL2, Reduce::kL2, Reduce::kL2},
+    {"reduce_log_sum", Reduce::kLogSum, Reduce::kSum, Reduce::kLogSum},
+    {"reduce_log_sum_exp", Reduce::kLogSumExp, Reduce::kLogSumExp, Reduce::kLogSumExp},
 };
+
+struct ReduceStage {
+  Reduce op;
+  Split split;
+};
+
+template <typename T>
+Lowered reduced_in_stages(const std::vector<ReduceStage>& stages, int x, int out) {
+  const Split& first = stages.front().split;
+  const int64_t room = stages.size() > 1 ? first.outer * first.inner : 0;
+  Lowered lowered;
+  lowered.kernel = stages.size() > 1 ? "simd, in stages" : "simd";
+  lowered.scratch = static_cast<size_t>(2 * room) * sizeof(T);
+  lowered.run = [=](RunContext& c) {
+    const T* from = c.tensor(x).data<T>();
+    for (size_t i = 0; i < stages.size(); ++i) {
+      T* to = i + 1 == stages.size() ? c.out(out).mutable_data<T>() : reinterpret_cast<T*>(c.scratch) + static_cast<int64_t>(i % 2) * room;
+      const Split& s = stages[i].split;
+      reduce(stages[i].op, from, to, s.outer, s.axis, s.inner);
+      from = to;
+    }
+    return Status();
+  };
+  return lowered;
+}
 
 std::optional<Lowered> lower_reduce(Lowering& l) {
   int x = l.in("x"), out = l.out();
-  if (!l.is_float(x)) return l.refuse("not float");
-  const Dims& dims = l.dims(x);
+  const bool ints = compute_dtype(l.type(x).dtype) == DType::kI32;
+  if (!l.is_float(x) && !ints) return l.refuse("element type");
+  Dims dims = l.dims(x);
   auto rank = static_cast<int64_t>(dims.size());
   std::vector<int64_t> given = l.call.has("axes") ? l.call.ints("axes") : std::vector<int64_t>();
   if (given.empty())
     for (int64_t i = 0; i < rank; ++i) given.push_back(i);
   auto axes = ops::normalize_axes(given, rank);
   if (!axes || rank == 0) return l.refuse("axes");
-  std::sort(axes->begin(), axes->end());
-  // Axes between the reduced ones must be of extent 1.
-  for (int64_t i = axes->front(); i <= axes->back(); ++i)
-    if (std::find(axes->begin(), axes->end(), i) == axes->end() && dims[static_cast<size_t>(i)] != 1) return l.refuse("reduced axes are not adjacent");
-  Split s = split_at(dims, static_cast<size_t>(axes->front()), static_cast<size_t>(axes->back()));
-  if (s.axis == 0) return l.refuse("empty");
-  Reduce op = Reduce::kSum;
-  for (const ReduceKind& row : kReduce)
-    if (row.kind == l.node().op->kind) op = row.op;
+  std::vector<bool> reduced(dims.size(), false);
+  for (int64_t a : *axes) reduced[static_cast<size_t>(a)] = true;
+  const ReduceKind* row = std::begin(kReduce);
+  while (row->kind != l.node().op->kind) ++row;
+  // Groups of reduced axes with nothing but single extents between them, the last group first.
+  std::vector<ReduceStage> stages;
+  for (size_t end = dims.size(); end > 0; --end) {
+    if (!reduced[end - 1]) continue;
+    size_t first = end - 1;
+    for (size_t i = first; i-- > 0 && (reduced[i] || dims[i] == 1);)
+      if (reduced[i]) first = i;
+    const Split s = split_at(dims, first, end - 1);
+    if (s.axis == 0) return l.refuse("empty");
+    std::fill(dims.begin() + static_cast<std::ptrdiff_t>(first), dims.begin() + static_cast<std::ptrdiff_t>(end), 1);
+    if (s.axis > 1 || stages.empty()) stages.push_back({row->before, s});
+    end = first + 1;
+  }
+  if (stages.empty()) return l.refuse("axes");
+  stages.back().op = row->after;
+  if (stages.size() == 1) stages.back().op = row->op;
+  if (ints && (row->op == Reduce::kL2 || row->op == Reduce::kLogSum || row->op == Reduce::kLogSumExp || (row->op == Reduce::kMean && stages.size() > 1)))
+    return l.refuse("integers");
+  return ints ? reduced_in_stages<int32_t>(stages, x, out) : reduced_in_stages<float>(stages, x, out);
+}
+
+std::optional<Lowered> lower_cumsum(Lowering& l) {
+  const int x = l.in("x"), out = l.out();
+  const DType type = compute_dtype(l.type(x).dtype);
+  if (type != DType::kF32 && type != DType::kI32) return l.refuse("element type");
+  auto axis = ops::normalize_axis(l.call.i64("axis"), static_cast<int64_t>(l.dims(x).size()));
+  if (!axis) return l.refuse("axis");
+  const Split s = split_at(l.dims(x), static_cast<size_t>(*axis), static_cast<size_t>(*axis));
+  const bool exclusive = l.call.flag("exclusive"), reverse = l.call.flag("reverse");
+  l.keep_constant(x);
   Lowered lowered;
-  lowered.kernel = "simd";
+  lowered.kernel = "sums";
+  lowered.in_place = {x};
   lowered.run = [=](RunContext& c) {
-    reduce(op, c.f32(x), c.f32_out(out), s.outer, s.axis, s.inner);
+    if (type == DType::kF32) cumsum(c.f32(x), c.f32_out(out), s.outer, s.axis, s.inner, exclusive, reverse);
+    else cumsum(c.tensor(x).data<int32_t>(), c.out(out).mutable_data<int32_t>(), s.outer, s.axis, s.inner, exclusive, reverse);
     return Status();
   };
   return lowered;
@@ -214,6 +274,7 @@ const std::vector<LowerRow>& rows() {
         {"local_response_norm", "simd", lower_local_response_norm},
         {"reduce_argmax", "simd", lower_argmax},
         {"reduce_argmin", "simd", lower_argmin},
+        {"cumsum", "sums", lower_cumsum},
         {"topk", "sorted keys", lower_topk},
         {"argsort", "sorted keys", lower_argsort},
     };

@@ -4,6 +4,7 @@
 
 #include "lib/kernels/nhwc.h"
 #include "lib/kernels/resize.h"
+#include "lib/kernels/sample.h"
 #include "lib/kernels/transpose.h"
 #include "lib/ops/image_resizing_eval.h"
 #include "lib/runtime/lower_resampling.h"
@@ -83,12 +84,41 @@ std::optional<Lowered> lower_space_to_depth(Lowering& l) { return block_shuffle(
 std::optional<Lowered> lower_pixel_shuffle(Lowering& l) { return block_shuffle(l, "upscale_factor", true, false); }
 std::optional<Lowered> lower_pixel_unshuffle(Lowering& l) { return block_shuffle(l, "downscale_factor", false, false); }
 
+std::optional<Lowered> lower_resample(Lowering& l) {
+  const int x = l.in("x"), coordinates = l.in("coordinates"), out = l.out();
+  if (!l.is_float(x) || l.type(x).dims.size() != 4 || l.type(coordinates).dims.size() != 4) return l.refuse("not a float tensor of rank 4");
+  const auto rule = ops::resample_rule(l.call);
+  if (!rule) return l.refuse("sampling");
+  const Dims &xd = l.type(x).dims, &od = l.type(out).dims;
+  SampleShape shape{xd[0], xd[1], xd[2], xd[3], od[2] * od[3], rule->nearest, rule->value};
+  if (shape.height < 1 || shape.width < 1 || shape.height * shape.width > INT32_MAX) return l.refuse("extents");
+  l.keep_constant(x);
+  l.keep_constant(coordinates);
+  const bool whole = !l.is_float(coordinates);
+  Lowered lowered;
+  lowered.kernel = "simd";
+  lowered.run = [=, rule = *rule](RunContext& c) {
+    const Tensor& points = c.tensor(coordinates);
+    sample_planes(shape, c.f32(x), [&](int64_t image, int64_t first, int64_t n, double* rows, double* columns) {
+      const int64_t at = 2 * (image * shape.points + first);
+      for (int64_t i = 0; i < n; ++i) {
+        const auto coordinate = [&](int64_t k) { return whole ? static_cast<double>(points.data<int32_t>()[at + 2 * i + k]) : static_cast<double>(points.data<float>()[at + 2 * i + k]); };
+        rows[i] = ops::fold_coordinate(rule.to_pixel(coordinate(1), shape.height), shape.height, rule.border);
+        columns[i] = ops::fold_coordinate(rule.to_pixel(coordinate(0), shape.width), shape.width, rule.border);
+      }
+    }, c.f32_out(out));
+    return Status();
+  };
+  return lowered;
+}
+
 constexpr LowerRow kRows[] = {
     {"upsample_nearest_neighbor", "nearest", lower_resampling},
     {"upsample_bilinear", "linear", lower_resampling},
     {"resize_nearest_neighbor", "nearest", lower_resampling},
     {"resize_bilinear", "linear", lower_resampling},
     {"resize", "resampling", lower_resampling},
+    {"resample", "simd", lower_resample},
     {"depth_to_space", "permutation", lower_depth_to_space},
     {"space_to_depth", "permutation", lower_space_to_depth},
     {"pixel_shuffle", "permutation", lower_pixel_shuffle},

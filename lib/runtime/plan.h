@@ -198,12 +198,14 @@ std::span<const LowerRow> int8_lowerings();
 std::span<const LowerRow> matmul_lowerings();
 std::span<const LowerRow> elementwise_lowerings();
 std::span<const LowerRow> movement_lowerings();
+std::span<const LowerRow> indexed_lowerings();
 std::span<const LowerRow> resampling_lowerings();
 std::span<const LowerRow> reduction_lowerings();
 std::span<const LowerRow> recurrent_lowerings();
 // Of nodes that work with channels innermost, before those of elementwise functions.
 std::span<const LowerRow> channels_last_lowerings();
 std::span<const LowerRow> channels_last_resampling_lowerings();
+std::span<const LowerRow> channels_last_movement_lowerings();
 
 struct Step {
   StepInfo info;

@@ -14,7 +14,7 @@ namespace {
 const std::vector<LowerRow>& lowerings_of(std::string_view kind) {
   static const auto table = [] {
     std::unordered_map<std::string_view, std::vector<LowerRow>> rows;
-    for (auto family : {attention_lowerings, conv_lowerings, matmul_lowerings, elementwise_lowerings, movement_lowerings, resampling_lowerings, reduction_lowerings, recurrent_lowerings})
+    for (auto family : {attention_lowerings, conv_lowerings, matmul_lowerings, elementwise_lowerings, movement_lowerings, indexed_lowerings, resampling_lowerings, reduction_lowerings, recurrent_lowerings})
       for (const LowerRow& row : family()) rows[row.kind].push_back(row);
     return rows;
   }();
@@ -26,7 +26,7 @@ const std::vector<LowerRow>& lowerings_of(std::string_view kind) {
 const std::vector<LowerRow>& channels_last_lowerings_of(std::string_view kind) {
   static const auto table = [] {
     std::unordered_map<std::string_view, std::vector<LowerRow>> rows;
-    for (auto family : {channels_last_lowerings, channels_last_resampling_lowerings, elementwise_lowerings})
+    for (auto family : {channels_last_lowerings, channels_last_resampling_lowerings, channels_last_movement_lowerings, elementwise_lowerings})
       for (const LowerRow& row : family()) rows[row.kind].push_back(row);
     return rows;
   }();

@@ -104,7 +104,7 @@ TEST_CASE("integer reductions") {
   REQUIRE(reduce(Reduce::kSum, x.data(), y.data(), 1, 2, 3));
   CHECK(y == std::vector<int32_t>{INT32_MIN + 4, -6, 1});  // wraps
   REQUIRE(reduce(Reduce::kMean, x.data(), y.data(), 3, 2, 1));
-  CHECK(y == std::vector<int32_t>{-1, 1073741825, -1});
+  CHECK(y == std::vector<int32_t>{-1, 1073741825, 0});  // toward zero
   REQUIRE(reduce(Reduce::kMax, x.data(), y.data(), 3, 2, 1));
   CHECK(y == std::vector<int32_t>{5, INT32_MAX, 1});
   REQUIRE(reduce(Reduce::kProd, x.data(), y.data(), 3, 2, 1));
@@ -151,6 +151,19 @@ TEST_CASE("running sums") {
   CHECK(y == std::vector<float>{6, 5, 3, 15, 11, 6});
   cumsum(x.data(), y.data(), 2, 3, 1, true, true);
   CHECK(y == std::vector<float>{5, 3, 0, 11, 6, 0});
+  // More columns than are taken together; in place; integers wrap.
+  for (int64_t inner : {1, 63, 64, 65, 200}) {
+    const int64_t axis = 7, outer = 3;
+    std::vector<int32_t> in(static_cast<size_t>(outer * axis * inner)), expected(in.size());
+    for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<int32_t>(i * 2654435761u);
+    for (size_t i = 0; i < in.size(); ++i) {
+      const auto above = static_cast<int64_t>(i) - inner;
+      expected[i] = static_cast<int32_t>(static_cast<uint32_t>(in[i]) + (above >= 0 && static_cast<int64_t>(i) / inner % axis != 0 ? static_cast<uint32_t>(expected[static_cast<size_t>(above)]) : 0u));
+    }
+    std::vector<int32_t> out = in;
+    cumsum(out.data(), out.data(), outer, axis, inner, false, false);
+    CHECK(out == expected);
+  }
 }
 
 TEST_CASE("softmax and log-softmax along any axis") {

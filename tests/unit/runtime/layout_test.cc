@@ -233,6 +233,21 @@ TEST_CASE("layout: resampled images are made where they are concatenated") {
   CHECK(count(kernels, "nhwc copy") == 0);
 }
 
+TEST_CASE("layout: borders are put around images as they lie") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value* x = net.relu(net.conv(net.input("x", {2, 16, 13, 19}), 16, 24, 3));
+  int64_t expected = 0;
+  for (const char* mode : {"reflect", "replicate", "constant"}) {
+    x = b.op("pad", {{"x", x}, {"pad", b.ints({0, 0, 0, 0, 1, 2, 3, 1})}, {"mode", b.string(mode)}, {"constant_val", b.f32(0.5f)}});
+    x = net.relu(net.conv(x, 24, 24, 3));
+    ++expected;
+  }
+  x = b.op("pad", {{"x", x}, {"pad", b.ints({0, 1, 2, 3, 0, 0, 0, 0})}, {"mode", b.string("constant")}, {"constant_val", b.f32(-1.5f)}});
+  auto kernels = net.check({net.conv(x, 29, 24, 1)});
+  CHECK(count(kernels, "nhwc copy") == expected + 1);
+}
+
 TEST_CASE("layout: casts between floats follow what they see") {
   Net net;
   OpBuilder& b = net.b;
