@@ -20,11 +20,15 @@ namespace {
 enum class Method {
   kTaps,   // a pointer for each pixel and tap; a matrix product is one tap
   kLines,  // few channels: from a padded copy, where a kernel's row is one run of codes
+  kWindows,  // the fewest: from copies of whole windows
   kDepthwise
 };
 
 // Up to so many channels the rows of a kernel are copied together: a tap alone is too short a run.
 constexpr int64_t kFewChannels = 32;
+// Up to so many codes a row of a kernel is copied at once.
+constexpr int64_t kRun = 32;
+constexpr int64_t kMostWindow = 256;  // codes
 constexpr int64_t kBlockPixels = 128, kPointers = 4096, kMostTaps = 512, kMostRows = 16, kManyRows = 192;
 
 }  // namespace
@@ -56,6 +60,7 @@ struct Int8Conv::Impl {
   }
   Status prepare(const int8_t* w, const float* weight_scale, const float* bias_in, bool residual);
   void pack_panels(const int8_t* w);
+  void copy_windows(const uint8_t* in_codes, int64_t first, int64_t last, uint8_t* to) const noexcept;
   void run_product(const uint8_t* in_codes, int64_t image, void* out, int64_t pitch, const uint8_t* residual) const noexcept;
   void run_lines(const uint8_t* in_codes, void* out, int64_t pitch, const uint8_t* residual, uint8_t* scratch) const noexcept;
   void run(const uint8_t* in_codes, void* out, int64_t pitch, const uint8_t* residual, void* scratch) const noexcept;
@@ -75,8 +80,9 @@ void Int8Conv::Impl::pack_panels(const int8_t* w) {
         const int64_t vector = (col - n0) / lanes, lane = (col - n0) % lanes;
         for (int64_t t = 0; t < taps; ++t)
           for (int64_t i = 0; i < c; ++i) {
-            // A segment is a tap, or a row of taps.
-            const int64_t s = method == Method::kLines ? t / g.kernel[2] : t, at = method == Method::kLines ? t % g.kernel[2] * c + i : i;
+            // A segment is a tap, a row of taps, or all.
+            const int64_t s = method == Method::kWindows ? 0 : method == Method::kLines ? t / g.kernel[2] : t;
+            const int64_t at = (method == Method::kWindows ? t : method == Method::kLines ? t % g.kernel[2] : 0) * c + i;
             target->put(to + ((s * quads + at / 4) * nv + vector) * bytes, lane, at % 4, from[i * taps + t]);
           }
       }
@@ -103,14 +109,19 @@ Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const
         method = Method::kLines;
         segments = g.kernel[1], length = g.kernel[2] * g.channels;
       }
+      if (g.kernel[2] * g.channels <= kRun && g.taps() * g.channels <= kMostWindow) {
+        method = Method::kWindows;
+        segments = 1, length = g.taps() * g.channels;
+      }
     }
     quads = (length + 3) / 4;
     padded = panels().padded_columns();
     weight_size = static_cast<size_t>(parts * padded / lanes * segments * quads * target->vector_bytes());
   }
-  name = std::string(method == Method::kDepthwise ? "depthwise " : method == Method::kLines ? "lines " : segments == 1 ? "product " : "taps ") + target->name;
+  name = std::string(method == Method::kDepthwise ? "depthwise " : method == Method::kLines ? "lines " : method == Method::kWindows ? "windows " : segments == 1 ? "product " : "taps ") + target->name;
   const auto vectors = static_cast<size_t>(parts * padded) * sizeof(float);
-  const auto outside = static_cast<size_t>(shape.in_channels) + 4;  // whole quads are read
+  // Whole quads are read; of windows a whole line.
+  const auto outside = static_cast<size_t>(method == Method::kWindows ? g.in[2] * g.channels + kRun : shape.in_channels + 4);
   if (!weights.reset(weight_size) || !start.reset(vectors) || !scale.reset(vectors) || !bias.reset(vectors) || !zeros.reset(outside))
     return resource_error("out of memory for a convolution's weights");
   std::memset(zeros.data<void>(), in.zero, outside);
@@ -154,6 +165,43 @@ Status Int8Conv::Impl::prepare(const int8_t* w, const float* weight_scale, const
   return {};
 }
 
+// The windows of these pixels, one behind the other in whole quads. Each copy of a row may write kRun codes, which those that
+// follow overwrite.
+void Int8Conv::Impl::copy_windows(const uint8_t* codes, int64_t first, int64_t last, uint8_t* to) const noexcept {
+  const int64_t c = g.channels, ow = g.out[2], oh = g.out[1], h = g.in[1], w = g.in[2], kh = g.kernel[1], run = g.kernel[2] * c, stride = g.stride[2], left = g.pad[2];
+  const uint8_t* lines_in[kMostWindow];
+  const auto copy = [&]<size_t kSize>(std::integral_constant<size_t, kSize>) {
+    for (int64_t m = first; m < last;) {
+      const int64_t line = m / ow, x0 = m - line * ow, x1 = std::min(ow, x0 + last - m);
+      for (int64_t ky = 0; ky < kh; ++ky) {
+        const int64_t y = line % oh * g.stride[1] - g.pad[1] + ky * g.dilation[1];
+        lines_in[ky] = y >= 0 && y < h ? codes + (line / oh * h + y) * w * c : zeros.data<uint8_t>();
+      }
+      const auto at_edge = [&](int64_t x) {
+        const int64_t at = x * stride - left, before = std::clamp<int64_t>(-at, 0, g.kernel[2]) * c, after = std::clamp<int64_t>(w - at, 0, g.kernel[2]) * c;
+        for (int64_t ky = 0; ky < kh; ++ky) {
+          std::memset(to + ky * run, in.zero, static_cast<size_t>(run));
+          if (after > before) std::memcpy(to + ky * run + before, lines_in[ky] + at * c + before, static_cast<size_t>(after - before));
+        }
+        to += 4 * quads;
+      };
+      // From `inside` to `beyond` windows have all their columns.
+      const int64_t inside = std::clamp((left + stride - 1) / stride, x0, x1);
+      const int64_t beyond = std::clamp(w + left < g.kernel[2] ? 0 : (w + left - g.kernel[2]) / stride + 1, inside, x1);
+      int64_t x = x0;
+      for (; x < inside; ++x) at_edge(x);
+      for (; x < beyond; ++x, to += 4 * quads) {
+        const int64_t at = (x * stride - left) * c;
+        for (int64_t ky = 0; ky < kh; ++ky) std::memcpy(to + ky * run, lines_in[ky] + at, kSize);
+      }
+      for (; x < x1; ++x) at_edge(x);
+      m += x1 - x0;
+    }
+  };
+  if (run <= 16) copy(std::integral_constant<size_t, 16>());
+  else copy(std::integral_constant<size_t, kRun>());
+}
+
 // Products of the windows of one image, or of all of them (kTaps, image < 0).
 void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out, int64_t pitch, const uint8_t* residual) const noexcept {
   const Panels p = panels();
@@ -168,9 +216,14 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
   const int64_t even = pool > 1 && total >= 2 * pool * step ? (wanted + pool - 1) / pool * pool : wanted;
   const int64_t block = ((total + even - 1) / even + step - 1) / step * step;
   const int64_t row_blocks = (total + block - 1) / block;
-  const auto fill = [&](int64_t first, int64_t last, const uint8_t** pointers) {
+  const auto fill = [&](int64_t first, int64_t last, const uint8_t** pointers, uint8_t* windows) {
     if (plain) {
       for (int64_t m = first; m < last; ++m) *pointers++ = codes + m * c;
+      return;
+    }
+    if (method == Method::kWindows) {
+      copy_windows(codes, first, last, windows);
+      for (int64_t m = first; m < last; ++m, windows += 4 * quads) *pointers++ = windows;
       return;
     }
     int64_t line = first / ow, ox = first - line * ow, oy = line % oh, oz = line / oh % od, picture = line / oh / od;
@@ -215,14 +268,16 @@ void Int8Conv::Impl::run_product(const uint8_t* codes, int64_t image, void* out,
   const int64_t products = parts * p.count;
   parallel_for(row_blocks * products, grain_for(work), [&](int64_t begin, int64_t end) {
     const uint8_t* pointers[std::max(kPointers, kMostTaps * kMostRows)];
+    alignas(64) uint8_t windows[kBlockPixels * kMostWindow + kRun];
     int64_t filled = -1;
     while (begin < end) {
       const int64_t b = begin / products, p0 = begin % products, p1 = std::min(products, p0 + (end - begin));
       const int64_t m0 = b * block, m1 = std::min(total, m0 + block), tiles = (m1 - m0 + step - 1) / step;
-      if (filled != b) fill(m0, m1, pointers);
+      if (filled != b) fill(m0, m1, pointers, windows);
       filled = b;
       Int8Tile t;
       t.quads = quads, t.segments = segments;
+      t.step = plain ? c : method == Method::kWindows ? 4 * quads : 0;
       t.finish = &finish;
       t.table = table ? table->data() : nullptr;
       t.pitch = pitch;
@@ -318,7 +373,8 @@ const char* Int8Conv::kernel() const { return impl_->name.c_str(); }
 
 void Int8Conv::Impl::run(const uint8_t* codes, void* out, int64_t pitch, const uint8_t* residual, void* scratch) const noexcept {
   switch (method) {
-    case Method::kTaps: return run_product(codes, -1, out, pitch, residual);
+    case Method::kTaps:
+    case Method::kWindows: return run_product(codes, -1, out, pitch, residual);
     case Method::kLines: return run_lines(codes, out, pitch, residual, static_cast<uint8_t*>(scratch));
     case Method::kDepthwise:
       return depthwise.run(shape.batch, codes, zeros.data<uint8_t>(), finish, table ? table->data() : nullptr, residual, out, pitch, static_cast<uint8_t*>(scratch));

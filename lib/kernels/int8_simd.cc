@@ -326,6 +326,42 @@ HWY_NOINLINE void tile(const Int8Tile& t) {
   if (!finish_tile<kRows, kVectors>(t, acc) && t.table != nullptr) int8_codes_target().map(t.out, t.pitch, t.out, t.pitch, t.rows, t.cols, t.table);
 }
 
+#if MLT_INT8_DOT
+// The same of as many rows as there are at most, which lie equally far apart: there are fewer registers than pointers to
+// them.
+template <int kVectors>
+HWY_NOINLINE void tile_apart(const Int8Tile& t) {
+  constexpr int kRows = most_rows(kVectors);
+  VI acc[kRows][kVectors];
+  HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
+    const VI start = hn::LoadU(DI(), t.start + j * kLanes);
+    HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) acc[i][j] = start;
+  }
+  const uint8_t* row = t.taps[0] + t.shift;
+  const int8_t* HWY_RESTRICT b = t.b;
+  const int8_t* ahead = t.ahead;
+  const int64_t quads = t.quads, step = t.step, every = ahead != nullptr ? t.ahead_every : quads;
+  for (int64_t from = 0; from < quads; from += every) {
+    if (ahead != nullptr) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += 64;
+    }
+    const int64_t end = quads - from < every ? quads : from + every;
+    for (int64_t q = from; q < end; ++q, row += 4, b += kVectors * kVectorBytes) {
+      VI bv[kVectors];
+      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) bv[j] = hn::BitCast(DI(), hn::LoadU(hn::ScalableTag<int8_t>(), b + j * kVectorBytes));
+      const uint8_t* four = row;
+      HWY_UNROLL(16) for (int i = 0; i < kRows; ++i) {
+        if (i > 0 && i % 4 == 0) four += 4 * step;
+        const VI a = broadcast_quad(four + i % 4 * step);
+        HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) acc[i][j] = dot(acc[i][j], a, bv[j]);
+      }
+    }
+  }
+  if (!finish_tile<kRows, kVectors>(t, acc) && t.table != nullptr) int8_codes_target().map(t.out, t.pitch, t.out, t.pitch, t.rows, t.cols, t.table);
+}
+#endif
+
 using TileFunction = void (*)(const Int8Tile& t);
 constexpr int kMostRows = 16;
 
@@ -341,6 +377,10 @@ void tile_any(const Int8Tile& t) noexcept {
                                                                    tiles_of<4>(std::make_integer_sequence<int, most_rows(4)>()),
 #endif
   };
+#if MLT_INT8_DOT
+  if (t.step != 0 && t.nv == 1 && t.rows == most_rows(1)) return tile_apart<1>(t);
+  if (t.step != 0 && t.nv == 2 && t.rows == most_rows(2)) return tile_apart<2>(t);
+#endif
   kTiles[t.nv - 1][static_cast<size_t>(t.rows - 1)](t);
 }
 

@@ -30,6 +30,7 @@ struct Int8Tile {
   int64_t quads = 0, segments = 1;
   const uint8_t* const* taps = nullptr;  // for each segment, a pointer for each row to its codes,
   int64_t shift = 0;                     // from which they lie so far
+  int64_t step = 0;                      // from a row's codes to the next row's, where it is the same for all; only with one segment
   const int8_t* b = nullptr;
   const int8_t* ahead = nullptr;  // memory to fetch, a line for every `ahead_every` quads; null for none
   int64_t ahead_every = 1;

@@ -201,9 +201,9 @@ TEST_CASE("int8: depths beyond 32 bits are refused") {
 TEST_CASE("int8: convolutions") {
   const Int8Epilogue plain{.out = kOut};
   check({image(2, 5, 7, 6, 9, 3, 3, 1, 1), kIn, plain});
-  check({image(1, 16, 9, 9, 33, 3, 3, 2, 1), kIn, plain});
+  check({image(1, 16, 9, 9, 33, 3, 3, 2, 1), kIn, plain});  // lines
   check({image(1, 20, 8, 11, 50, 1, 1, 2, 0), kIn, plain});
-  check({image(1, 3, 17, 15, 20, 7, 7, 2, 3), kIn, plain});   // lines
+  check({image(1, 3, 17, 15, 20, 7, 7, 2, 3), kIn, plain});   // windows
   check({image(2, 3, 9, 10, 12, 3, 3, 1, 1), {0.1f, 255}, plain});
   check({image(1, 17, 10, 10, 7, 3, 2, 1, 2, 1, 2), kIn, plain});
   check({image(1, 64, 14, 14, 96, 3, 3, 1, 1), {0.1f, 0}, plain});
@@ -307,6 +307,21 @@ TEST_CASE("int8: panels of many columns and rows") {
         check({s, kIn, {.between = Codes{0.06f, 250}, .residual = Codes{0.07f, 40}, .f = {Unary::kRelu}, .out = out}});
       }
     }
+}
+
+TEST_CASE("int8: windows of few channels") {
+  for (int64_t c : {1, 2, 3, 4, 7})
+    for (int64_t width : {1, 2, 5, 40})
+      for (int64_t stride : {1, 2, 3})
+        for (int64_t pad : {0, 1, 4}) {
+          CAPTURE(c);
+          CAPTURE(width);
+          CAPTURE(stride);
+          CAPTURE(pad);
+          for (int64_t kw : {2, 3, 5})
+            if (width + 2 * pad >= kw) check({image(2, c, 9, width, 16, 3, kw, stride, pad), kIn, {.out = kOut}});
+          check({image(1, c, 9, width, 31, 5, 1, stride, pad, 1, 2), kIn, {.out = kOut}});
+        }
 }
 
 TEST_CASE("int8: sums in place") {
