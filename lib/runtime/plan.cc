@@ -8,6 +8,7 @@
 #include "lib/runtime/fuse.h"
 #include "lib/runtime/int8_plan.h"
 #include "lib/runtime/layout.h"
+#include "lib/runtime/recurrent_plan.h"
 
 namespace mlt {
 namespace {
@@ -340,6 +341,7 @@ void Plan::fuse() {
   fuse_turns(*this, nodes_);
   choose_layouts(*this, nodes_);
   fuse_blocks(*this, nodes_);
+  fuse_recurrent(*this, nodes_);
 }
 
 }  // namespace mlt

@@ -93,6 +93,7 @@ struct Node {
   enum class Turn : uint8_t { kNone, kToImage, kFromImage };
   Turn turn = Turn::kNone;  // makes an image of what is [N, H, W, C] in other extents, or that of an image
   std::shared_ptr<const ShufflePlan> shuffle;  // a group that is a channel shuffle; its source is the image
+  std::unique_ptr<Node> twin;  // runs beside this one; its sources and results come behind this one's: see recurrent_plan.h
   std::shared_ptr<const AttentionPlan> attention;  // a group that is attention; its sources are the dense values it reads
 
   int in(std::string_view param, size_t index = 0) const {

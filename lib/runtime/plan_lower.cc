@@ -7,6 +7,7 @@
 #include "lib/runtime/block_plan.h"
 #include "lib/runtime/layout.h"
 #include "lib/runtime/plan.h"
+#include "lib/runtime/recurrent_plan.h"
 
 namespace mlt {
 namespace {
@@ -95,6 +96,7 @@ Status Plan::lower_node(Node& node) {
   }
   if (node.block != nullptr) step.info.parts = block_parts(*node.block);
   if (node.maxima != nullptr) step.info.parts = maxima_parts(*node.maxima);
+  if (node.twin != nullptr) step.info.parts = recurrent_parts(*this, node);
   if (node.residual >= 0) step.ins.push_back(node.residual);
   step.outs = node.outs;
   for (int id : node.outs) {
