@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "lib/base/result.h"
 #include "lib/kernels/conv.h"
@@ -82,6 +83,18 @@ CodeTable recoding(const Codes& from, const Codes& to);
 void map_codes(const uint8_t* in, uint8_t* out, int64_t count, const CodeTable& table) noexcept;
 // The same for `rows` rows of `columns` codes, which begin `in_pitch` and `out_pitch` codes apart; a null table: a copy.
 void map_code_rows(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const CodeTable* table) noexcept;
+// Codes of x * factor[channel] + shift[channel] of pixels of `channels` codes; factor or shift may be null. Scratch:
+// scale_codes_scratch() bytes.
+void scale_codes(const uint8_t* in, const Codes& q, const float* factor, const float* shift, uint8_t* out, const Codes& to, int64_t pixels, int64_t channels,
+                 void* scratch) noexcept;
+size_t scale_codes_scratch(int64_t channels) noexcept;
+// Codes of instance_norm over `inner` values of each of batch * channels planes; gamma or beta may be null. `nan` as quantize_codes().
+void norm_codes(const uint8_t* in, const Codes& q, uint8_t* out, const Codes& to, uint8_t nan, int64_t batch, int64_t channels, int64_t inner, const float* gamma,
+                const float* beta, float epsilon) noexcept;
+// Pixel (y, x) of each image of the result is the pixel (ys[y], xs[x]).
+void pick_code_pixels(const uint8_t* in, uint8_t* out, int64_t batch, int64_t h, int64_t w, int64_t channels, std::span<const int32_t> ys, std::span<const int32_t> xs) noexcept;
+// The mean of every channel of each of `batch` images of `pixels`, in floats.
+void mean_of_codes(const uint8_t* in, const Codes& q, float* out, int64_t batch, int64_t pixels, int64_t channels) noexcept;
 // As pool_nhwc; kMax gives codes of `qi` and ignores qo, and every window holds an element.
 void pool_codes_nhwc(Pool op, const PoolShape& shape, const uint8_t* in, const Codes& qi, uint8_t* out, const Codes& qo) noexcept;
 

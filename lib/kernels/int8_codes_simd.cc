@@ -109,6 +109,14 @@ void mean(const Int8Windows& t, int32_t zeros, float scale, const Int8Finish& f)
           even = odd = hn::Zero(dh), room = 256;
         }
       add_sums(sums, even, odd);
+      if (t.out_float != nullptr) {
+        HWY_ALIGN float values[4 * kLanes];
+        V v[4];
+        HWY_UNROLL(4) for (int j = 0; j < 4; ++j) v[j] = hn::Mul(hn::ConvertTo(d, sums[j]), factor);
+        hn::StoreInterleaved4(v[0], v[1], v[2], v[3], d, values);
+        std::memcpy(t.out_float + c + x * t.pitch, values, static_cast<size_t>(std::min<int64_t>(n, 4 * kLanes)) * sizeof(float));
+        continue;
+      }
       VI code[4];
       HWY_UNROLL(4) for (int j = 0; j < 4; ++j) code[j] = finish.code(hn::Mul(hn::ConvertTo(d, sums[j]), factor));
       const VI pairs = hn::Or(code[0], hn::ShiftLeft<8>(code[1])), others = hn::Or(code[2], hn::ShiftLeft<8>(code[3]));
@@ -159,6 +167,43 @@ void dequantize(const uint8_t* in, float* out, int64_t count, float scale, int32
   for (; i < count; ++i) out[i] = (static_cast<float>(in[i]) - static_cast<float>(zero)) * scale;
 }
 
+void scale(const uint8_t* in, uint8_t* out, int64_t rows, int64_t columns, const float* factor, const float* shift, const Int8Finish& f) noexcept {
+  const D d;
+  const Finish finish(f);
+  const VI none = hn::Zero(DI());
+  const auto code = [&](const uint8_t* codes, int64_t i) HWY_ATTR { return finish.bounded(hn::MulAdd(code_floats(codes + i), hn::LoadU(d, factor + i), hn::LoadU(d, shift + i))); };
+  for (int64_t r = 0; r < rows; ++r, in += columns, out += columns) {
+    int64_t i = 0;
+    for (; i + 4 * kLanes <= columns; i += 4 * kLanes)
+      hn::StoreU(in_order(narrow(code(in, i), code(in, i + kLanes), code(in, i + 2 * kLanes), code(in, i + 3 * kLanes))), DB(), out + i);
+    for (; i < columns; i += kLanes) store_bytes(in_order(narrow(code(in, i), none, none, none)), out + i, std::min<int64_t>(kLanes, columns - i));
+  }
+}
+
+void moments(const uint8_t* in, int64_t count, int64_t* sums) noexcept {
+  constexpr int64_t kMost = 8192;  // vectors whose squares' sums fit int32
+  const DI di;
+  const DW dw;
+  const VW one = hn::Set(dw, int16_t{1});
+  const hn::ScalableTag<uint16_t> dh;
+  const auto low = hn::Set(dh, 0xff);
+  int64_t i = 0;
+  while (i + 4 * kLanes <= count) {
+    VI first = hn::Zero(di), second = first;
+    for (const int64_t end = std::min(count - 4 * kLanes, i + (kMost - 1) * 4 * kLanes); i <= end; i += 4 * kLanes) {
+      const auto v = hn::BitCast(dh, hn::LoadU(DB(), in + i));
+      const VW even = hn::BitCast(dw, hn::And(v, low)), odd = hn::BitCast(dw, hn::ShiftRight<8>(v));
+      first = hn::Add(first, pair_sums(hn::Add(even, odd), one));
+      second = hn::Add(second, hn::Add(pair_sums(even, even), pair_sums(odd, odd)));
+    }
+    HWY_ALIGN int32_t parts[2][kLanes];
+    hn::Store(first, di, parts[0]);
+    hn::Store(second, di, parts[1]);
+    for (int j = 0; j < kLanes; ++j) sums[0] += parts[0][j], sums[1] += parts[1][j];
+  }
+  for (; i < count; ++i) sums[0] += in[i], sums[1] += int64_t{in[i]} * in[i];
+}
+
 void add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int8Finish& f, uint8_t* out, int64_t count) noexcept {
   const D d;
   const Finish finish(f);
@@ -193,7 +238,7 @@ void add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int
 }
 
 const Int8CodesTarget* simd_target() {
-  static constexpr Int8CodesTarget kTarget{interleave3, most, mean, quantize, dequantize, map, add};
+  static constexpr Int8CodesTarget kTarget{interleave3, most, mean, quantize, dequantize, map, scale, moments, add};
   return &kTarget;
 }
 

@@ -108,7 +108,9 @@ void reference_mean(const Int8Windows& t, int32_t zeros, float scale, const Int8
       int32_t sum = -zeros;
       for (int64_t y = 0; y < t.rows; ++y)
         for (int64_t k = 0; k < t.columns; ++k) sum += t.in[x * t.step + y * t.row_step + k * t.column_step + c];
-      t.out[x * t.pitch + c] = int8_code(f, static_cast<float>(sum) * scale);
+      const float v = static_cast<float>(sum) * scale;
+      if (t.out_float != nullptr) t.out_float[x * t.pitch + c] = v;
+      else t.out[x * t.pitch + c] = int8_code(f, v);
     }
 }
 
@@ -128,12 +130,21 @@ void reference_map(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t ou
     for (int64_t i = 0; i < columns; ++i) out[r * out_pitch + i] = looked_up(table, in[r * in_pitch + i]);
 }
 
+void reference_scale(const uint8_t* in, uint8_t* out, int64_t rows, int64_t columns, const float* factor, const float* shift, const Int8Finish& f) noexcept {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < columns; ++i) out[r * columns + i] = int8_code(f, static_cast<float>(in[r * columns + i]) * factor[i] + shift[i]);
+}
+
+void reference_moments(const uint8_t* in, int64_t count, int64_t* sums) noexcept {
+  for (int64_t i = 0; i < count; ++i) sums[0] += in[i], sums[1] += int64_t{in[i]} * in[i];
+}
+
 void reference_add(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int8Finish& f, uint8_t* out, int64_t count) noexcept {
   for (int64_t i = 0; i < count; ++i) out[i] = int8_code(f, finished(f, scale * static_cast<float>(a[i]) + shift, b + i));
 }
 
 constexpr Int8Target kReference{"int8 scalar", {4, 4, 4, 4}, 3, kRefLanes, false, false, reference_tile, reference_interleave, reference_depthwise};
-constexpr Int8CodesTarget kCodesReference{reference_interleave3, reference_most, reference_mean, reference_quantize, reference_dequantize, reference_map, reference_add};
+constexpr Int8CodesTarget kCodesReference{reference_interleave3, reference_most, reference_mean, reference_quantize, reference_dequantize, reference_map, reference_scale, reference_moments, reference_add};
 
 }  // namespace
 

@@ -104,6 +104,7 @@ struct Int8Windows {
   int64_t row_step = 0, column_step = 0, step = 0;  // codes from a row, a column, a window to the next
   int64_t count = 0, channels = 0;
   uint8_t* out = nullptr;
+  float* out_float = nullptr;  // of a mean: where codes are not wanted
   int64_t pitch = 0;  // codes from a result to the next
 };
 
@@ -113,12 +114,17 @@ struct Int8CodesTarget {
   void (*interleave3)(const uint8_t* planes, int64_t plane, int64_t count, uint8_t* out) noexcept;
   // The greatest code of each window, channel by channel.
   void (*most)(const Int8Windows& t) noexcept;
-  // Codes of (sum - zeros) * scale.
+  // Codes of (sum - zeros) * scale, or these numbers.
   void (*mean)(const Int8Windows& t, int32_t zeros, float scale, const Int8Finish& f) noexcept;
   void (*quantize)(const float* in, uint8_t* out, int64_t count, float scale, int32_t zero, uint8_t nan) noexcept;
   void (*dequantize)(const uint8_t* in, float* out, int64_t count, float scale, int32_t zero) noexcept;
   // out[i] = table[in[i]] for rows of `columns` codes, or in[i] without a table; in place is allowed.
   void (*map)(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, int64_t rows, int64_t columns, const uint8_t* table) noexcept;
+  // Codes of in[i] * factor[i] + shift[i] for `rows` rows of `columns`, which lie one behind the other; factor and shift are
+  // readable for a vector more.
+  void (*scale)(const uint8_t* in, uint8_t* out, int64_t rows, int64_t columns, const float* factor, const float* shift, const Int8Finish& f) noexcept;
+  // What `count` codes and their squares add up to is added to sums[0] and sums[1].
+  void (*moments)(const uint8_t* in, int64_t count, int64_t* sums) noexcept;
   // The residual is b; scale and shift are a's.
   void (*add)(const uint8_t* a, float scale, float shift, const uint8_t* b, const Int8Finish& f, uint8_t* out, int64_t count) noexcept;
 };

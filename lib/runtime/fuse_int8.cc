@@ -7,6 +7,7 @@
 #include "lib/runtime/fuse.h"
 #include "lib/runtime/int8_graph.h"
 #include "lib/runtime/layout.h"
+#include "lib/runtime/lower_resampling.h"
 
 namespace mlt {
 namespace {
@@ -33,6 +34,9 @@ class Fusion : CodeGraph {
       const std::string& kind = node.op->kind;
       if (kind == "conv" || kind == "linear" || kind == "matmul") product(i);
       else if (kind == "add") sum(i);
+      else if (kind == "mul") scaling(i);
+      else if (kind == "instance_norm") norm(i);
+      else if (kind == "upsample_nearest_neighbor" || kind == "resize_nearest_neighbor") picking(i);
       else if (kind == "max_pool" || kind == "avg_pool" || kind == "reduce_mean") pooling(i);
       else if (kind == "concat") concatenation(i);
       else if (kind == "split") parts(i);
@@ -275,7 +279,7 @@ class Fusion : CodeGraph {
     const int x = node.in("x"), y = node.in("y");
     auto a = operand(x), b = operand(y);
     if (!a && !b) return;
-    if (!a || !b) return refuse(node, "one operand has no codes");
+    if (!a || !b) return scaling(i);
     if (dims(x) != dims(y)) return refuse(node, "operands of different shapes");
     auto end = tail(node.outs[0]);
     if (!end) return refuse(node, "the result is not quantized");
@@ -283,6 +287,96 @@ class Fusion : CodeGraph {
     plan->kind = Kind::kAdd;
     plan->x = a->codes, plan->y = b->codes;
     adopt(i, plan, {{{"x", 0, a->id}, x}, {{"y", 0, b->id}, y}}, *end);
+  }
+
+  // Numbers by channel, the axis that lies innermost.
+  std::optional<std::vector<float>> by_channel(int id, const Dims& whole) {
+    if (id < 0 || !value(id).is_constant || !is_float(value(id).type.dtype)) return std::nullopt;
+    const Dims& d = dims(id);
+    const size_t rank = whole.size(), from_end = rank == 4 ? 3 : 1;
+    if (rank == 0 || d.size() < from_end || d.size() > rank) return std::nullopt;
+    int64_t count = 1;
+    for (int64_t e : d) count *= e;
+    if (count != whole[rank - from_end] || d[d.size() - from_end] != count) return std::nullopt;
+    Tensor stored = plan_.materialize(id, false);
+    if (!stored.valid() || stored.size() != count) return std::nullopt;
+    std::vector<float> numbers = to_floats(to_compute(stored));
+    if (std::any_of(numbers.begin(), numbers.end(), [](float v) { return !(std::fabs(v) < 1e15f); })) return std::nullopt;
+    return numbers;
+  }
+
+  // A product or sum with a number for each channel: constants, or codes of an image of one pixel.
+  void scaling(size_t i) {
+    Node& node = *nodes_[i];
+    at_ = static_cast<int>(i);
+    const int out = node.outs[0];
+    int x = node.in("x"), y = node.in("y");
+    if (!operand(x) && !operand(y)) return;
+    if (!operand(x) || dims(x) != dims(out)) std::swap(x, y);
+    const auto from = operand(x), other = operand(y);
+    if (!from || dims(x) != dims(out)) return refuse(node, "operands of different shapes");
+    auto plan = std::make_shared<Int8Plan>();
+    plan->kind = Kind::kScale;
+    plan->x = from->codes;
+    std::vector<std::pair<Node::Source, int>> sources{{{"x", 0, from->id}, x}};
+    const bool product = node.op->kind == "mul";
+    if (other) {
+      const Dims& d = dims(out);
+      if (!product || d.size() != 4 || dims(y) != Dims{d[0], d[1], 1, 1}) return refuse(node, "operands of different shapes");
+      plan->y = other->codes;
+      sources.push_back({{"y", 0, other->id}, y});
+    } else {
+      auto numbers = by_channel(y, dims(out));
+      if (!numbers) return refuse(node, "one operand has no codes");
+      (product ? plan->factor : plan->shift) = std::move(*numbers);
+    }
+    auto end = tail(out);
+    if (!end || end->act != nullptr) return refuse(node, "the result is not quantized");
+    adopt(i, plan, sources, *end);
+  }
+
+  void norm(size_t i) {
+    Node& node = *nodes_[i];
+    at_ = static_cast<int>(i);
+    const int x = node.in("x"), gamma = node.in("gamma"), beta = node.in("beta");
+    auto from = operand(x);
+    if (!from) return;
+    const Dims& d = dims(x);
+    if (d.size() < 3 || d.size() == 4) return refuse(node, "operand of rank " + std::to_string(d.size()));
+    auto plan = std::make_shared<Int8Plan>();
+    plan->kind = Kind::kNorm;
+    plan->x = from->codes;
+    plan->epsilon = static_cast<float>(node.call.f64("epsilon"));
+    for (const auto& [id, numbers] : {std::pair(gamma, &plan->factor), std::pair(beta, &plan->shift)}) {
+      if (id < 0) continue;
+      auto given = by_channel(id, Dims{d[1]});
+      if (!given) return refuse(node, "gamma or beta");
+      *numbers = std::move(*given);
+    }
+    if (node.call.failed() || !(plan->epsilon > 1e-30f)) return refuse(node, "epsilon");
+    auto end = tail(node.outs[0]);
+    if (!end || end->act != nullptr) return refuse(node, "the result is not quantized");
+    plan->nan = code_of_nan(value(end->quantize->outs[0]).type.dtype);
+    adopt(i, plan, {{{"x", 0, from->id}, x}}, *end);
+  }
+
+  void picking(size_t i) {
+    Node& node = *nodes_[i];
+    at_ = static_cast<int>(i);
+    const int x = node.in("x");
+    auto from = operand(x);
+    if (!from) return;
+    if (dims(x).size() != 4) return refuse(node, "operand of rank " + std::to_string(dims(x).size()));
+    Lowering l(plan_, node);
+    auto r = resampling(l);
+    if (!r) return refuse(node, l.refusal);
+    auto plan = std::make_shared<Int8Plan>();
+    plan->kind = Kind::kPick;
+    plan->x = from->codes;
+    plan->pick_y = r->y.low, plan->pick_x = r->x.low;
+    auto end = tail(node.outs[0]);
+    if (!end || end->act != nullptr) return refuse(node, "the result is not quantized");
+    adopt(i, plan, {{{"x", 0, from->id}, x}}, *end);
   }
 
   void pooling(size_t i) {
@@ -319,6 +413,13 @@ class Fusion : CodeGraph {
         if (plan->window.pad_before[a] >= plan->window.kernel[a] || (plan->window.out[a] - 1) * plan->window.stride[a] - plan->window.pad_before[a] >= plan->window.in[a])
           return refuse(node, "windows of padding alone");
     auto end = tail(node.outs[0]);
+    if (!end && node.op->kind == "reduce_mean") {
+      plan->floats = true;
+      node.int8 = plan;
+      node.sources = {{"x", 0, from->id}};
+      reads(i, from->id);
+      return release(x);
+    }
     if (!end) return refuse(node, "the result is not quantized");
     if (end->act != nullptr) return refuse(node, "an activation follows");
     adopt(i, plan, {{{"x", 0, from->id}, x}}, *end);
@@ -476,73 +577,6 @@ class Fusion : CodeGraph {
 };
 
 }  // namespace
-
-std::optional<Int8Weights> int8_weights(ops::Call& call, size_t axis, std::string& reason) {
-  const std::string& kind = call.op()->kind;
-  const bool affine = kind == "constexpr_affine_dequantize";
-  if (!affine && kind != "constexpr_blockwise_shift_scale") return reason = "the weights are a palette", std::nullopt;
-  const char* data_name = affine ? "quantized_data" : "data";
-  const char* zero_name = affine ? "zero_point" : "offset";
-  const Tensor& data = call.tensor(data_name);
-  const DType type = call.type(data_name).dtype;
-  if (call.failed() || is_float(type) || type == DType::kBool || data.dims().size() <= axis) return reason = "the weights are not integers", std::nullopt;
-  Int8Weights w;
-  w.dims = data.dims();
-  const int64_t n = w.dims[axis], count = data.size();
-  int64_t inner = 1;
-  for (size_t i = axis + 1; i < w.dims.size(); ++i) inner *= w.dims[i];
-  if (n < 1 || count < 1) return reason = "the weights are empty", std::nullopt;
-  w.scale = call.floats("scale");
-  std::vector<float> zero = call.has(zero_name) ? call.floats(zero_name) : std::vector<float>();
-  if (call.failed()) return reason = "the weights' scales are not known", std::nullopt;
-  if (affine) {
-    const int64_t given = call.i64("axis"), rank = static_cast<int64_t>(w.dims.size());
-    if (call.failed()) return reason = "the weights' axis is not known", std::nullopt;
-    if ((w.scale.size() > 1 || zero.size() > 1) && (given < 0 ? given + rank : given) != static_cast<int64_t>(axis))
-      return reason = "the weights' scales are not by output channel", std::nullopt;
-  } else {
-    const Dims& s = call.tensor("scale").dims();
-    for (size_t i = 0; i < s.size(); ++i)
-      if (s.size() != w.dims.size() || (i != axis && s[i] != 1)) return reason = "the weights' scales are not by output channel", std::nullopt;
-  }
-  for (auto* list : {&w.scale, &zero}) {
-    const auto have = static_cast<int64_t>(list->size());
-    if (have == 0 && list == &zero) list->assign(1, 0.0f);
-    if (have > 0 && n % have != 0) return reason = "the weights' scales are not by output channel", std::nullopt;
-    std::vector<float> each(static_cast<size_t>(n));
-    for (int64_t i = 0; i < n; ++i) each[static_cast<size_t>(i)] = (*list)[static_cast<size_t>(i / std::max<int64_t>(1, n / static_cast<int64_t>(list->size())))];
-    *list = std::move(each);
-  }
-  w.codes.resize(static_cast<size_t>(count));
-  const auto centred = [&](const auto* from) {
-    for (int64_t row = 0, rows = count / inner; row < rows; ++row, from += inner) {
-      const float z = zero[static_cast<size_t>(row % n)];
-      if (!(std::fabs(z) <= 1024) || z != std::nearbyint(z)) return false;
-      const auto shift = static_cast<int64_t>(z);
-      int8_t* to = w.codes.data() + row * inner;
-      int64_t outside = 0;
-      for (int64_t k = 0; k < inner; ++k) {
-        const int64_t v = from[k] - shift;
-        outside += v < -128 || v > 127;
-        to[k] = static_cast<int8_t>(v);
-      }
-      if (outside > 0) return false;
-    }
-    return true;
-  };
-  bool fit = false;
-  if (data.dtype() == DType::kI8) {
-    fit = centred(data.data<int8_t>());
-  } else if (data.dtype() == DType::kU8) {
-    fit = centred(data.data<uint8_t>());
-  } else {
-    const Tensor wide = to_compute(data);
-    if (wide.dtype() != DType::kI32) return reason = "the weights are not integers", std::nullopt;
-    fit = centred(wide.data<int32_t>());
-  }
-  if (!fit) return reason = "the weights' zero points leave the range of int8", std::nullopt;
-  return w;
-}
 
 void fuse_int8(Plan& plan, std::vector<std::unique_ptr<Node>>& nodes) {
   if (std::none_of(nodes.begin(), nodes.end(), [](const auto& node) { return node->op->kind == "dequantize"; })) return;

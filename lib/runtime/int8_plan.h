@@ -15,7 +15,7 @@
 namespace mlt {
 
 struct Int8Plan {
-  enum class Kind { kQuantize, kDequantize, kProduct, kAdd, kPool, kConcat, kSplit, kReshape, kTranspose, kMap };
+  enum class Kind { kQuantize, kDequantize, kProduct, kAdd, kPool, kConcat, kSplit, kReshape, kTranspose, kMap, kScale, kNorm, kPick };
   Kind kind = Kind::kProduct;
   // Sources of the node: "x", and "residual" or "y", or "values".
   Codes x{}, y{}, out{};
@@ -24,7 +24,11 @@ struct Int8Plan {
   std::vector<int64_t> perm{};  // kTranspose, in the order of the type
   Activation f{};               // kAdd
   CodeTable table{};            // kMap
-  uint8_t nan = 0;              // kQuantize: what MIL's quantize gives for what is no number
+  // By channel: kScale multiplies by the one, or by the codes "y", or adds the other; kNorm does both.
+  std::vector<float> factor{}, shift{};
+  float epsilon = 0;                         // kNorm
+  std::vector<int32_t> pick_y{}, pick_x{};  // kPick: the row and the column that each of the result's is
+  uint8_t nan = 0;              // kQuantize, kNorm: what MIL's quantize gives for what is no number
 
   ConvShape shape{};  // kProduct; of linear and matmul an image [rows, 1]
   std::vector<int8_t> weights{};
@@ -35,6 +39,7 @@ struct Int8Plan {
 
   Pool pool{};
   PoolShape window{};
+  bool floats = false;  // kPool: a mean that is not quantized
 };
 
 // Weights of eight bits or fewer around zero, one scale for each entry of `axis`. Says in `reason` why there are none.

@@ -248,9 +248,70 @@ Lowered lower_reshape(Lowering& l, const Int8Plan& p) {
   return lowered;
 }
 
+Lowered lower_scale(Lowering& l, const Int8Plan& p) {
+  const int x = l.in("x"), y = l.in("y"), out = l.out();
+  const Dims d = order_in_memory(l.type(out).dims);
+  const int64_t channels = d.back(), count = elements(l, out), images = y >= 0 ? d[0] : 1, pixels = count == 0 ? 0 : count / channels / images;
+  const size_t gates = y >= 0 ? align_up(static_cast<size_t>(channels) * sizeof(float) + kSlack) : 0;
+  Lowered lowered;
+  lowered.kernel = "int8 scale";
+  lowered.scratch = gates + scale_codes_scratch(channels);
+  lowered.run = [=, from = p.x, by = p.y, to = p.out, factor = p.factor, shift = p.shift](RunContext& c) {
+    auto* gate = reinterpret_cast<float*>(c.scratch);
+    for (int64_t i = 0; i < images && pixels > 0; ++i) {
+      if (y >= 0) dequantize_codes(c.codes(y) + i * channels, gate, channels, by);
+      const int64_t at = i * pixels * channels;
+      scale_codes(c.codes(x) + at, from, y >= 0 ? gate : factor.empty() ? nullptr : factor.data(), shift.empty() ? nullptr : shift.data(), c.codes_out(out) + at, to, pixels,
+                  channels, c.scratch + gates);
+    }
+    return Status();
+  };
+  return lowered;
+}
+
+Lowered lower_norm(Lowering& l, const Int8Plan& p) {
+  const int x = l.in("x"), out = l.out();
+  const Dims& d = l.type(x).dims;
+  const int64_t batch = d[0], channels = d[1], planes = batch * channels, inner = planes == 0 ? 0 : elements(l, x) / planes;
+  Lowered lowered;
+  lowered.kernel = "int8 norm";
+  lowered.in_place = {x};
+  lowered.run = [=, from = p.x, to = p.out, nan = p.nan, gamma = p.factor, beta = p.shift, epsilon = p.epsilon](RunContext& c) {
+    if (inner > 0)
+      norm_codes(c.codes(x), from, c.codes_out(out), to, nan, batch, channels, inner, gamma.empty() ? nullptr : gamma.data(), beta.empty() ? nullptr : beta.data(), epsilon);
+    return Status();
+  };
+  return lowered;
+}
+
+Lowered lower_pick(Lowering& l, const Int8Plan& p) {
+  const int x = l.in("x"), out = l.out();
+  const Dims& d = l.type(x).dims;
+  const int64_t count = elements(l, out);
+  std::optional<CodeTable> table;
+  if (p.x != p.out) table = recoding(p.x, p.out);
+  Lowered lowered;
+  lowered.kernel = "int8 nearest";
+  lowered.run = [=, batch = d[0], channels = d[1], h = d[2], w = d[3], ys = p.pick_y, xs = p.pick_x](RunContext& c) {
+    pick_code_pixels(c.codes(x), c.codes_out(out), batch, h, w, channels, ys, xs);
+    if (table) map_codes(c.codes(out), c.codes_out(out), count, *table);
+    return Status();
+  };
+  return lowered;
+}
+
 Lowered lower_pool(Lowering& l, const Int8Plan& p) {
   const int x = l.in("x"), out = l.out();
   const int64_t count = elements(l, out);
+  if (p.floats) {
+    Lowered lowered;
+    lowered.kernel = "int8 window";
+    lowered.run = [=, from = p.x, batch = p.window.batch, channels = p.window.channels, pixels = p.window.in[0] * p.window.in[1]](RunContext& c) {
+      mean_of_codes(c.codes(x), from, c.f32_out(out), batch, pixels, channels);
+      return Status();
+    };
+    return lowered;
+  }
   const bool mapped = p.pool == Pool::kMax && !(p.x == p.out);
   Lowered lowered;
   lowered.kernel = "int8 window";
@@ -276,6 +337,9 @@ std::optional<Lowered> lower_int8(Lowering& l) {
     case Kind::kReshape: return lower_reshape(l, p);
     case Kind::kTranspose: return lower_transpose(l, p);
     case Kind::kPool: return lower_pool(l, p);
+    case Kind::kScale: return lower_scale(l, p);
+    case Kind::kNorm: return lower_norm(l, p);
+    case Kind::kPick: return lower_pick(l, p);
     case Kind::kAdd:
       lowered.kernel = "int8 add";
       lowered.in_place = {x, y};

@@ -467,6 +467,93 @@ TEST_CASE("int8: the mean of a large window") {
   }
 }
 
+TEST_CASE("int8: numbers by channel") {
+  const Codes from{0.03f, 120}, to{0.05f, 77};
+  for (int64_t channels : {1, 3, 16, 63, 64, 100, 300})
+    for (int64_t pixels : {1, 7, 300}) {
+      CAPTURE(channels);
+      CAPTURE(pixels);
+      const auto count = static_cast<size_t>(channels * pixels);
+      const auto x = bytes(count, 7);
+      const auto factor = numbers(static_cast<size_t>(channels), 3, -2, 2), shift = numbers(static_cast<size_t>(channels), 4, -1, 1);
+      on_every_target([&] {
+        AlignedBuffer scratch;
+        REQUIRE(scratch.reset(scale_codes_scratch(channels)));
+        for (int form : {1, 2, 3}) {
+          std::vector<uint8_t> out(count + 8, 0x5a);
+          scale_codes(x.data(), from, form & 1 ? factor.data() : nullptr, form & 2 ? shift.data() : nullptr, out.data(), to, pixels, channels, scratch.data<void>());
+          double worst = 0;
+          for (size_t i = 0; i < count; ++i) {
+            const size_t c = i % static_cast<size_t>(channels);
+            double v = (x[i] - from.zero) * static_cast<double>(from.scale);
+            if (form & 1) v *= factor[c];
+            if (form & 2) v += shift[c];
+            worst = std::max(worst, std::fabs(out[i] - code(v, to)));
+          }
+          CHECK(worst < 0.501);
+          for (size_t i = count; i < count + 8; ++i) CHECK(out[i] == 0x5a);
+        }
+        // A mean in floats.
+        std::vector<float> mean(static_cast<size_t>(channels) + 4, 77.0f);
+        mean_of_codes(x.data(), from, mean.data(), 1, pixels, channels);
+        for (size_t c = 0; c < static_cast<size_t>(channels); ++c) {
+          double sum = 0;
+          for (size_t i = c; i < count; i += static_cast<size_t>(channels)) sum += (x[i] - from.zero) * static_cast<double>(from.scale);
+          CHECK(std::fabs(mean[c] - sum / static_cast<double>(pixels)) < 1e-5);
+        }
+        CHECK(mean[static_cast<size_t>(channels)] == 77.0f);
+      });
+    }
+}
+
+TEST_CASE("int8: norms of planes") {
+  const Codes from{0.03f, 120}, to{0.02f, 130};
+  // The last are longer than what 32 bits add up.
+  for (int64_t inner : {1, 5, 64, 200, 1003, 600000}) {
+    CAPTURE(inner);
+    auto x = bytes(static_cast<size_t>(4 * inner), 8);
+    std::fill_n(x.begin(), inner, uint8_t{255});
+    const std::vector<float> gamma{0.5f, -1.5f}, beta{0.1f, 0};
+    on_every_target([&] {
+      for (bool scaled : {false, true}) {
+        std::vector<uint8_t> out(x.size(), 0x5a);
+        norm_codes(x.data(), from, out.data(), to, 0, 2, 2, inner, scaled ? gamma.data() : nullptr, scaled ? beta.data() : nullptr, 1e-3f);
+        double worst = 0;
+        for (int64_t plane = 0; plane < 4; ++plane) {
+          const uint8_t* in = x.data() + plane * inner;
+          double sum = 0, squares = 0;
+          for (int64_t i = 0; i < inner; ++i) sum += in[i];
+          const double mean = sum / static_cast<double>(inner), step = from.scale;
+          for (int64_t i = 0; i < inner; ++i) squares += (in[i] - mean) * (in[i] - mean) * step * step;
+          const double spread = 1 / std::sqrt(squares / static_cast<double>(inner) + static_cast<double>(1e-3f));
+          for (int64_t i = 0; i < inner; ++i) {
+            double v = (in[i] - mean) * step * spread;
+            if (scaled) v = v * gamma[static_cast<size_t>(plane % 2)] + beta[static_cast<size_t>(plane % 2)];
+            worst = std::max(worst, std::fabs(out[static_cast<size_t>(plane * inner + i)] - code(v, to)));
+          }
+        }
+        CHECK(worst < 0.501);
+        CHECK(out[static_cast<size_t>(4 * inner)] == 0x5a);
+      }
+    });
+  }
+}
+
+TEST_CASE("int8: picked pixels") {
+  const std::vector<int32_t> ys{0, 0, 1, 2, 2, 2}, xs{0, 1, 1, 3};
+  for (int64_t channels : {1, 5, 64}) {
+    const auto x = bytes(static_cast<size_t>(2 * 3 * 4 * channels), 3);
+    std::vector<uint8_t> out(static_cast<size_t>(2 * 6 * 4 * channels));
+    pick_code_pixels(x.data(), out.data(), 2, 3, 4, channels, ys, xs);
+    size_t wrong = 0, at = 0;
+    for (int64_t n = 0; n < 2; ++n)
+      for (int32_t y : ys)
+        for (int32_t column : xs)
+          for (int64_t c = 0; c < channels; ++c) wrong += out[at++] != x[static_cast<size_t>(((n * 3 + y) * 4 + column) * channels + c)];
+    CHECK(wrong == 0);
+  }
+}
+
 TEST_CASE("int8: sums of two tensors, tables, pooling") {
   const size_t count = 1003;
   const auto a = bytes(count, 11), b = bytes(count, 12);

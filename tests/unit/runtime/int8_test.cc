@@ -189,6 +189,30 @@ TEST_CASE("int8: sums, concatenations, averages and functions of codes") {
   CHECK(count(found.kernels, "int8 table") == 1);
 }
 
+TEST_CASE("int8: numbers by channel, gates, norms of groups, nearest neighbors, a mean that stays float") {
+  Quantized net;
+  OpBuilder& b = net.b;
+  ir::Value* x = net.pair(net.input("x", {2, 6, 5, 7}), 1.0f / 64, 128);
+  ir::Value* gate = net.pair(net.input("g", {2, 6, 1, 1}), 1.0f / 128, 90);
+  ir::Value* groups = net.pair(b.op("reshape", {{"x", x}, {"shape", b.ints({2, 3, 70})}}), 1.0f / 64, 128);
+  ir::Value* normed = net.pair(b.op("instance_norm", {{"x", groups}, {"gamma", b.constant(noise({3}, 8))}, {"beta", b.constant(noise({3}, 9))}, {"epsilon", b.f32(1e-3f)}}), 1.0f / 40, 128);
+  ir::Value* image = net.pair(b.op("reshape", {{"x", normed}, {"shape", b.ints({2, 6, 5, 7})}}), 1.0f / 40, 128);
+  ir::Value* scaled = net.pair(net.two("mul", image, b.constant(noise({6, 1, 1}, 10))), 1.0f / 50, 128);
+  ir::Value* shifted = net.pair(net.two("add", b.constant(noise({1, 6, 1, 1}, 11)), scaled), 1.0f / 50, 100);
+  ir::Value* gated = net.pair(net.two("mul", gate, x), 1.0f / 40, 128);
+  ir::Value* large = net.pair(b.op("upsample_nearest_neighbor", {{"x", gated}, {"scale_factor_height", b.f32(2)}, {"scale_factor_width", b.f32(2)}}), 1.0f / 50, 120);
+  ir::Value* rows = net.pair(net.two("mul", net.pair(net.input("r", {9, 6}), 1.0f / 64, 128), b.constant(noise({6}, 12))), 1.0f / 50, 128);
+  ir::Value* mean = b.op("reduce_mean", {{"x", large}, {"axes", b.ints({2, 3})}, {"keep_dims", b.boolean(true)}});
+  auto found = net.check({shifted, large, rows, mean}, 1.0f / 40);
+  CHECK(found.worst < 1.3);  // codes a step away, multiplied
+  CHECK(found.share < 0.02);
+  CHECK(count(found.kernels, "int8 scale") == 4);
+  CHECK(count(found.kernels, "int8 norm") == 1);
+  CHECK(count(found.kernels, "int8 nearest") == 1);
+  CHECK(count(found.kernels, "int8 window") == 1);
+  CHECK(found.refused.empty());
+}
+
 TEST_CASE("int8: functions spelled out with pairs between are part of the convolution before them") {
   for (const char* type : {"uint8", "int8"}) {
     CAPTURE(type);
@@ -312,7 +336,7 @@ TEST_CASE("int8: convolutions of one and three axes and of groups") {
     ir::Value* sum = net.pair(net.two("add", net.pair(conv(z, 32, 32, 1), 1.0f / 32, 128), y), 1.0f / 16, 128);
     auto found = net.check({sum, conv(sum, 32, 3, 1)}, 1.0f / 16);
     CHECK(found.worst < 1.6);
-    CHECK(count(found.kernels, "taps int8") + count(found.kernels, "lines int8") == 4);
+    CHECK(count(found.kernels, "taps int8") + count(found.kernels, "lines int8") + count(found.kernels, "windows int8") == 4);
     CHECK(count(found.kernels, "int8 add") == 1);
     CHECK(count(found.kernels, "int8") == static_cast<int64_t>(found.kernels.size()));
   }
