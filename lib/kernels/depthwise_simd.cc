@@ -9,12 +9,11 @@
 #include <array>
 #include <cmath>
 
+#include "lib/kernels/activate-inl.h"
 #include "lib/kernels/bounds-inl.h"
 #include "lib/kernels/cheap-inl.h"
 #include "lib/kernels/depthwise_target.h"
-#include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/gemm_target.h"
-#include "lib/kernels/math-inl.h"
 #include "lib/kernels/partial-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -93,18 +92,8 @@ constexpr std::array<Columns, 9> columns_of() {
           columns<kKernel, kStride, kLast < 8 ? kLast : 8>};
 }
 
-template <typename F>
-HWY_INLINE void map_pixels(float* out, int64_t pitch, int64_t count, int64_t channels, const F& f) {
-  const D d;
-  for (int64_t x = 0; x < count; ++x, out += pitch)
-    for (int64_t c = 0; c < channels; c += kLanes) store_first(d, f(load_first(d, out + c, channels - c)), out + c, channels - c);
-}
-
 void activate(const Activation& f, float* out, int64_t pitch, int64_t count, int64_t channels) {
-  if (is_cheap(f.op) || f.op == Unary::kHardSwish) return;
-  if (f.op == Unary::kSilu) return map_pixels(out, pitch, count, channels, [](V x) HWY_ATTR { return math::silu(x); });
-  const ElementwiseTarget& ew = elementwise_target();
-  for (int64_t x = 0; x < count; ++x, out += pitch) ew.unary(f.op, out, out, channels, f.a, f.b);
+  if (f.op != Unary::kHardSwish) activate_rectangle(f, out, count, pitch, channels);
 }
 
 void band(const DepthwiseBand& b) noexcept {

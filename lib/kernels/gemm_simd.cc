@@ -8,10 +8,9 @@
 #include <hwy/highway.h>
 
 #include "lib/base/float16.h"
+#include "lib/kernels/activate-inl.h"
 #include "lib/kernels/cheap-inl.h"
-#include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/gemm_target.h"
-#include "lib/kernels/math-inl.h"
 #include "lib/kernels/partial-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -342,26 +341,6 @@ void tile_rows(const Tile& t) {
   }
 }
 
-template <typename F>
-HWY_INLINE void map_rows(const Tile& t, const F& f) {
-  const D d;
-  for (int i = 0; i < t.rows; ++i)
-    for (int64_t j = 0; j < t.cols; j += kLanes) {
-      float* c = t.c + i * t.ldc + j;
-      store_first(d, f(load_first(d, c, t.cols - j)), c, t.cols - j);
-    }
-}
-
-// The functions that finish() does not know, while the tile is still in the first-level cache. A call for each row of a
-// small tile would cost as much as the function.
-HWY_INLINE void activate_rows(const Tile& t) {
-  if (is_cheap(t.f.op)) return;
-  if (t.f.op == Unary::kSilu) return map_rows(t, [](V x) HWY_ATTR { return math::silu(x); });
-  if (t.f.op == Unary::kGelu) return map_rows(t, [](V x) HWY_ATTR { return math::gelu(x); });
-  const ElementwiseTarget& ew = elementwise_target();
-  for (int i = 0; i < t.rows; ++i) ew.unary(t.f.op, t.c + i * t.ldc, t.c + i * t.ldc, t.cols, t.f.a, t.f.b);
-}
-
 template <Form kForm>
 void tile_any(const Tile& t) noexcept {
   switch (t.nv) {
@@ -369,7 +348,7 @@ void tile_any(const Tile& t) noexcept {
     case 2: tile_rows<2, kForm>(t); break;
     default: tile_rows<3, kForm>(t); break;
   }
-  activate_rows(t);
+  activate_rectangle(t.f, t.c, t.rows, t.ldc, t.cols);
 }
 
 void tile_packed(const Tile& t) noexcept {
@@ -383,7 +362,7 @@ void tile_half_any(const Tile& t) noexcept {
     case 2: tile_half_rows<2>(t); break;
     default: tile_half_rows<3>(t); break;
   }
-  activate_rows(t);
+  activate_rectangle(t.f, t.c, t.rows, t.ldc, t.cols);
 }
 
 const GemmTarget* simd_target() {

@@ -28,7 +28,7 @@ HWY_INLINE V set(float x) { return hn::Set(D(), x); }
 // x * 2^n for integral n: one instruction there, which also rounds to denormals, and to infinity, by itself.
 HWY_INLINE V scale_by_power(V x, V n) { return V{_mm512_scalef_ps(x.raw, n.raw)}; }
 
-// num / den for den in [1, 2^64]: a division takes as long as ten multiplications there. Within 1.5 ulp.
+// num / den for den in [1, 2^125]: a division takes as long as ten multiplications there. Within 1.5 ulp.
 HWY_INLINE V divide(V num, V den) {
   const V r = hn::ApproximateReciprocal(den);
   return hn::Mul(num, hn::MulAdd(r, hn::NegMulAdd(den, r, set(1.0f)), r));
@@ -58,12 +58,15 @@ HWY_INLINE V expm1_small(V r) { return hn::MulAdd(hn::Mul(exp_tail(r), r), r, r)
 
 HWY_INLINE V keep_nan(V from, V x) { return hn::IfThenElse(hn::IsNaN(from), from, x); }
 
+// An integral number near a * b, which is less than 2^22: adding a number whose last place is 1 rounds the sum.
+HWY_INLINE V near_product(V a, V b) { return hn::Sub(hn::MulAdd(a, b, set(12582912.0f)), set(12582912.0f)); }
+
 // x - n ln 2 in two steps.
 HWY_INLINE V less_ln2(V x, V n) { return hn::NegMulAdd(n, set(-2.12194440e-4f), hn::NegMulAdd(n, set(0.693359375f), x)); }
 
 // exp(x) for x in [-104, 89]; NaN stays, as in what follows.
 HWY_INLINE V exp_within(V x) {
-  const V n = hn::Round(hn::Mul(x, set(1.44269504f)));
+  const V n = near_product(x, set(1.44269504f));
   return scale_by_power(exp_small(less_ln2(x, n)), n);
 }
 
@@ -112,15 +115,23 @@ HWY_INLINE V log(V x) {
   return keep_nan(x, r);
 }
 
-// factor / (1 + exp(-x)), with a power that never overflows: e / (1 + e) with e = exp(x) where x is negative. `factor`
-// must be finite where x is less than -104: the product is zero then.
-HWY_INLINE V logistic(V x, V factor) {
-  const V e = exp_within(at_least(set(-104.0f), hn::Neg(hn::Abs(x))));
-  const V over = hn::IfThenElse(hn::Lt(x, hn::Zero(D())), hn::Mul(factor, e), factor);
-  return divide(over, hn::Add(set(1.0f), e));
+// factor / (1 + exp(-x)) for x that is at least -86, or NaN.
+HWY_INLINE V logistic_above(V x, V factor) {
+  const V c = at_most(set(104.0f), x), n = near_product(c, set(-1.44269504f));
+  // -c - n ln 2 in two steps.
+  const V r = hn::NegMulAdd(n, set(-2.12194440e-4f), hn::NegMulSub(n, set(0.693359375f), c));
+  return divide(factor, hn::Add(set(1.0f), scale_by_power(exp_small(r), n)));
 }
 
+// The same for all x; below -86 it is factor times 5e-38.
+HWY_INLINE V logistic(V x, V factor) { return logistic_above(at_least(set(-86.0f), x), factor); }
+
 HWY_INLINE V sigmoid(V x) { return logistic(x, set(1.0f)); }
+
+HWY_INLINE V silu(V x) {
+  const V c = at_least(set(-86.0f), x);
+  return logistic_above(c, c);
+}
 
 HWY_INLINE V tanh(V x) {
   const V a = hn::Abs(x);
@@ -177,8 +188,6 @@ HWY_INLINE V softplus(V x) {
   const V l = hn::IfThenElse(hn::Eq(d, hn::Zero(D())), t, hn::Div(hn::Mul(log(u), t), d));
   return keep_nan(x, hn::Add(hn::Max(x, hn::Zero(D())), l));
 }
-
-HWY_INLINE V silu(V x) { return logistic(x, at_least(set(-128.0f), x)); }
 
 // sin (quadrant 0) or cos (quadrant 1) for |x| < 8192.
 template <int kQuadrant>

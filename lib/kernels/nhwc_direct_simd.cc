@@ -6,10 +6,9 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "lib/kernels/activate-inl.h"
 #include "lib/kernels/cheap-inl.h"
-#include "lib/kernels/elementwise_target.h"
 #include "lib/kernels/gemm_target.h"
-#include "lib/kernels/math-inl.h"
 #include "lib/kernels/nhwc_direct_target.h"
 #include "lib/kernels/partial-inl.h"
 
@@ -183,30 +182,11 @@ HWY_NOINLINE void quads(const DirectRow& r, int64_t x) {
   store<kPixels, 1>(r, x, sums);
 }
 
-HWY_INLINE int output_vectors(const DirectRow& r) { return r.input == DirectInput::kPairs || r.input == DirectInput::kQuads ? 1 : r.vectors; }
-
-template <typename F>
-HWY_INLINE void map_outputs(const DirectRow& r, int64_t x, const F& f) {
-  const D d;
-  const int64_t end = r.count < x + r.block ? r.count : x + r.block;
-  for (; x < end; ++x)
-    for (int j = 0; j < output_vectors(r); ++j) {
-      float* p = r.out + x * r.pitch + j * r.out_step;
-      store_first(d, f(load_first(d, p, r.valid[j])), p, r.valid[j]);
-    }
-}
-
-// The functions that store() does not know, while a block's outputs are in the first-level cache.
+// The functions that store() does not know. A block's vectors lie side by side, apart from shared inputs' they are one group each.
 HWY_NOINLINE void activate(const DirectRow& r, int64_t x) {
-  if (r.f.op == Unary::kSilu) return map_outputs(r, x, [](V v) HWY_ATTR { return math::silu(v); });
-  if (r.f.op == Unary::kGelu) return map_outputs(r, x, [](V v) HWY_ATTR { return math::gelu(v); });
-  const ElementwiseTarget& ew = elementwise_target();
-  const int64_t end = r.count < x + r.block ? r.count : x + r.block;
-  for (; x < end; ++x)
-    for (int j = 0; j < output_vectors(r); ++j) {
-      float* p = r.out + x * r.pitch + j * r.out_step;
-      ew.unary(r.f.op, p, p, r.valid[j], r.f.a, r.f.b);
-    }
+  const bool sums = r.input == DirectInput::kPairs || r.input == DirectInput::kQuads;
+  const int64_t count = r.count < x + r.block ? r.count - x : r.block;
+  activate_rectangle(r.f, r.out + x * r.pitch, count, r.pitch, sums || r.vectors == 1 ? r.valid[0] : r.out_step + r.valid[1]);
 }
 
 using Run = void (*)(const DirectRow&, int64_t);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lib/kernels/activate-inl.h"
 #include "lib/kernels/bounds-inl.h"
 #include "lib/kernels/cheap-inl.h"
 #include "lib/kernels/elementwise_target.h"
@@ -357,9 +358,12 @@ void tile_out(int64_t side, const float* in, int64_t stride, int64_t channels, c
     }
   }
   if (is_cheap(f.op)) return;
-  const ElementwiseTarget& ew = elementwise_target();
-  for (int64_t i = 0; i < side * side; ++i)
-    if (pixels[i] != nullptr) ew.unary(f.op, pixels[i], pixels[i], channels, f.a, f.b);
+  for (int64_t y = 0; y < side; ++y) {
+    float* const* row = pixels + y * side;
+    int64_t count = 0;
+    while (count < side && row[count] != nullptr) ++count;
+    if (count > 0) activate_rectangle(f, row[0], count, count > 1 ? row[1] - row[0] : 0, channels);
+  }
 }
 
 const NhwcTarget* simd_target() {
