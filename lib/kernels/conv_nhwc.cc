@@ -47,6 +47,13 @@ Ahead ahead_of(const Tile& t, const AlignedBuffer& weights, int64_t depth, int64
   return {next + size > weights.data() + weights.bytes() / sizeof(float) ? nullptr : next, size, tiles};
 }
 
+// Where side^2 pixels lie, row by row.
+template <typename T>
+void fill_pixels(T* first, int64_t row, int64_t pixel, int64_t side, T** pixels) {
+  for (int64_t y = 0; y < side; ++y, first += row)
+    for (int64_t x = 0; x < side; ++x) pixels[y * side + x] = first + x * pixel;
+}
+
 }  // namespace
 
 struct ConvNhwcPlan::Impl {
@@ -409,11 +416,16 @@ void ConvNhwcPlan::Impl::run_winograd(const Images& to, float* scratch) const no
         const Place at = place(t0 + i);
         const float* image = in + at.image * h * w * in_pitch;
         const float* pixels[kMostPositions];
-        for (int64_t y = 0; y < side + 2; ++y)
-          for (int64_t x = 0; x < side + 2; ++x) {
-            const int64_t iy = at.y + y - g.pad[1], ix = at.x + x - g.pad[2];
-            pixels[y * (side + 2) + x] = iy >= 0 && iy < h && ix >= 0 && ix < w ? image + (iy * w + ix) * in_pitch : zeros.data();
-          }
+        const int64_t top = at.y - g.pad[1], left = at.x - g.pad[2], reach = side + 2;
+        if (top >= 0 && left >= 0 && top + reach <= h && left + reach <= w) {
+          fill_pixels(image + (top * w + left) * in_pitch, w * in_pitch, in_pitch, reach, pixels);
+        } else {
+          for (int64_t y = 0; y < reach; ++y)
+            for (int64_t x = 0; x < reach; ++x) {
+              const int64_t iy = top + y, ix = left + x;
+              pixels[y * reach + x] = iy >= 0 && iy < h && ix >= 0 && ix < w ? image + (iy * w + ix) * in_pitch : zeros.data();
+            }
+        }
         nhwc->tile_in(side, pixels, c, inputs + i * c, in_stride);
       }
     });
@@ -443,13 +455,13 @@ void ConvNhwcPlan::Impl::run_winograd(const Images& to, float* scratch) const no
         const Place at = place(t0 + i);
         float* pixels[16];
         const float* others[16];
-        for (int64_t y = 0; y < side; ++y)
-          for (int64_t x = 0; x < side; ++x) {
-            const bool real = at.y + y < oh && at.x + x < ow;
-            const int64_t pixel = (at.image * oh + at.y + y) * ow + at.x + x;
-            pixels[y * side + x] = real ? out + pixel * pitch : nullptr;
-            others[y * side + x] = real && residual != nullptr ? residual + pixel * residual_pitch : nullptr;
-          }
+        const int64_t first = (at.image * oh + at.y) * ow + at.x;
+        fill_pixels(out + first * pitch, ow * pitch, pitch, side, pixels);
+        if (residual != nullptr) fill_pixels(residual + first * residual_pitch, ow * residual_pitch, residual_pitch, side, others);
+        if (at.y + side > oh || at.x + side > ow)
+          for (int64_t y = 0; y < side; ++y)
+            for (int64_t x = 0; x < side; ++x)
+              if (at.y + y >= oh || at.x + x >= ow) pixels[y * side + x] = nullptr;
         nhwc->tile_out(side, products + i * rows, out_stride, rows, bias.data(), residual != nullptr ? others : nullptr, f, pixels);
       }
     });
