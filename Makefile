@@ -33,6 +33,7 @@ conformance: all
 	scripts/conformance $(BUILD)
 	scripts/conformance-learners $(BUILD)
 	$(BUILD)/tests/long_run 100000
+	$(BUILD)/tests/random_programs --count 30000
 	$(or $(MLT_PYTHON),python3) scripts/conformance-classic $(BUILD)/bin
 	$(or $(MLT_PYTHON),python3) scripts/conformance-quantize --build $(BUILD)
 	$(or $(MLT_PYTHON),python3) scripts/conformance-pairs $(BUILD)/bin

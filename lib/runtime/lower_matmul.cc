@@ -48,9 +48,10 @@ Lowered product_of(Lowering& l, std::shared_ptr<Packed> packed, std::string kern
 }
 
 // Weights of few bits as they are stored, [n, k]; nothing when they are none, or the kernels do not take them.
-std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias, int64_t m) {
+std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias, int64_t m, int64_t n, int64_t k, int64_t col_stride) {
   auto stored = l.compressed(weight);
   if (stored == nullptr) return std::nullopt;
+  if (col_stride != 1 || stored->matrix.n != n || stored->matrix.k != k) return l.refuse("low bit: weights are stored by columns");
   auto packed = l.prepared<PackedLowBit>(weight, "low bit", [&] {
     auto made = PackedLowBit::prepare(stored->matrix, l.packed_name(weight), [&]() -> const LowBitMatrix& { return stored->whole(); });
     forget_mapped(stored->codes.bytes());
@@ -58,7 +59,7 @@ std::optional<Lowered> low_bit_product(Lowering& l, int x, int weight, int bias,
   });
   if (!packed) return l.refuse(packed.error().message);
   const std::string kernel = std::string(stored->matrix.table != nullptr ? " palette " : (*packed)->bits() == 4 ? " int4 " : " int8 ") + "packed";
-  return product_of(l, *packed, kernel, x, bias, m, (*packed)->n(), (*packed)->k());
+  return product_of(l, *packed, kernel, x, bias, m, n, k);
 }
 
 std::optional<Lowered> bf16_product(Lowering& l, int x, int weight, int bias, int64_t m, int64_t n, int64_t k, int64_t row_stride, int64_t col_stride) {
@@ -75,8 +76,7 @@ std::optional<Lowered> packed_product(Lowering& l, int x, int weight, int bias, 
   const Dims& xd = l.dims(x);
   int64_t m = product(xd, 0, xd.size() - 1);
   if (m == 0 || n == 0 || k == 0) return l.refuse("empty product");
-  if (col_stride == 1)
-    if (auto lowered = low_bit_product(l, x, weight, bias, m)) return lowered;
+  if (auto lowered = low_bit_product(l, x, weight, bias, m, n, k, col_stride)) return lowered;
   if (l.options().bf16 == Bf16::kAlways || (l.options().bf16 == Bf16::kFast && bf16_fast()))
     return bf16_product(l, x, weight, bias, m, n, k, row_stride, col_stride);
   // Float16 weights stay so: few rows wait for memory, and for many the expansion is a small part. The arithmetic is

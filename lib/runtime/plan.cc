@@ -200,12 +200,18 @@ Status Plan::add_node(const ir::Op& op) {
 
   const ops::OpInfo* row = ops::find_op(op.kind, opset_);
   bool raw = row != nullptr && row->def->raw_inputs;
+  // These read weights as they are stored; all others want the values, and so do these where all of it can be folded.
+  bool as_stored = op.kind == "gather";
+  if (op.kind == "linear" || op.kind == "matmul" || op.kind == "conv")
+    for (const ir::Arg& arg : op.args)
+      for (const ir::Operand& operand : arg.operands) {
+        const int id = operand.value != nullptr ? id_of(operand.value) : -1;
+        as_stored = as_stored || (id >= 0 && !values[static_cast<size_t>(id)].is_constant);
+      }
   auto value_of = [&](const ir::Value& value) {
     ops::RtValue known;
     int id = id_of(&value);
     if (id >= 0 && values[static_cast<size_t>(id)].is_constant) {
-      // These read weights as they are stored; all others want the values.
-      const bool as_stored = op.kind == "linear" || op.kind == "matmul" || op.kind == "gather" || op.kind == "conv";
       if (as_stored && values[static_cast<size_t>(id)].deferred != nullptr && !values[static_cast<size_t>(id)].constant.valid()) return known;
       known.tensor = materialize(id, true);
       if (raw) known.tensor = convert(known.tensor, value.type.dtype);

@@ -408,3 +408,28 @@ TEST_CASE("numbers too small for a full significand") {
     if (kZeroDenormals != 0) REQUIRE(products.data<float>()[i] == 0);
   }
 }
+
+// A matrix of one column looks like one of one row; a product of nothing but constants is a constant.
+TEST_CASE("weights in codes, stored by columns or multiplied with constants") {
+  Net net;
+  OpBuilder& b = net.b;
+  ir::Value* x = net.input("x", {5, 6});
+  const auto coded = [&](Dims dims) {
+    Tensor codes = noise(dims, 3);
+    for (float& code : std::span(codes.mutable_data<float>(), static_cast<size_t>(codes.size()))) code *= 100;
+    return b.op("constexpr_affine_dequantize", {{"quantized_data", b.constant(convert(codes, DType::kI8))}, {"zero_point", b.constant(convert(Tensor::scalar<int32_t>(0), DType::kI8))},
+                                                {"scale", b.constant(noise({dims[0]}, 4))}, {"axis", b.i32(0)}});
+  };
+  std::vector<ir::Value*> outputs;
+  for (int64_t columns : {1, 6, 7})
+    outputs.push_back(b.op("matmul", {{"x", x}, {"y", coded({6, columns})}, {"transpose_x", b.boolean(false)}, {"transpose_y", b.boolean(false)}}));
+  outputs.push_back(b.op("linear", {{"x", b.constant(noise({3, 6}, 5))}, {"weight", coded({4, 6})}}));
+  auto fast = net.executor(outputs);
+  auto plain = Executor::create(*net.function, net.function, {.fuse = false, .fast_kernels = false});
+  REQUIRE(plain.ok());
+  const Tensor in = noise({5, 6}, 9);
+  auto got = fast->run({in}), want = (*plain)->run({in});
+  REQUIRE(got.ok());
+  REQUIRE(want.ok());
+  for (size_t i = 0; i < outputs.size(); ++i) CHECK(max_difference((*got)[i].tensor, (*want)[i].tensor) < 1e-3);
+}

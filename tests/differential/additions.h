@@ -1,0 +1,17 @@
+// What additions of several kinds use.
+#pragma once
+#include "tests/differential/random_program.h"
+
+namespace mlt::differential {
+
+// A batch norm with random statistics; of null, null (as all of these).
+ir::Value* normalized(ProgramMaker& m, ir::Value* x);
+// One of the functions that networks put behind their products, or a pattern of ops that stands for one.
+ir::Value* activated(ProgramMaker& m, ir::Value* x);
+// x scaled by channel, by what two small convolutions make of its means.
+ir::Value* squeezed_and_excited(ProgramMaker& m, ir::Value* x);
+
+// Weights in a form of few bits (or in float16), about evenly spread below `size`.
+ir::Value* compressed_weights(ProgramMaker& m, const Dims& dims, float size);
+
+}  // namespace mlt::differential
