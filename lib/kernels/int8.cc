@@ -24,8 +24,9 @@ enum class Method {
   kDepthwise
 };
 
-// Up to so many channels the rows of a kernel are copied together: a tap alone is too short a run.
-constexpr int64_t kFewChannels = 32;
+// Up to so many channels lines are copied with what is outside of them, for a row of a kernel to be one run: a tap alone is
+// too short, and the copy is little beside the products.
+constexpr int64_t kFewChannels = 128;
 // Up to so many codes a row of a kernel is copied at once.
 constexpr int64_t kRun = 32;
 constexpr int64_t kMostWindow = 256;  // codes

@@ -56,7 +56,30 @@ void map(const uint8_t* in, int64_t in_pitch, uint8_t* out, int64_t out_pitch, i
 #endif
 }
 
+// Windows of so many columns, a block of channels after the other.
+template <int kColumns>
+HWY_INLINE void most_of(const Int8Windows& t) {
+  const DB db;
+  const int64_t rows = t.rows, row_step = t.row_step, column_step = t.column_step;
+  for (int64_t c = 0; c < t.channels; c += 4 * kLanes) {
+    const uint8_t* pixel = t.in + c;
+    uint8_t* out = t.out + c;
+    const int64_t n = t.channels - c;
+    for (int64_t x = 0; x < t.count; ++x, pixel += t.step, out += t.pitch) {
+      VB v[kColumns];
+      HWY_UNROLL(4) for (int k = 0; k < kColumns; ++k) v[k] = hn::LoadU(db, pixel + k * column_step);
+      const uint8_t* row = pixel + row_step;
+      for (int64_t y = 1; y < rows; ++y, row += row_step)
+        HWY_UNROLL(4) for (int k = 0; k < kColumns; ++k) v[k] = hn::Max(v[k], hn::LoadU(db, row + k * column_step));
+      HWY_UNROLL(4) for (int k = 1; k < kColumns; ++k) v[0] = hn::Max(v[0], v[k]);
+      store_bytes(v[0], out, n);
+    }
+  }
+}
+
 void most(const Int8Windows& t) noexcept {
+  if (t.columns == 2) return most_of<2>(t);
+  if (t.columns == 3) return most_of<3>(t);
   const DB db;
   for (int64_t c = 0; c < t.channels; c += 4 * kLanes) {
     const uint8_t* pixel = t.in + c;
@@ -133,7 +156,7 @@ void quantize(const float* in, uint8_t* out, int64_t count, float scale, int32_t
   // The quotient to the last bit, in less time than a division takes: Markstein's corrections with a reciprocal that is
   // exact but for its own rounding, twice because the first estimate is off by more than a unit. Far beyond the ends it may
   // be any number beyond them.
-  const bool corrects = HWY_NATIVE_FMA && scale > 0x1p-60f && scale < 0x1p60f;
+  const bool usual = scale > 0x1p-60f && scale < 0x1p60f, corrects = HWY_NATIVE_FMA && usual;
   const V inverse = hn::Set(d, 1 / scale), far = hn::Set(d, 512 * scale), near = hn::Neg(far);
   const auto quotient = [&](V v) HWY_ATTR {
     if (!corrects) return hn::Div(v, s);
@@ -146,10 +169,28 @@ void quantize(const float* in, uint8_t* out, int64_t count, float scale, int32_t
     const V q = hn::IfThenElse(hn::Eq(v, v), quotient(v), none);
     return hn::Add(nearest(hn::Min(hi, hn::Max(q, lo))), z);
   };
+  // Far from halves the product with the reciprocal will do, which is off by 2^-15 at most where codes end; so will it where
+  // they have ended. Not so where the nearest integer is none of int32, or there is no number.
+  const V near_half = hn::Set(d, 0.5f - 0x1p-14f);
+  Int8Finish whole;
+  whole.zero = zero;
+  const Fitting fitting(whole);
   int64_t i = 0;
-  for (; i + 4 * kLanes <= count; i += 4 * kLanes)
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+    V v[4], rest[4];
+    HWY_UNROLL(4) for (int j = 0; j < 4; ++j) {
+      v[j] = hn::Mul(hn::LoadU(d, in + i + j * kLanes), inverse);
+      const V r = hn::ConvertTo(d, nearest(v[j]));
+      rest[j] = hn::Abs(hn::Sub(v[j], r));
+    }
+    const auto plain = hn::And(hn::And(hn::Le(rest[0], near_half), hn::Le(rest[1], near_half)), hn::And(hn::Le(rest[2], near_half), hn::Le(rest[3], near_half)));
+    if (usual && hn::AllTrue(d, plain)) {
+      hn::StoreU(in_order(fitting(v[0], v[1], v[2], v[3])), DB(), out + i);
+      continue;
+    }
     hn::StoreU(in_order(narrow(code(hn::LoadU(d, in + i)), code(hn::LoadU(d, in + i + kLanes)), code(hn::LoadU(d, in + i + 2 * kLanes)),
                                code(hn::LoadU(d, in + i + 3 * kLanes)))), DB(), out + i);
+  }
   const VI zeros = hn::Zero(DI());
   for (; i < count; i += kLanes) {
     HWY_ALIGN float edge[kLanes] = {};
