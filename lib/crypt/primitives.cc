@@ -12,7 +12,11 @@
 namespace mlt::crypt {
 namespace {
 
-const unsigned char* raw(const std::byte* data) { return reinterpret_cast<const unsigned char*>(data); }
+// No bytes at all lie somewhere, too: libsodium declares most of its pointers never to be null.
+const unsigned char* raw(const std::byte* data) {
+  static constexpr unsigned char kNothing = 0;
+  return data != nullptr ? reinterpret_cast<const unsigned char*>(data) : &kNothing;
+}
 unsigned char* raw(std::byte* data) { return reinterpret_cast<unsigned char*>(data); }
 
 }  // namespace
