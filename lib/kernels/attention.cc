@@ -55,22 +55,26 @@ struct Layout {
         mask_elements *= p.batch[axis];
       }
     }
-    const size_t packed = (packed_key + packed_value) * static_cast<size_t>(packed_heads);
+    // Many small heads are packed one by one, just before they are used, and stay in the cache.
+    constexpr size_t kSmall = (size_t{1} << 17) / sizeof(float);
+    in_slot = !few && packed_heads == heads && heads >= 4 * p.slots && packed_key + packed_value <= kSmall;
+    const size_t packed = in_slot ? 0 : (packed_key + packed_value) * static_cast<size_t>(packed_heads);
     mask_at = packed;
     slots_at = mask_at + floats(mask_elements);
     const int64_t rows = std::min(kQueryBlock, p.queries);
     queries_at = floats(rows * score_stride);
     stats_at = queries_at + floats(p.q.col != 1 ? rows * p.depth : 0);
-    slot = stats_at + floats(2 * rows);
+    packed_at = stats_at + floats(2 * rows);
+    slot = packed_at + (in_slot ? packed_key + packed_value : 0);
   }
   int64_t lanes;
   Panels value_panels;
   int64_t heads = 1, packed_heads = 1;
   std::array<int64_t, kMaxRank> packed_stride{}, mask_stride{};
-  bool few = false;
+  bool few = false, in_slot = false;
   int64_t key_block, key_blocks, score_stride, query_blocks;
   int64_t mask_row = 0, mask_elements = 0;
-  size_t packed_key = 0, packed_value = 0, mask_at, slots_at, queries_at, stats_at, slot;
+  size_t packed_key = 0, packed_value = 0, mask_at, slots_at, queries_at, stats_at, packed_at, slot;
 };
 
 int64_t slots_of(const Attention& p, const Layout& layout) {
@@ -272,8 +276,8 @@ void attention(const Attention& p, const float* q, const float* k, const float* 
       packed += at * layout.packed_stride[axis];
       flags += at * layout.mask_stride[axis];
     }
-    head.packed_key = memory + static_cast<size_t>(packed) * (layout.packed_key + layout.packed_value);
-    head.packed_value = head.packed_key + layout.packed_key;
+    if (!layout.in_slot) head.packed_key = memory + static_cast<size_t>(packed) * (layout.packed_key + layout.packed_value);
+    if (!layout.in_slot) head.packed_value = head.packed_key + layout.packed_key;
     if (p.mask_kind == Attention::Mask::kNone) head.mask = nullptr;
     if (is_flags(p)) {
       head.mask = memory + layout.mask_at + flags;
@@ -317,6 +321,16 @@ void attention(const Attention& p, const float* q, const float* k, const float* 
       for_slots(slots, layout.heads, one);
     }
     return;
+  }
+  if (layout.in_slot) {
+    return for_slots(slots, layout.heads, [&](int64_t slot, int64_t h) {
+      float *own = slot_memory + static_cast<size_t>(slot) * layout.slot, *key = own + layout.packed_at, *value = key + layout.packed_key;
+      Head head = head_at(h);
+      head.packed_key = key;
+      head.packed_value = value;
+      pack(run, head.k, head.v, key, value);
+      for (int64_t from = 0; from < p.queries; from += kQueryBlock) query_block(run, head, from, own);
+    });
   }
   // Of the heads that share a packed form, the first packs it.
   parallel_for(layout.heads, grain_for(p.keys * (p.depth + p.values)), [&](int64_t begin, int64_t end) {

@@ -137,6 +137,24 @@ TEST_CASE("attention of odd extents, with and without shared keys") {
   check(dense(1, 2, 2, 1, 1030, 65, 33));
 }
 
+TEST_CASE("attention of many small heads: packed one by one or all before, the same bits") {
+  const Case c = dense(3, 4, 1, 49, 50, 32, 33);
+  check(c);
+  on_every_target([&] {
+    std::vector<float> first;
+    for (int slots : {1, 3, 12}) {
+      Attention p = c.p;
+      p.slots = slots;
+      AlignedBuffer scratch;
+      REQUIRE(scratch.reset(attention_scratch_bytes(p)));
+      std::vector<float> out(c.out_size, 7);
+      attention(p, c.q.data(), c.k.data(), c.v.data(), nullptr, out.data(), scratch.data());
+      if (first.empty()) first = out;
+      CHECK(out == first);
+    }
+  });
+}
+
 TEST_CASE("attention with masks") {
   for (int64_t queries : {2, 37})
     for (int64_t keys : {29, 700}) {
