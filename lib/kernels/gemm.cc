@@ -99,9 +99,6 @@ void pack_one(const T* b, int64_t k_stride, int64_t n_stride, int64_t k, int64_t
   }
 }
 
-// Weights beyond this do not stay in a second-level cache from one product to the next.
-constexpr int64_t kNearBytes = 1536 * 1024;
-
 // Rows [m0, m1) of one panel for k in [k0, k0 + kc); g's packed pointers are this panel's part.
 void run_panel(const Product& g, const Panels& panels, int64_t panel, int64_t m0, int64_t m1, int64_t k0,
                int64_t kc) noexcept {

@@ -117,6 +117,8 @@ struct Product {
 void run_product(const Product& g) noexcept;
 
 inline constexpr int64_t kProductDepth = 1024;  // of k at once, at most about
+// Weights beyond this do not stay in a second-level cache from one product to the next.
+inline constexpr int64_t kNearBytes = 1536 * 1024;
 
 // Packs W, [n, k] through its strides: for each part of k of `depth`, panels of columns (that is, of n).
 // Panels(n).padded_columns() * k floats.

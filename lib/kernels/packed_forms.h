@@ -41,7 +41,7 @@ inline std::string form_name(std::string_view method, std::initializer_list<int6
   return name;
 }
 
-// Fills `buffer` with `size` bytes: those that are kept, or what `make` (Status()) writes there.
+// Fills `buffer` with `size` bytes: those that are kept, or what `make` (Status()) writes there. When it fails its memory is free.
 template <typename Make>
 Status prepare_form(AlignedBuffer& buffer, size_t size, const PackedName& where, const std::string& form, Make&& make) {
   std::string name;
@@ -56,12 +56,17 @@ Status prepare_form(AlignedBuffer& buffer, size_t size, const PackedName& where,
     }
   }
   std::shared_ptr<const void> owner;
-  if (std::byte* at = where.memory != nullptr ? where.memory->take(size, &owner) : nullptr; at != nullptr) {
+  std::byte* const at = where.memory != nullptr ? where.memory->take(size, &owner) : nullptr;
+  if (at != nullptr) {
     buffer.adopt(at, size, std::move(owner));
   } else if (!buffer.reset(size)) {
     return resource_error("out of memory for packed weights");
   }
-  MLT_TRY(make());
+  if (Status status = make(); !status) {
+    buffer = {};
+    if (at != nullptr) where.memory->give_back(size);
+    return status;
+  }
   return where.forms != nullptr ? where.forms->made(name, buffer) : Status();
 }
 

@@ -32,4 +32,10 @@ std::byte* PackedMemory::take(size_t bytes, std::shared_ptr<const void>* owner) 
   return at;
 }
 
+void PackedMemory::give_back(size_t bytes) {
+  const size_t size = align_up(bytes + kSlack);
+  used_ -= size;
+  left_ += size;
+}
+
 }  // namespace mlt

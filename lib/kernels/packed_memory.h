@@ -12,6 +12,8 @@ class PackedMemory {
   // `bytes` of memory, not initialised, aligned to kAlignment and with kSlack bytes behind them, alive as long as `owner`.
   // Null when memory runs out, and for what is little in all: the caller then takes memory of its own.
   std::byte* take(size_t bytes, std::shared_ptr<const void>* owner);
+  // Undoes the last take(), of so many bytes, which gave memory.
+  void give_back(size_t bytes);
 
  private:
   std::shared_ptr<std::byte> chunk_;

@@ -1,9 +1,12 @@
 // linear and matmul on the packed matrix kernels.
+#include <fmt/core.h>
+
 #include <memory>
 
 #include "lib/base/mapped.h"
 #include "lib/base/threads.h"
 #include "lib/kernels/bf16.h"
+#include "lib/kernels/compact.h"
 #include "lib/kernels/gemm.h"
 #include "lib/kernels/lowbit.h"
 #include "lib/ops/infer_util.h"
@@ -72,48 +75,93 @@ std::optional<Lowered> bf16_product(Lowering& l, int x, int weight, int bias, in
   return product_of(l, *packed, (*packed)->native() ? " bf16 packed" : " rounded to bf16 packed", x, bias, m, n, k);
 }
 
-std::optional<Lowered> packed_product(Lowering& l, int x, int weight, int bias, int64_t n, int64_t k, int64_t row_stride, int64_t col_stride) {
-  const Dims& xd = l.dims(x);
-  int64_t m = product(xd, 0, xd.size() - 1);
-  if (m == 0 || n == 0 || k == 0) return l.refuse("empty product");
-  if (auto lowered = low_bit_product(l, x, weight, bias, m, n, k, col_stride)) return lowered;
-  if (l.options().bf16 == Bf16::kAlways || (l.options().bf16 == Bf16::kFast && bf16_fast()))
-    return bf16_product(l, x, weight, bias, m, n, k, row_stride, col_stride);
+// A product with a constant matrix, [n, k] through its strides, of m rows.
+struct ConstantProduct {
+  int x = -1, weight = -1, bias = -1;
+  int64_t m = 0, n = 0, k = 0, row_stride = 0, col_stride = 0;
+  std::string form(std::string_view method) const {
+    return fmt::format("{} {} {} {}", method, n, k, row_stride);
+  }
+};
+using Operands = std::optional<ConstantProduct> (*)(Lowering&);
+
+std::optional<ConstantProduct> linear_operands(Lowering& l) {
+  ConstantProduct p{l.in("x"), l.in("weight"), l.in("bias")};
+  if (!l.is_float(p.x) || l.dims(p.x).empty()) return l.refuse("not a float tensor");
+  if (!l.is_constant(p.weight) || (p.bias >= 0 && !l.is_constant(p.bias))) return l.refuse("weights are not constant");
+  const Dims& wd = l.dims(p.weight);
+  if (wd.size() != 2) return l.refuse("weights are not of rank 2");
+  p.n = wd[0];
+  p.k = p.row_stride = wd[1];
+  p.col_stride = 1;
+  return p;
+}
+
+std::optional<ConstantProduct> matmul_operands(Lowering& l) {
+  ConstantProduct p{l.in("x"), l.in("y"), l.in("bias")};
+  if (!l.is_float(p.x) || !l.is_constant(p.weight)) return l.refuse("right operand is not constant");
+  if (l.is_constant(p.x) || l.dims(p.weight).size() != 2 || l.dims(p.x).size() < 2) return l.refuse("right operand is not a matrix");
+  if (l.call.flag("transpose_x")) return l.refuse("left operand is transposed");
+  const Dims& yd = l.dims(p.weight);
+  const bool transposed = l.call.flag("transpose_y");
+  p.n = transposed ? yd[0] : yd[1];
+  p.k = transposed ? yd[1] : yd[0];
+  p.row_stride = transposed ? p.k : 1;
+  p.col_stride = transposed ? 1 : p.n;
+  return p;
+}
+
+bool in_bf16(Lowering& l) { return l.options().bf16 == Bf16::kAlways || (l.options().bf16 == Bf16::kFast && bf16_fast()); }
+
+// One row with float32 weights waits for memory. Where inputs of other shapes make it many, the same weights would be kept
+// in two forms.
+std::optional<Lowered> compact_product(Lowering& l, const ConstantProduct& p) {
+  if (p.m > 1) return l.refuse("more than one row");
+  if (l.stored_dtype(p.weight) != DType::kF32 || l.compressed(p.weight) != nullptr) return l.refuse("weights are not stored in float32");
+  if (in_bf16(l)) return l.refuse("products in bfloat16");
+  const ir::Value* x = l.plan().values[static_cast<size_t>(p.x)].value;
+  if (x == nullptr || !x->type.is_static()) return l.refuse("inputs of other shapes may give it more rows");
+  auto packed = l.prepared<CompactWeights>(p.weight, p.form("compact"), [&] {
+    Tensor stored;
+    auto floats = [&]() -> const float* { return (stored = float_constant(l, p.weight)).data<float>(); };
+    auto made = CompactWeights::prepare(p.n, p.k, floats, p.row_stride, p.col_stride, l.packed_name(p.weight));
+    if (stored.valid() && made) forget_mapped(stored.bytes());
+    return made;
+  });
+  if (!packed) return l.refuse(packed.error().message);
+  return product_of(l, *packed, " compact", p.x, p.bias, p.m, p.n, p.k);
+}
+
+std::optional<Lowered> packed_product(Lowering& l, const ConstantProduct& p) {
+  const int weight = p.weight;
+  if (auto lowered = low_bit_product(l, p.x, weight, p.bias, p.m, p.n, p.k, p.col_stride)) return lowered;
+  if (in_bf16(l)) return bf16_product(l, p.x, weight, p.bias, p.m, p.n, p.k, p.row_stride, p.col_stride);
   // Float16 weights stay so: few rows wait for memory, and for many the expansion is a small part. The arithmetic is
   // the same.
   const bool half = l.stored_dtype(weight) == DType::kF16;
-  auto packed = l.prepared<PackedWeights>(weight, "matrix " + std::to_string(n) + " " + std::to_string(k) + " " + std::to_string(row_stride), [&] {
+  auto packed = l.prepared<PackedWeights>(weight, p.form("matrix"), [&] {
     Tensor stored;
     auto halves = [&] { return reinterpret_cast<const uint16_t*>((stored = l.stored_constant(weight)).bytes().data()); };
     auto floats = [&]() -> const float* { return (stored = float_constant(l, weight)).data<float>(); };
-    auto made = half ? PackedWeights::prepare_half(n, k, halves, row_stride, col_stride, l.packed_name(weight))
-                     : PackedWeights::prepare(n, k, floats, row_stride, col_stride, l.packed_name(weight));
+    auto made = half ? PackedWeights::prepare_half(p.n, p.k, halves, p.row_stride, p.col_stride, l.packed_name(weight))
+                     : PackedWeights::prepare(p.n, p.k, floats, p.row_stride, p.col_stride, l.packed_name(weight));
     // The packed form is read from now on.
     if (stored.valid()) forget_mapped(stored.bytes());
     return made;
   });
   if (!packed) return l.refuse(packed.error().message);
-  return product_of(l, *packed, std::string(" packed") + (half ? " float16" : ""), x, bias, m, n, k);
+  return product_of(l, *packed, std::string(" packed") + (half ? " float16" : ""), p.x, p.bias, p.m, p.n, p.k);
 }
 
-std::optional<Lowered> lower_linear(Lowering& l) {
-  int x = l.in("x"), weight = l.in("weight"), bias = l.in("bias");
-  if (!l.is_float(x) || l.dims(x).empty()) return l.refuse("not a float tensor");
-  if (!l.is_constant(weight) || (bias >= 0 && !l.is_constant(bias))) return l.refuse("weights are not constant");
-  const Dims& wd = l.dims(weight);
-  if (wd.size() != 2) return l.refuse("weights are not of rank 2");
-  return packed_product(l, x, weight, bias, wd[0], wd[1], wd[1], 1);
-}
-
-std::optional<Lowered> lower_matmul_constant(Lowering& l) {
-  int x = l.in("x"), y = l.in("y");
-  if (!l.is_float(x) || !l.is_constant(y)) return l.refuse("right operand is not constant");
-  if (l.is_constant(x) || l.dims(y).size() != 2 || l.dims(x).size() < 2) return l.refuse("right operand is not a matrix");
-  if (l.call.flag("transpose_x")) return l.refuse("left operand is transposed");
-  const Dims& yd = l.dims(y);
-  bool transposed = l.call.flag("transpose_y");
-  int64_t n = transposed ? yd[0] : yd[1], k = transposed ? yd[1] : yd[0];
-  return packed_product(l, x, y, l.in("bias"), n, k, transposed ? k : 1, transposed ? 1 : n);
+using Product = std::optional<Lowered> (*)(Lowering&, const ConstantProduct&);
+template <Operands kOperands, Product kProduct>
+std::optional<Lowered> lower_constant(Lowering& l) {
+  auto p = kOperands(l);
+  if (!p) return std::nullopt;
+  const Dims& xd = l.dims(p->x);
+  p->m = product(xd, 0, xd.size() - 1);
+  if (p->m == 0 || p->n == 0 || p->k == 0) return l.refuse("empty product");
+  return kProduct(l, *p);
 }
 
 std::optional<Lowered> lower_matmul(Lowering& l) {
@@ -158,8 +206,10 @@ std::optional<Lowered> lower_matmul(Lowering& l) {
 }
 
 constexpr LowerRow kRows[] = {
-    {"linear", "gemm packed", lower_linear},
-    {"matmul", "gemm packed", lower_matmul_constant},
+    {"linear", "gemv compact", lower_constant<linear_operands, compact_product>},
+    {"linear", "gemm packed", lower_constant<linear_operands, packed_product>},
+    {"matmul", "gemv compact", lower_constant<matmul_operands, compact_product>},
+    {"matmul", "gemm packed", lower_constant<matmul_operands, packed_product>},
     {"matmul", "gemm", lower_matmul},
 };
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "lib/base/float_mode.h"
+#include "lib/kernels/target.h"
 #include "lib/ops/builder.h"
 
 using namespace mlt;
@@ -432,4 +433,31 @@ TEST_CASE("weights in codes, stored by columns or multiplied with constants") {
   REQUIRE(got.ok());
   REQUIRE(want.ok());
   for (size_t i = 0; i < outputs.size(); ++i) CHECK(max_difference((*got)[i].tensor, (*want)[i].tensor) < 1e-3);
+}
+
+TEST_CASE("one row of a product has compact weights where no other shape gives it more") {
+  auto kernel = [](Dims declared, Dims given, int64_t k) {
+    Net net;
+    ir::Value* x = net.input("x", std::move(declared));
+    auto executor = net.executor({net.b.op("linear", {{"x", x}, {"weight", net.b.constant(noise({800, k}, 3))}, {"bias", net.b.constant(noise({800}, 5))}})});
+    auto plain = net.executor(net.function->body->outputs, {.fast_kernels = false});
+    const Tensor input = noise(given, 7);
+    auto found = executor->run({input}), expected = plain->run({input});
+    REQUIRE(found.ok());
+    REQUIRE(expected.ok());
+    CHECK(max_difference((*found)[0].tensor, (*expected)[0].tensor) < 1e-4);
+    for (const StepInfo& s : executor->last_plan()->steps)
+      if (s.kind == "linear") return s.refused.empty() ? s.kernel : s.kernel + ", not " + s.refused[0];
+    return std::string("none");
+  };
+  for (const std::string& target : kernel_targets()) {
+    select_kernel_target(target);
+    CAPTURE(target);
+    const bool compact = target.starts_with("avx");
+    CHECK(kernel({1, 600}, {1, 600}, 600) == (compact ? "gemv compact" : "gemv packed, not gemv compact: no kernel for this instruction set"));
+    CHECK(kernel({2, 600}, {2, 600}, 600) == "gemm packed, not gemv compact: more than one row");
+    CHECK(kernel({-1, 600}, {1, 600}, 600) == "gemv packed, not gemv compact: inputs of other shapes may give it more rows");
+    if (compact) CHECK(kernel({1, 60}, {1, 60}, 60) == "gemv packed, not gemv compact: the weights stay in a near cache");
+  }
+  select_kernel_target("");
 }
