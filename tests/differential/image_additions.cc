@@ -82,6 +82,20 @@ bool conv(ProgramMaker& m) {
   return m.keep(y);
 }
 
+bool stem(ProgramMaker& m) {  // of few channels, with the maxima behind it
+  const Live x = m.pick(4);
+  if (x.value == nullptr || x.dims()[1] > 4) return false;
+  const int64_t kernel = m.random.of<int64_t>({3, 5, 7}), out = m.random.of<int64_t>({8, 16, 24, 32, 64});
+  Value* y = activated(m, convolve_square(m, x.value, out, kernel, m.random.range(1, 2)));
+  if (m.random.chance(0.6)) {
+    auto b = m.b();
+    const int64_t pad = m.random.range(0, 1);
+    y = m.op("max_pool", {{"x", y}, {"kernel_sizes", b.ints({3, 3})}, {"strides", b.ints({2, 2})}, {"pad_type", b.string("custom")}, {"pad", b.ints({pad, pad, pad, pad})},
+                          {"ceil_mode", b.boolean(m.random.chance(0.3))}});
+  }
+  return m.keep(y);
+}
+
 bool conv_and_add(ProgramMaker& m) {
   const Live x = image(m);
   if (x.value == nullptr) return false;
@@ -334,6 +348,7 @@ Value* squeezed_and_excited(ProgramMaker& m, Value* x) {
 
 std::vector<Addition> image_additions() {
   return {{"conv", 10, conv},
+          {"stem", 3, stem},
           {"conv_and_add", 5, conv_and_add},
           {"inverted_residual", 3, inverted_residual},
           {"branches", 4, branches},

@@ -65,7 +65,7 @@ ir::Value* ProgramMaker::weights(Dims dims, int64_t fan) {
 void ProgramMaker::add_input() {
   static const std::vector<Dims> kinds{{1, 3, 24, 24}, {1, 16, 14, 14}, {2, 8, 9, 11}, {1, 32, 7, 7}, {1, 24, 20, 13}, {1, 48, 1, 1}, {1, 12, 30},
                                        {1, 16, 64},    {2, 10, 24},     {1, 7, 48},    {5, 32},       {1, 64},         {3, 4, 6},    {1, 4, 5, 6, 7},
-                                       {17},           {1, 8, 3, 8, 8}, {12, 1, 16},   {1, 33, 8, 8}, {1, 64, 6, 10},  {1, 49, 32}};
+                                       {17},           {1, 8, 3, 8, 8}, {12, 1, 16},   {1, 33, 8, 8}, {1, 64, 6, 10},  {1, 49, 32},     {1, 3, 33, 40}};
   Dims dims = random.of(kinds);
   Tensor t = Tensor::uninitialized(DType::kF32, dims), changed = Tensor::uninitialized(DType::kF32, dims);
   for (int64_t i = 0; i < t.size(); ++i) {
@@ -157,7 +157,7 @@ Live ProgramMaker::pick_same(const Live& like) {
 
 void ProgramMaker::make() {
   std::vector<Addition> additions;
-  for (auto list : {image_additions(), sequence_additions(), movement_additions(), pointwise_additions()})
+  for (auto list : {image_additions(), sequence_additions(), movement_additions(), pointwise_additions(), indexed_additions()})
     additions.insert(additions.end(), list.begin(), list.end());
   if (random.chance(0.3)) compressed_ = random.chance(0.5) ? 1 : 0.3;
   if (random.chance(0.2))

@@ -92,10 +92,11 @@ struct Addition {
   int weight;
   bool (*add)(ProgramMaker&);
 };
-std::vector<Addition> image_additions();     // convolutions, pooling, resampling and what surrounds them
+std::vector<Addition> image_additions();      // convolutions, pooling, resampling and what surrounds them
 std::vector<Addition> sequence_additions();   // products, norms, attention, recurrent layers
-std::vector<Addition> movement_additions();  // what moves values about
+std::vector<Addition> movement_additions();   // what moves values about
 std::vector<Addition> pointwise_additions();  // functions of single elements, and reductions
-std::vector<Addition> coded_additions();     // products and what surrounds them in codes of eight bits
+std::vector<Addition> indexed_additions();    // gathers, scatters, windows, coordinates
+std::vector<Addition> coded_additions();      // products and what surrounds them in codes of eight bits
 
 }  // namespace mlt::differential
