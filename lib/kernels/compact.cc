@@ -140,6 +140,24 @@ bool CompactWeights::fill(const float* w, int64_t row_stride, int64_t col_stride
   return true;
 }
 
+// Whether the exceptions of every panel are places in it, in order: a form may come from a file, and run() goes by them.
+bool CompactWeights::sound() const {
+  const Layout at(n_, k_, *gemm_);
+  const auto* bytes = data_.data<uint8_t>();
+  Head head;
+  std::memcpy(&head, bytes, sizeof head);
+  const auto* firsts = reinterpret_cast<const uint32_t*>(bytes + at.firsts);
+  const auto* exceptions = reinterpret_cast<const CompactException*>(bytes + at.exceptions);
+  if (head.exceptions > at.most || firsts[0] != 0 || firsts[at.panels.count] != head.exceptions) return false;
+  for (int64_t p = 0; p < at.panels.count; ++p) {
+    if (firsts[p] > firsts[p + 1] || firsts[p + 1] > head.exceptions) return false;
+    int64_t next = 0;
+    for (uint32_t i = firsts[p]; i < firsts[p + 1]; next = int64_t{exceptions[i++].at} + 1)
+      if (exceptions[i].at < next || exceptions[i].at >= k_ * at.panels.width_in_vectors(p) * at.panels.lanes) return false;
+  }
+  return true;
+}
+
 Result<CompactWeights> CompactWeights::prepare(int64_t n, int64_t k, PackedWeights::Floats w, int64_t row_stride, int64_t col_stride,
                                                const PackedName& name) {
   if (n < 1 || k < 1 || n > (int64_t{1} << 40) / k) return usage_error("matrix product: weights of impossible size");
@@ -156,6 +174,7 @@ Result<CompactWeights> CompactWeights::prepare(int64_t n, int64_t k, PackedWeigh
     if (!p.fill(w(), row_stride, col_stride)) return unsupported_error("the weights' exponents differ too much");
     return {};
   }));
+  if (!p.sound()) return unsupported_error("the form that was kept is damaged");
   return p;
 }
 

@@ -15,7 +15,7 @@ class CompactWeights {
  public:
   // W is [n, k]; element (i, j) is at w[i * row_stride + j * col_stride]. `w` is only asked for when the form is not kept under
   // `name`. kUnsupported, with the reason, where this is not faster than PackedWeights: the weights stay in a near cache, too
-  // many have other exponents, or the instruction set has no kernel.
+  // many have other exponents, the instruction set has no kernel, or what was kept is damaged.
   static Result<CompactWeights> prepare(int64_t n, int64_t k, PackedWeights::Floats w, int64_t row_stride, int64_t col_stride,
                                         const PackedName& name);
 
@@ -30,6 +30,7 @@ class CompactWeights {
  private:
   struct Layout;
   bool fill(const float* w, int64_t row_stride, int64_t col_stride) const;
+  bool sound() const;
   int64_t n_ = 0, k_ = 0;
   const GemmTarget* gemm_ = nullptr;
   const CompactTarget* target_ = nullptr;

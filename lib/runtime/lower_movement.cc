@@ -156,6 +156,68 @@ std::optional<Lowered> lower_split(Lowering& l) {
   return lowered;
 }
 
+// A part of x that starts at element `offset`, as `copy` says but for the strides of the output.
+Lowered part_of(Lowering& l, int x, StridedCopy copy, int64_t offset) {
+  const int out = l.out(), element = element_bytes(l, x);
+  const Dims& od = l.dims(out);
+  copy.out_stride = as_array(row_major_strides(od));
+  Lowered lowered;
+  bool dense = product(od, 0, od.size()) > 0;
+  for (size_t i = 0; i < od.size(); ++i) dense = dense && (copy.shape[i] == 1 || copy.in_stride[i] == copy.out_stride[i]);
+  if (dense) {
+    lowered.kernel = "view";
+    lowered.in_place = {x};
+    lowered.is_view = true;
+    lowered.offsets = {offset * element};
+    return lowered;
+  }
+  lowered.kernel = "copy";
+  lowered.run = [=](RunContext& c) {
+    strided_copy(copy, c.tensor(x).bytes().data() + offset * element, c.out(out).mutable_bytes(), element);
+    return Status();
+  };
+  return lowered;
+}
+
+std::optional<Lowered> lower_slice_by_size(Lowering& l) {
+  int x = l.in("x");
+  if (!movable(l, x) || l.is_constant(x)) return l.refuse("element type or rank");
+  if (!l.call.known("begin")) return l.refuse("bounds are not constant");
+  const Dims &xd = l.dims(x), &od = l.dims(l.out());
+  const std::vector<int64_t> begin = l.call.ints("begin");
+  if (begin.size() != xd.size() || od.size() != xd.size()) return l.refuse("bounds");
+  const auto strides = row_major_strides(xd);
+  StridedCopy copy;
+  int64_t offset = 0;
+  copy.rank = static_cast<int>(xd.size());
+  for (size_t i = 0; i < xd.size(); ++i) {
+    const int64_t start = begin[i] < 0 ? begin[i] + xd[i] : begin[i];
+    if (start < 0 || start > xd[i] - od[i]) return l.refuse("index out of range");
+    offset += start * strides[i];
+    copy.shape[i] = od[i];
+    copy.in_stride[i] = strides[i];
+  }
+  return part_of(l, x, copy, offset);
+}
+
+// Windows along an axis: an axis more, with the same step as the elements.
+std::optional<Lowered> lower_sliding_windows(Lowering& l) {
+  int x = l.in("x");
+  const Dims &xd = l.dims(x), &od = l.dims(l.out());
+  if (!movable(l, x) || l.is_constant(x) || od.size() > static_cast<size_t>(kMaxRank) || od.size() != xd.size() + 1) return l.refuse("element type or rank");
+  auto axis = ops::normalize_axis(l.call.i64("axis"), static_cast<int64_t>(xd.size()));
+  if (!axis) return l.refuse("axis");
+  Dims strides = row_major_strides(xd);
+  const int64_t own = strides[static_cast<size_t>(*axis)];
+  if (od[static_cast<size_t>(*axis)] > 1) strides[static_cast<size_t>(*axis)] = own * l.call.i64("stride");
+  strides.insert(strides.begin() + *axis + 1, own);
+  StridedCopy copy;
+  copy.rank = static_cast<int>(od.size());
+  copy.shape = as_array(od);
+  copy.in_stride = as_array(strides);
+  return part_of(l, x, copy, 0);
+}
+
 std::optional<Lowered> lower_slice_by_index(Lowering& l) {
   int x = l.in("x"), out = l.out();
   if (!movable(l, x) || l.is_constant(x)) return l.refuse("element type or rank");
@@ -197,24 +259,7 @@ std::optional<Lowered> lower_slice_by_index(Lowering& l) {
     kept.push_back(count);
   }
   if (o != od.size() || kept != od) return l.refuse("rank");
-  copy.out_stride = as_array(row_major_strides(od));
-  int element = element_bytes(l, x);
-  Lowered lowered;
-  bool dense = product(od, 0, od.size()) > 0;
-  for (size_t i = 0; i < od.size(); ++i) dense = dense && (copy.shape[i] == 1 || copy.in_stride[i] == copy.out_stride[i]);
-  if (dense) {
-    lowered.kernel = "view";
-    lowered.in_place = {x};
-    lowered.is_view = true;
-    lowered.offsets = {offset * element};
-    return lowered;
-  }
-  lowered.kernel = "copy";
-  lowered.run = [=](RunContext& c) {
-    strided_copy(copy, c.tensor(x).bytes().data() + offset * element, c.out(out).mutable_bytes(), element);
-    return Status();
-  };
-  return lowered;
+  return part_of(l, x, copy, offset);
 }
 
 std::optional<Lowered> lower_pad(Lowering& l) {
@@ -403,6 +448,8 @@ constexpr LowerRow kRows[] = {
     {"concat", "copy", lower_concat},
     {"split", "copy", lower_split},
     {"slice_by_index", "copy", lower_slice_by_index},
+    {"slice_by_size", "copy", lower_slice_by_size},
+    {"sliding_windows", "copy", lower_sliding_windows},
     {"pad", "copy", lower_pad},
     {"reverse_sequence", "copy", lower_reverse_sequence},
     {"band_part", "copy", lower_band_part},

@@ -98,6 +98,24 @@ std::optional<Lowered> lower_instance_norm(Lowering& l) {
   return lowered;
 }
 
+// Over the last three axes.
+std::optional<Lowered> lower_l2_norm(Lowering& l) {
+  int x = l.in("x"), out = l.out();
+  if (!l.is_float(x) || l.dims(x).size() < 3) return l.refuse("not a float tensor of rank 3 or more");
+  const size_t rank = l.dims(x).size();
+  const Split s = split_at(l.dims(x), rank - 3, rank - 1);
+  if (s.outer * s.axis == 0) return l.refuse("empty");
+  auto epsilon = static_cast<float>(l.call.f64("epsilon"));
+  Lowered lowered;
+  lowered.kernel = "simd";
+  lowered.in_place = {x};
+  lowered.run = [=](RunContext& c) {
+    l2_normalize(c.f32(x), c.f32_out(out), s.outer, s.axis, epsilon);
+    return Status();
+  };
+  return lowered;
+}
+
 std::optional<Lowered> lower_local_response_norm(Lowering& l) {
   int x = l.in("x"), out = l.out();
   if (!l.is_float(x) || l.dims(x).size() < 3) return l.refuse("not a float tensor of rank 3 or more");
@@ -271,6 +289,7 @@ const std::vector<LowerRow>& rows() {
         {"softmax", "simd", lower_softmax},
         {"layer_norm", "simd", lower_layer_norm},
         {"instance_norm", "simd", lower_instance_norm},
+        {"l2_norm", "simd", lower_l2_norm},
         {"local_response_norm", "simd", lower_local_response_norm},
         {"reduce_argmax", "simd", lower_argmax},
         {"reduce_argmin", "simd", lower_argmin},

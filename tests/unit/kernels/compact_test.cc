@@ -150,5 +150,50 @@ TEST_CASE("compact weights: memory of a form that is refused is used again") {
   CHECK(same_bits(found, expected));
 }
 
+// Keeps one form, and hands out what became of it.
+class Kept : public PackedForms {
+ public:
+  const std::byte* find(const std::string&, size_t size, std::shared_ptr<const void>*) override {
+    return buffer.bytes() == size ? buffer.data<std::byte>() : nullptr;
+  }
+  Status made(const std::string&, const AlignedBuffer& form) override {
+    if (!buffer.reset(form.bytes())) return resource_error("out of memory");
+    std::memcpy(buffer.data<std::byte>(), form.data<std::byte>(), form.bytes());
+    return {};
+  }
+  AlignedBuffer buffer;
+};
+
+TEST_CASE("compact weights: a kept form that is damaged is refused") {
+  if (!has_kernel()) return;
+  const int64_t n = 900, k = 500;
+  auto w = normal(static_cast<size_t>(n * k), 3, 1.0f);
+  for (size_t i = 100; i < w.size(); i += w.size() / 5) w[i] = 1e30f;
+  Kept kept;
+  auto prepare = [&] { return CompactWeights::prepare(n, k, [&] { return w.data(); }, k, 1, {&kept, "w", nullptr}); };
+  REQUIRE(prepare().ok());
+  REQUIRE(prepare().ok());
+  // The head, what tells the panels' exceptions, and these: all before the first weights.
+  int refused = 0;
+  for (size_t at = 0; at < 1024; at += 4) {
+    uint32_t* word = reinterpret_cast<uint32_t*>(kept.buffer.data<std::byte>() + at);
+    const uint32_t was = *word;
+    for (uint32_t value : {was ^ 0x80000000u, was + 1000000u}) {
+      *word = value;
+      auto made = prepare();
+      if (made) {
+        const auto x = numbers(static_cast<size_t>(k), 5);
+        std::vector<float> y(static_cast<size_t>(n));
+        made->run(1, x.data(), k, y.data(), n);  // whatever it gives, it reads and writes where it may
+      } else {
+        CHECK(made.error().message == "the form that was kept is damaged");
+        ++refused;
+      }
+    }
+    *word = was;
+  }
+  CHECK(refused > 10);
+}
+
 }  // namespace
 }  // namespace mlt
