@@ -195,8 +195,9 @@ bool recurrent(ProgramMaker& m) {
   if (x.value == nullptr) return false;
   const Dims d = x.dims();
   const int64_t hidden = m.random.of<int64_t>({1, 4, 8, 13, 16, 24});
-  const bool gru = m.random.chance(0.4), both = !gru && m.random.chance(0.3);
-  const int64_t gates = gru ? 3 : 4, wide = both ? 2 * hidden : hidden;
+  const std::string kind = m.random.of<std::string>({"lstm", "lstm", "gru", "gru", "rnn"});
+  const bool both = kind == "lstm" && m.random.chance(0.3);
+  const int64_t gates = kind == "rnn" ? 1 : kind == "gru" ? 3 : 4, wide = both ? 2 * hidden : hidden;
   auto b = m.b();
   std::vector<ops::Input> args{{"x", x.value},
                                {"initial_h", m.noise({d[1], wide})},
@@ -205,9 +206,9 @@ bool recurrent(ProgramMaker& m) {
                                {"bias", m.noise({gates * hidden}, -0.3f, 0.3f)},
                                {"direction", b.string(both ? "bidirectional" : m.random.chance(0.7) ? "forward" : "reverse")},
                                {"output_sequence", b.boolean(m.random.chance(0.7))}};
-  if (gru) {
+  if (kind == "gru") {
     args.push_back({"reset_after", b.boolean(m.random.chance(0.5))});
-  } else {
+  } else if (kind == "lstm") {
     args.push_back({"initial_c", m.noise({d[1], wide})});
     if (both) {
       args.push_back({"weight_ih_back", m.weights({gates * hidden, d[2]}, d[2])});
@@ -215,7 +216,7 @@ bool recurrent(ProgramMaker& m) {
       args.push_back({"bias_back", m.noise({gates * hidden}, -0.3f, 0.3f)});
     }
   }
-  auto results = m.ops(gru ? "gru" : "lstm", std::move(args));
+  auto results = m.ops(kind, std::move(args));
   for (Value* v : results)
     if (m.random.chance(0.7)) m.keep(v);
   return !results.empty();
@@ -260,7 +261,7 @@ std::vector<Addition> sequence_additions() {
           {"rotary", 1, rotary},
           {"softmax", 1, softmax},
           {"product_of_values", 2, product_of_values},
-          {"recurrent", 1, recurrent},
+          {"recurrent", 2, recurrent},
           {"embed", 1, embed},
           {"scan", 1, scan},
           {"sorting", 1, sorting}};
