@@ -60,7 +60,6 @@ std::optional<Lowered> lower_binary(Lowering& l) {
     };
     return lowered;
   }
-  l.keep_constant(x);
   l.keep_constant(y);
   lowered.kernel = "simd";
   if (same_dims(l, x, out)) lowered.in_place.push_back(x);
@@ -88,7 +87,6 @@ std::optional<Lowered> lower_compare(Lowering& l) {
   Compare op = Compare::kEqual;
   for (const CompareKind& row : kCompare)
     if (row.kind == l.node().op->kind) op = row.op;
-  l.keep_constant(x);
   l.keep_constant(y);
   Lowered lowered;
   lowered.kernel = "simd";
@@ -118,7 +116,6 @@ std::optional<Lowered> lower_logical(Lowering& l) {
   Logical op = Logical::kAnd;
   for (const LogicalKind& row : kLogical)
     if (row.kind == l.node().op->kind) op = row.op;
-  l.keep_constant(x);
   l.keep_constant(y);
   Lowered lowered;
   lowered.kernel = "simd";
@@ -131,18 +128,23 @@ std::optional<Lowered> lower_logical(Lowering& l) {
   return lowered;
 }
 
-// Each element against one number.
-template <typename T>
-Lowered compared(Compare op, int x, int out, int64_t count) {
-  Lowered lowered;
-  lowered.kernel = "simd";
+// `count` elements, each against one.
+Broadcast against_one(int64_t count) {
   Broadcast shape;
   shape.rank = 1;
   shape.shape[0] = count;
   shape.a[0] = 1;
+  return shape;
+}
+
+// Whether each element is not 0.
+template <typename T>
+Lowered truth_of(int x, int out, int64_t count) {
+  Lowered lowered;
+  lowered.kernel = "simd";
   lowered.run = [=](RunContext& c) {
     constexpr T kZero = 0;
-    compare(op, shape, c.tensor(x).data<T>(), &kZero, c.out(out).mutable_data<uint8_t>());
+    compare(Compare::kNotEqual, against_one(count), c.tensor(x).data<T>(), &kZero, c.out(out).mutable_data<uint8_t>());
     return Status();
   };
   return lowered;
@@ -151,16 +153,13 @@ Lowered compared(Compare op, int x, int out, int64_t count) {
 std::optional<Lowered> lower_logical_not(Lowering& l) {
   const int x = l.in("x"), out = l.out();
   if (l.type(x).dtype != DType::kBool || l.is_constant(x)) return l.refuse("element type");
-  Broadcast shape;
-  shape.rank = 1;
-  shape.shape[0] = *element_count(l.dims(out));
-  shape.a[0] = 1;
+  const int64_t count = *element_count(l.dims(out));
   Lowered lowered;
   lowered.kernel = "simd";
   lowered.in_place = {x};
   lowered.run = [=](RunContext& c) {
     constexpr uint8_t kTrue = 1;
-    logical(Logical::kXor, shape, c.tensor(x).data<uint8_t>(), &kTrue, c.out(out).mutable_data<uint8_t>());
+    logical(Logical::kXor, against_one(count), c.tensor(x).data<uint8_t>(), &kTrue, c.out(out).mutable_data<uint8_t>());
     return Status();
   };
   return lowered;
@@ -187,8 +186,8 @@ std::optional<Lowered> lower_cast(Lowering& l) {
   if (is_float(from) && to == DType::kI32) return each_converted<float_to_int32, float, int32_t>(x, out, count);
   if (from == DType::kBool && is_float(to)) return each_converted<bool_to_float, uint8_t, float>(x, out, count);
   if (from == DType::kBool && is_integer(to)) return each_converted<bool_to_int32, uint8_t, int32_t>(x, out, count);
-  if (is_float(from) && to == DType::kBool) return compared<float>(Compare::kNotEqual, x, out, count);
-  if (is_integer(from) && to == DType::kBool) return compared<int32_t>(Compare::kNotEqual, x, out, count);
+  if (is_float(from) && to == DType::kBool) return truth_of<float>(x, out, count);
+  if (is_integer(from) && to == DType::kBool) return truth_of<int32_t>(x, out, count);
   bool widening = is_integer(from) && is_integer(to) && to == DType::kI32;
   if (from != to && !(is_float(from) && is_float(to)) && !widening) return l.refuse("values change");
   Lowered lowered;

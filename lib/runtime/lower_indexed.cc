@@ -7,19 +7,14 @@
 #include "lib/kernels/convert.h"
 #include "lib/kernels/scatter.h"
 #include "lib/kernels/transpose.h"
+#include "lib/ops/eval_util.h"
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/plan.h"
 
 namespace mlt {
 namespace {
 
-int element_bytes(Lowering& l, int id) { return dtype_bits(compute_dtype(l.type(id).dtype)) / 8; }
-
-int64_t product(const Dims& dims, size_t begin, size_t end) {
-  int64_t n = 1;
-  for (size_t i = begin; i < end; ++i) n *= dims[i];
-  return n;
-}
+using ops::product;
 
 // The rule for indices is the reference's (scatter_gather.cc): checked in opsets before CoreML7, afterwards when the op
 // asks for it, and then negative ones are out of range; otherwise a gather reads zeros at an index out of range, and a
@@ -62,7 +57,7 @@ std::optional<Lowered> lower_tuples(Lowering& l, size_t batch, size_t depth, int
   const int64_t batches = product(xd, 0, batch), slices = product(xd, batch, batch + depth), inner = product(xd, batch + depth, xd.size());
   l.keep_constant(x);
   l.keep_constant(indices);
-  const int element = element_bytes(l, x);
+  const int element = l.element_bytes(x);
   Lowered lowered;
   lowered.kernel = inner == 1 ? "elements" : "rows";
   lowered.run = [=](RunContext& c) -> Status {
@@ -111,7 +106,7 @@ std::optional<Lowered> lower_gather(Lowering& l) {
       view.kernel = "view";
       view.in_place = {x};
       view.is_view = true;
-      view.offsets = {index * inner * element_bytes(l, x)};
+      view.offsets = {index * inner * l.element_bytes(x)};
       return view;
     }
   }
@@ -121,7 +116,7 @@ std::optional<Lowered> lower_gather(Lowering& l) {
   const bool half = stored.valid() && stored.dtype() == DType::kF16;
   if (few_bits == nullptr && !half) l.keep_constant(x);
   l.keep_constant(indices);
-  int element = element_bytes(l, x);
+  int element = l.element_bytes(x);
   Lowered lowered;
   if (few_bits != nullptr) lowered.scratch = static_cast<size_t>(few_bits->row_room()) * sizeof(float);
   lowered.kernel = half ? "rows float16" : few_bits != nullptr ? "rows low-bit" : "rows";
@@ -161,7 +156,7 @@ std::optional<Lowered> lower_gather_along_axis(Lowering& l) {
   const IndexRule rule(l, std::span(&extent, 1));
   l.keep_constant(x);
   l.keep_constant(indices);
-  const int element = element_bytes(l, x);
+  const int element = l.element_bytes(x);
   Lowered lowered;
   lowered.kernel = "elements";
   lowered.run = [=](RunContext& c) -> Status {

@@ -9,17 +9,14 @@
 #include "lib/kernels/compact.h"
 #include "lib/kernels/gemm.h"
 #include "lib/kernels/lowbit.h"
+#include "lib/ops/eval_util.h"
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/plan.h"
 
 namespace mlt {
 namespace {
 
-int64_t product(const Dims& dims, size_t begin, size_t end) {
-  int64_t n = 1;
-  for (size_t i = begin; i < end; ++i) n *= dims[i];
-  return n;
-}
+using ops::product;
 
 // From CoreML7 on weights and bias may be of another type than x, int32 among them; the kernels read floats.
 Tensor float_constant(Lowering& l, int id) { return convert(l.constant(id), DType::kF32); }
@@ -193,7 +190,6 @@ std::optional<Lowered> lower_matmul(Lowering& l) {
     p.c_batch[i] = os[i] * p.m * p.n;
   }
   p.slots = thread_count();
-  l.keep_constant(x);
   l.keep_constant(y);
   Lowered lowered;
   lowered.kernel = "gemm";

@@ -6,6 +6,7 @@
 #include "lib/base/threads.h"
 #include "lib/kernels/pad.h"
 #include "lib/kernels/transpose.h"
+#include "lib/ops/eval_util.h"
 #include "lib/ops/infer_util.h"
 #include "lib/runtime/fuse.h"
 #include "lib/runtime/plan.h"
@@ -13,15 +14,10 @@
 namespace mlt {
 namespace {
 
-int element_bytes(Lowering& l, int id) { return dtype_bits(compute_dtype(l.type(id).dtype)) / 8; }
+using ops::product;
+
 bool movable(Lowering& l, int id) {
   return l.type(id).is_tensor() && l.type(id).dtype != DType::kString && l.dims(id).size() <= static_cast<size_t>(kMaxRank);
-}
-
-int64_t product(const Dims& dims, size_t begin, size_t end) {
-  int64_t n = 1;
-  for (size_t i = begin; i < end; ++i) n *= dims[i];
-  return n;
 }
 
 std::array<int64_t, kMaxRank> as_array(const Dims& dims) {
@@ -54,7 +50,7 @@ std::optional<Lowered> lower_transpose(Lowering& l) {
   for (int64_t p : *perm)
     if (dims[static_cast<size_t>(p)] != 1) moving.push_back(p);
   if (std::is_sorted(moving.begin(), moving.end())) return lower_view(l);
-  int element = element_bytes(l, x);
+  int element = l.element_bytes(x);
   Lowered lowered;
   lowered.kernel = "simd";
   lowered.run = [=, perm = *perm](RunContext& c) {
@@ -79,7 +75,7 @@ std::optional<Lowered> lower_concat(Lowering& l) {
   // Nothing but single extents before the axis: the operands lie whole behind one another, and can be made there.
   const bool whole = product(od, 0, static_cast<size_t>(*axis)) == 1;
   std::vector<int> inside;
-  int element = element_bytes(l, out);
+  int element = l.element_bytes(out);
   int64_t at = 0;
   auto out_strides = as_array(row_major_strides(od));
   constexpr int64_t kLarge = 1 << 22;  // bytes; less may wait in a cache for whoever asked for it
@@ -120,7 +116,7 @@ std::optional<Lowered> lower_split(Lowering& l) {
   auto axis = ops::normalize_axis(l.call.i64("axis"), static_cast<int64_t>(xd.size()));
   if (!axis) return l.refuse("axis");
   auto a = static_cast<size_t>(*axis);
-  int element = element_bytes(l, x);
+  int element = l.element_bytes(x);
   struct Part {
     int id;
     StridedCopy copy;
@@ -158,7 +154,7 @@ std::optional<Lowered> lower_split(Lowering& l) {
 
 // A part of x that starts at element `offset`, as `copy` says but for the strides of the output.
 Lowered part_of(Lowering& l, int x, StridedCopy copy, int64_t offset) {
-  const int out = l.out(), element = element_bytes(l, x);
+  const int out = l.out(), element = l.element_bytes(x);
   const Dims& od = l.dims(out);
   copy.out_stride = as_array(row_major_strides(od));
   Lowered lowered;
@@ -301,7 +297,7 @@ std::optional<Lowered> lower_reverse_sequence(Lowering& l) {
   const size_t s = static_cast<size_t>(*seq), b = static_cast<size_t>(*batch), last = std::max(s, b);
   const auto strides = row_major_strides(xd);
   const int64_t unit = strides[last], units = product(xd, 0, last + 1), extent = xd[s], entries = xd[b], step = strides[s] / unit, entry = strides[b] / unit;
-  const auto bytes = static_cast<size_t>(unit * element_bytes(l, x));
+  const auto bytes = static_cast<size_t>(unit * l.element_bytes(x));
   l.keep_constant(lengths);
   Lowered lowered;
   lowered.kernel = "copy";
@@ -327,7 +323,7 @@ std::optional<Lowered> lower_band_part(Lowering& l) {
   if (!movable(l, x) || l.is_constant(x) || l.dims(x).size() < 2) return l.refuse("element type or rank");
   const Dims& xd = l.dims(x);
   const int64_t n = xd.back(), m = xd[xd.size() - 2], rows = product(xd, 0, xd.size() - 1), lower = l.call.i64("lower"), upper = l.call.i64("upper");
-  const auto element = static_cast<size_t>(element_bytes(l, x));
+  const auto element = static_cast<size_t>(l.element_bytes(x));
   Lowered lowered;
   lowered.kernel = "copy";
   lowered.in_place = {x};
@@ -369,7 +365,7 @@ std::optional<Lowered> lower_stack(Lowering& l) {
     parts.push_back(id);
   }
   if (static_cast<int64_t>(parts.size()) != count) return l.refuse("operands");
-  const int element = element_bytes(l, out);
+  const int element = l.element_bytes(out);
   Lowered lowered;
   lowered.kernel = "copy";
   lowered.run = [=](RunContext& c) {
@@ -397,7 +393,7 @@ std::optional<Lowered> lower_tile(Lowering& l) {
     if (od[i] != xd[i]) add(od[i] / xd[i], 0, xd[i] * out_strides[i]);
     add(xd[i], in_strides[i], out_strides[i]);
   }
-  const int element = element_bytes(l, x);
+  const int element = l.element_bytes(x);
   Lowered lowered;
   lowered.kernel = "copy";
   lowered.run = [=](RunContext& c) {
@@ -428,7 +424,7 @@ std::optional<Lowered> lower_reverse(Lowering& l) {
     offset += (xd[i] - 1) * copy.in_stride[i];
     copy.in_stride[i] = -copy.in_stride[i];
   }
-  const int element = element_bytes(l, x);
+  const int element = l.element_bytes(x);
   Lowered lowered;
   lowered.kernel = "copy";
   lowered.run = [=](RunContext& c) {

@@ -221,7 +221,6 @@ std::optional<Lowered> lower_cumsum(Lowering& l) {
   if (!axis) return l.refuse("axis");
   const Split s = split_at(l.dims(x), static_cast<size_t>(*axis), static_cast<size_t>(*axis));
   const bool exclusive = l.call.flag("exclusive"), reverse = l.call.flag("reverse");
-  l.keep_constant(x);
   Lowered lowered;
   lowered.kernel = "sums";
   lowered.in_place = {x};

@@ -19,6 +19,7 @@ int64_t Lowering::pitch(int id) const {
 }
 const ir::Type& Lowering::type(int id) const { return plan_.values[static_cast<size_t>(id)].type; }
 bool Lowering::is_float(int id) const { return type(id).is_tensor() && mlt::is_float(type(id).dtype); }
+int Lowering::element_bytes(int id) const { return dtype_bits(compute_dtype(type(id).dtype)) / 8; }
 bool Lowering::is_constant(int id) const { return id >= 0 && plan_.values[static_cast<size_t>(id)].is_constant; }
 Tensor Lowering::constant(int id) const {
   if (!is_constant(id)) return {};

@@ -134,6 +134,7 @@ class Lowering {
   // The extents; in a node that works with channels innermost those of the bytes, [N, H, W, C] for every rank up to 4.
   const Dims& dims(int id) const;
   bool is_float(int id) const;  // computed in float32
+  int element_bytes(int id) const;  // as computed
   bool is_constant(int id) const;
   // Known value in compute type; empty when not known.
   Tensor constant(int id) const;

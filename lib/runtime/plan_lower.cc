@@ -111,7 +111,8 @@ Status Plan::lower_node(Node& node) {
     return {};
   }
   if (options_.fast_kernels) {
-    // Constants that an op works on, not with: it was too large to fold. (Those of a gather may be weights as stored.)
+    // Constants that an op works on, not with: it was too large to fold, or another operand is no constant. Lowerings keep the
+    // others they read. (Those of a gather may be weights as stored.)
     if (!step.info.kind.starts_with("gather") && node.in("x") >= 0) keep(node.in("x"));
     const std::span<const LowerRow> rows = node.int8 != nullptr    ? int8_lowerings()
                                            : node.block != nullptr ? block_lowerings()

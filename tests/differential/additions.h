@@ -1,8 +1,12 @@
 // What additions of several kinds use.
 #pragma once
+#include "lib/ops/eval_util.h"
 #include "tests/differential/random_program.h"
 
 namespace mlt::differential {
+
+// Elements of a shape from axis `from` on.
+inline int64_t elements(const Dims& dims, size_t from = 0) { return ops::product(dims, from, dims.size()); }
 
 // A batch norm with random statistics; of null, null (as all of these).
 ir::Value* normalized(ProgramMaker& m, ir::Value* x);

@@ -33,27 +33,21 @@ Window random_window(Random& r, const Live& x, bool dilated) {
   return w;
 }
 
-int64_t product(const Dims& dims, size_t from = 0) {
-  int64_t n = 1;
-  for (size_t i = from; i < dims.size(); ++i) n *= dims[i];
-  return n;
-}
-
 Live image(ProgramMaker& m) {
   Live x = m.pick(m.random.chance(0.85) ? 4 : static_cast<size_t>(m.random.range(3, 5)));
-  return x.value != nullptr && product(x.dims(), 2) <= 1 << 12 ? x : Live{nullptr, false};
+  return x.value != nullptr && elements(x.dims(), 2) <= 1 << 12 ? x : Live{nullptr, false};
 }
 
 Value* convolve(ProgramMaker& m, Value* x, int64_t out, int64_t groups, const Window& w, bool bias = true) {
   const Dims& dims = x->type.dims;
   Dims shape{out, dims[1] / groups};
   shape.insert(shape.end(), w.kernel.begin(), w.kernel.end());
-  const int64_t fan = product(shape, 1);
+  const int64_t fan = elements(shape, 1);
   auto b = m.b();
   std::vector<ops::Input> args{{"x", x}, {"weight", m.weights(shape, fan)}, {"strides", b.ints(w.strides)}, {"pad_type", b.string(w.pad_type)},
                                {"pad", b.ints(w.pads)}, {"dilations", b.ints(w.dilations)}, {"groups", b.i32(groups)}};
   if (bias) args.push_back({"bias", m.noise({out}, -0.5f, 0.5f)});
-  return m.op("conv", std::move(args), static_cast<double>(dims[0] * out * product(dims, 2) * fan));
+  return m.op("conv", std::move(args), static_cast<double>(dims[0] * out * elements(dims, 2) * fan));
 }
 
 Value* convolve_square(ProgramMaker& m, Value* x, int64_t out, int64_t kernel, int64_t stride, int64_t groups = 1) {
@@ -175,7 +169,7 @@ bool conv_transpose(ProgramMaker& m) {
   Value* y = m.op("conv_transpose",
                   {{"x", x.value}, {"weight", m.weights(shape, channels / groups * 2)}, {"bias", m.noise({out})}, {"strides", b.ints(Dims(axes, stride))},
                    {"pad_type", b.string("custom")}, {"pad", b.ints(Dims(2 * axes, pad))}, {"dilations", b.ints(Dims(axes, 1))}, {"groups", b.i32(groups)}},
-                  static_cast<double>(product(x.dims()) * out / groups * (axes == 1 ? kernel : kernel * kernel)));
+                  static_cast<double>(elements(x.dims()) * out / groups * (axes == 1 ? kernel : kernel * kernel)));
   if (y != nullptr && m.random.chance(0.5)) y = activated(m, y);
   return m.keep(y);
 }

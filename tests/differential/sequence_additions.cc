@@ -8,12 +8,6 @@ namespace {
 
 using ir::Value;
 
-int64_t elements(const Dims& dims) {
-  int64_t n = 1;
-  for (int64_t d : dims) n *= d;
-  return n;
-}
-
 int64_t some_width(Random& r) { return r.of<int64_t>({1, 3, 8, 16, 16, 24, 31, 32, 32, 48, 64, 64, 96}); }
 
 // A product with constant weights over the last axis, by one of the ways that exporters take.
